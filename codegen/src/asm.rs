@@ -1,0 +1,265 @@
+//! Symbolic BPF: one typed constructor per instruction, labels until the last moment.
+//!
+//! The instruction set is that of the kernel's `Documentation/bpf/standardization/instruction-set.rst`,
+//! restricted to what kernel 5.10 accepts. Immediates are sign-extended by 64-bit operations, so
+//! comparisons of unsigned 32-bit values belong in [`Width::W32`].
+
+use std::fmt;
+
+/// A machine register. R0 holds results, R1 to R5 arguments (lost in calls), R6 to R9 survive calls,
+/// R10 is the read-only frame pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Reg {
+    R0,
+    R1,
+    R2,
+    R3,
+    R4,
+    R5,
+    R6,
+    R7,
+    R8,
+    R9,
+    R10,
+}
+
+/// The width of a memory access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Size {
+    /// One byte.
+    B,
+    /// Two bytes.
+    H,
+    /// Four bytes.
+    W,
+    /// Eight bytes.
+    D,
+}
+
+/// Whether an operation looks at 32 or 64 bits; a 32-bit result is zero-extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Width {
+    W32,
+    W64,
+}
+
+/// An arithmetic operation; the value is its code in the opcode's high nibble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Alu {
+    Add = 0x00,
+    Sub = 0x10,
+    Mul = 0x20,
+    Div = 0x30,
+    Or = 0x40,
+    And = 0x50,
+    Lsh = 0x60,
+    Rsh = 0x70,
+    Mod = 0x90,
+    Xor = 0xa0,
+    Mov = 0xb0,
+    Arsh = 0xc0,
+}
+
+/// A condition of a branch; the value is its code in the opcode's high nibble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Cond {
+    /// Equal.
+    Eq = 0x10,
+    /// Unsigned greater.
+    Gt = 0x20,
+    /// Unsigned greater or equal.
+    Ge = 0x30,
+    /// Some common bit set.
+    Set = 0x40,
+    /// Not equal.
+    Ne = 0x50,
+    /// Signed greater.
+    Sgt = 0x60,
+    /// Signed greater or equal.
+    Sge = 0x70,
+    /// Unsigned less.
+    Lt = 0xa0,
+    /// Unsigned less or equal.
+    Le = 0xb0,
+    /// Signed less.
+    Slt = 0xc0,
+    /// Signed less or equal.
+    Sle = 0xd0,
+}
+
+/// The second operand of an arithmetic operation, a store or a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// A register.
+    Reg(Reg),
+    /// A constant, sign-extended to 64 bits.
+    Imm(i32),
+}
+
+impl From<Reg> for Operand {
+    fn from(reg: Reg) -> Self {
+        Operand::Reg(reg)
+    }
+}
+impl From<i32> for Operand {
+    fn from(imm: i32) -> Self {
+        Operand::Imm(imm)
+    }
+}
+
+/// A place in a function, bound by [`Op::Label`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label(pub u32);
+
+/// A map of the module, by index into [`Module::maps`](crate::module::Module::maps).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MapId(pub u16);
+
+/// A function of the module, by index into [`Module::functions`](crate::module::Module::functions).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FunctionId(pub u16);
+
+/// The helper functions we call, by their number in `enum bpf_func_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+#[allow(missing_docs)]
+pub enum Helper {
+    MapLookupElem = 1,
+    SkbLoadBytes = 26,
+    FibLookup = 69,
+    Loop = 181,
+}
+
+/// The kernel functions we call (6.2 and later), by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kfunc {
+    /// `void *bpf_cast_to_kern_ctx(void *)`
+    CastToKernCtx,
+    /// `void *bpf_rdonly_cast(const void *, u32 btf_id)`
+    RdonlyCast,
+}
+
+impl Kfunc {
+    /// Its symbol in the kernel.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kfunc::CastToKernCtx => "bpf_cast_to_kern_ctx",
+            Kfunc::RdonlyCast => "bpf_rdonly_cast",
+        }
+    }
+}
+
+/// What a 64-bit immediate load puts into its register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Imm64 {
+    /// A number.
+    Number(u64),
+    /// The address of a map, for helpers.
+    Map(MapId),
+    /// The address of a byte in the only value of an array map (`.rodata` and its like).
+    MapValue(MapId, u32),
+    /// A function, for helpers that call back.
+    Function(FunctionId),
+}
+
+/// One instruction, or a mark between instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// `dst = dst op src`
+    Alu(Width, Alu, Reg, Operand),
+    /// `dst = -dst`
+    Neg(Width, Reg),
+    /// `dst = big-endian(dst)` of the low 16, 32 or 64 bits, the rest zero.
+    ToBigEndian(Reg, u8),
+    /// `dst = *(size *)(base + offset)`, zero-extended
+    Load(Size, Reg, Reg, i16),
+    /// `*(size *)(base + offset) = src`
+    Store(Size, Reg, i16, Operand),
+    /// `lock *(u64 *)(base + offset) += src`
+    AtomicAdd(Reg, i16, Reg),
+    /// `dst = imm64`, two slots
+    LoadImm64(Reg, Imm64),
+    /// `goto label`
+    Jump(Label),
+    /// `if dst cond src goto label`
+    Branch(Width, Cond, Reg, Operand, Label),
+    /// `r0 = helper(r1, ..., r5)`
+    CallHelper(Helper),
+    /// `r0 = function(r1, ..., r5)`
+    CallFunction(FunctionId),
+    /// `r0 = kfunc(r1, ..., r5)`
+    CallKfunc(Kfunc),
+    /// Return R0.
+    Exit,
+    /// Binds a label to the next instruction.
+    Label(Label),
+}
+
+/// The symbolic code of one function while it is written.
+#[derive(Clone, Debug, Default)]
+pub struct Code {
+    ops: Vec<Op>,
+    /// (index into ops, index into lines)
+    marks: Vec<(u32, u32)>,
+    lines: Vec<String>,
+    labels: u32,
+}
+
+/// The text that stands above a run of instructions in dumps, with the first operation it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineMark<'a> {
+    /// Index into [`Code::ops`].
+    pub op: usize,
+    /// A rule in iptables' words, or what the compiler does there.
+    pub text: &'a str,
+}
+
+impl Code {
+    /// Appends one operation.
+    pub fn push(&mut self, op: Op) {
+        self.ops.push(op);
+    }
+
+    /// A label that is not bound yet.
+    pub fn label(&mut self) -> Label {
+        self.labels += 1;
+        Label(self.labels - 1)
+    }
+
+    /// Binds a label here.
+    pub fn bind(&mut self, label: Label) {
+        self.push(Op::Label(label));
+    }
+
+    /// What follows belongs to this text, until the next call.
+    pub fn line(&mut self, text: impl Into<String>) {
+        self.marks
+            .push((self.ops.len() as u32, self.lines.len() as u32));
+        self.lines.push(text.into());
+    }
+
+    /// All operations in order.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// The texts with the operations they begin at, in order.
+    pub fn lines(&self) -> impl Iterator<Item = LineMark<'_>> {
+        self.marks.iter().map(|&(op, line)| LineMark {
+            op: op as usize,
+            text: &self.lines[line as usize],
+        })
+    }
+}
+
+impl fmt::Display for Reg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "r{}", *self as u8)
+    }
+}

@@ -1,0 +1,4 @@
+//! From iptables rulesets to BPF objects: rulesets → semantic IR → plan → bytecode → ELF.
+
+pub mod asm;
+pub mod module;

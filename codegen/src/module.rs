@@ -1,0 +1,128 @@
+//! A module: the functions and maps of one object, still symbolic.
+//!
+//! Everything that knows a file format or a kernel interface (the ELF writer, the interpreter, the
+//! assembler listing) reads this; everything that knows iptables writes it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::asm::Code;
+
+/// A place in the kernel that runs a program, named as libbpf names its sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum Hook {
+    /// `BPF_PROG_TYPE_CGROUP_SKB`, `BPF_CGROUP_INET_INGRESS`; returns 1 to pass, 0 to drop.
+    #[serde(rename = "cgroup_skb/ingress")]
+    CgroupIngress,
+    /// `BPF_PROG_TYPE_CGROUP_SKB`, `BPF_CGROUP_INET_EGRESS`; returns 1 to pass, 0 to drop.
+    #[serde(rename = "cgroup_skb/egress")]
+    CgroupEgress,
+    /// `BPF_PROG_TYPE_XDP`; returns `XDP_PASS` (2) or `XDP_DROP` (1).
+    #[serde(rename = "xdp")]
+    Xdp,
+}
+
+impl Hook {
+    /// All hooks, in the order programs stand in an object.
+    pub const ALL: [Hook; 3] = [Hook::CgroupIngress, Hook::CgroupEgress, Hook::Xdp];
+
+    /// The ELF section, which is also the name on the command line.
+    pub fn section(self) -> &'static str {
+        match self {
+            Hook::CgroupIngress => "cgroup_skb/ingress",
+            Hook::CgroupEgress => "cgroup_skb/egress",
+            Hook::Xdp => "xdp",
+        }
+    }
+
+    /// The name of the program, which is also the name of its pin; at most 15 bytes.
+    pub fn program_name(self) -> &'static str {
+        match self {
+            Hook::CgroupIngress => "ipt2bpf_ingress",
+            Hook::CgroupEgress => "ipt2bpf_egress",
+            Hook::Xdp => "ipt2bpf_xdp",
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.section())
+    }
+}
+
+/// Everything that goes into one object.
+#[derive(Clone, Debug, Default)]
+pub struct Module {
+    /// Functions; the programs among them first.
+    pub functions: Vec<Function>,
+    /// Maps.
+    pub maps: Vec<Map>,
+}
+
+/// One function.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Its symbol, unique in the module.
+    pub name: String,
+    /// Who may call it, and how the verifier looks at it.
+    pub kind: FunctionKind,
+    /// Its parameters, R1 on.
+    pub parameters: Vec<Parameter>,
+    /// What it does.
+    pub code: Code,
+}
+
+/// Who calls a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FunctionKind {
+    /// The kernel, at a hook: a section of its own.
+    Program(Hook),
+    /// Other functions; verified anew at each call with what is known there. In `.text`, local.
+    Static,
+    /// Other functions; verified once, for all arguments (5.12 for pointers). In `.text`, global.
+    Global,
+}
+
+/// The type of a parameter, as BTF tells it to the verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Parameter {
+    /// The program's context (`struct __sk_buff *` or `struct xdp_md *`) at a hook.
+    Context(Hook),
+    /// A pointer to memory of this many bytes (a struct of that size); may be null in a
+    /// [`FunctionKind::Global`] function.
+    Memory(u32),
+    /// `u32`
+    U32,
+}
+
+/// One map.
+#[derive(Clone, Debug)]
+pub struct Map {
+    /// Its name; at most 15 bytes.
+    pub name: String,
+    /// What it holds.
+    pub kind: MapKind,
+}
+
+/// The kinds of map we use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY` of `struct counter { u64 packets; u64 bytes; }`.
+    Counters {
+        /// Number of counters.
+        entries: u32,
+    },
+    /// `BPF_MAP_TYPE_HASH` from interface index (`u32`) to its name (16 bytes, zero-padded).
+    Devices {
+        /// How many interfaces there may be.
+        entries: u32,
+    },
+    /// Constant bytes: an ELF section `.rodata` or `.rodata.NAME` named as the map, which loaders
+    /// turn into a frozen array map of one value. No program needs to refer to it.
+    Constant {
+        /// The contents.
+        bytes: Vec<u8>,
+    },
+}

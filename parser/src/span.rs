@@ -1,0 +1,79 @@
+//! Where a piece of a ruleset stands in the text it was read from.
+
+use serde::Serialize;
+
+/// Names one text among those of a run; [`Sources`] hands them out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct SourceId(pub u16);
+
+/// A half-open range of byte offsets in one source text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Span {
+    /// The text the offsets count in.
+    pub source: SourceId,
+    /// Offset of the first byte.
+    pub start: u32,
+    /// Offset behind the last byte.
+    pub end: u32,
+}
+
+/// One input text with the name that messages call it by.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// A file name, or `<stdin>`.
+    pub name: String,
+    /// The text; iptables accepts any bytes in comments, so no encoding is promised.
+    pub text: Vec<u8>,
+}
+
+/// All texts of a run, so that a [`Span`] can be shown as file, line and caret.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    texts: Vec<Source>,
+}
+
+impl Sources {
+    /// Keeps a text and names it.
+    ///
+    /// # Panics
+    /// When more than 65,536 texts are added.
+    pub fn add(&mut self, name: impl Into<String>, text: impl Into<Vec<u8>>) -> SourceId {
+        let id = SourceId(u16::try_from(self.texts.len()).expect("at most 65,536 sources"));
+        self.texts.push(Source {
+            name: name.into(),
+            text: text.into(),
+        });
+        id
+    }
+
+    /// The text behind an id.
+    pub fn get(&self, id: SourceId) -> &Source {
+        &self.texts[usize::from(id.0)]
+    }
+
+    /// The bytes a span covers, and 1-based line number of its start.
+    pub fn slice(&self, span: Span) -> (&[u8], usize) {
+        let text = &self.get(span.source).text;
+        let start = (span.start as usize).min(text.len());
+        let end = (span.end as usize).clamp(start, text.len());
+        let line = 1 + text[..start].iter().filter(|&&byte| byte == b'\n').count();
+        (&text[start..end], line)
+    }
+}
+
+/// A value with the place it was read from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Its place.
+    pub span: Span,
+}
+
+/// Two values are equal whatever place they were written at.
+impl<T: PartialEq> PartialEq for Spanned<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+impl<T: Eq> Eq for Spanned<T> {}

@@ -1,0 +1,2 @@
+//! ipt2bpf
+fn main() {}
