@@ -133,27 +133,14 @@ pub enum Helper {
     MapLookupElem = 1,
     SkbLoadBytes = 26,
     FibLookup = 69,
+    ProbeReadKernel = 113,
     Loop = 181,
 }
 
-/// The kernel functions we call (6.2 and later), by name.
+/// A kernel function (6.2 and later), by its id in the BTF of the running kernel. Code that holds one
+/// is for that kernel only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kfunc {
-    /// `void *bpf_cast_to_kern_ctx(void *)`
-    CastToKernCtx,
-    /// `void *bpf_rdonly_cast(const void *, u32 btf_id)`
-    RdonlyCast,
-}
-
-impl Kfunc {
-    /// Its symbol in the kernel.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kfunc::CastToKernCtx => "bpf_cast_to_kern_ctx",
-            Kfunc::RdonlyCast => "bpf_rdonly_cast",
-        }
-    }
-}
+pub struct KfuncId(pub u32);
 
 /// What a 64-bit immediate load puts into its register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -194,7 +181,7 @@ pub enum Op {
     /// `r0 = function(r1, ..., r5)`
     CallFunction(FunctionId),
     /// `r0 = kfunc(r1, ..., r5)`
-    CallKfunc(Kfunc),
+    CallKfunc(KfuncId),
     /// Return R0.
     Exit,
     /// Binds a label to the next instruction.

@@ -2,3 +2,4 @@
 
 pub mod asm;
 pub mod module;
+pub mod options;

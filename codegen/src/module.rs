@@ -52,6 +52,13 @@ impl fmt::Display for Hook {
     }
 }
 
+/// The map of the per-rule and policy counters.
+pub const COUNTERS_MAP: &str = "counters";
+/// The map from interface index to name, which a loader fills.
+pub const DEVICES_MAP: &str = "devices";
+/// The section with the text of the rulesets as `iptables-save -c` prints it, both families.
+pub const RULES_MAP: &str = ".rodata.rules";
+
 /// Everything that goes into one object.
 #[derive(Clone, Debug, Default)]
 pub struct Module {
