@@ -16,6 +16,7 @@ pub type Instruction = [u8; 8];
 
 /// The values of the opcode byte, from `include/uapi/linux/bpf_common.h` and `bpf.h`.
 pub(crate) mod opcode {
+    pub const CLASS: u8 = 0x07;
     pub const LD: u8 = 0x00;
     pub const LDX: u8 = 0x01;
     pub const ST: u8 = 0x02;
@@ -26,6 +27,10 @@ pub(crate) mod opcode {
     pub const ALU64: u8 = 0x07;
     /// The second operand is a register, not the immediate.
     pub const X: u8 = 0x08;
+    /// The operation of an arithmetic or jump instruction.
+    pub const OPERATION: u8 = 0xf0;
+    pub const SIZE: u8 = 0x18;
+    pub const MODE: u8 = 0xe0;
     pub const IMM: u8 = 0x00;
     pub const MEM: u8 = 0x60;
     pub const ATOMIC: u8 = 0xc0;

@@ -3,7 +3,9 @@
 pub mod asm;
 pub mod btf;
 pub mod encode;
+pub mod listing;
 pub mod module;
 pub mod object;
 pub mod options;
 mod types;
+pub mod vm;
