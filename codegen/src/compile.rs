@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ipt2bpf_parser::print::Counts;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::Span;
@@ -42,7 +43,7 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(diagnostics);
     }
-    let text: String = rulesets.iter().map(|ruleset| ruleset.print(true)).collect();
+    let text = rulesets.iter().flat_map(|ruleset| ruleset.print(Counts::All)).collect();
     let emitted = emit(&filters, counters.len(), text, options).map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]
@@ -145,7 +146,7 @@ impl Compiled {
                 family: family_name(*family),
                 stage: format!(
                     "{}:{}",
-                    plan.stage.table.name(),
+                    plan.stage.table,
                     filter.chain(plan.stage.chain).name
                 ),
                 strategy: "linear",

@@ -165,7 +165,7 @@ impl Lowering<'_> {
         let rules = chain.rules.iter().enumerate();
         let rules = rules.filter_map(|(index, rule)| {
             let counter = CounterId(first + index as u32);
-            self.rule(table, &chain.name, rule, counter)
+            self.rule(table, chain, rule, counter)
         });
         Chain {
             name: chain.name.clone(),
@@ -178,7 +178,7 @@ impl Lowering<'_> {
     fn rule<'r>(
         &mut self,
         table: &mut TableChains<'r>,
-        chain: &str,
+        chain: &ruleset::Chain,
         rule: &'r ruleset::Rule,
         counter: CounterId,
     ) -> Option<Rule> {
@@ -211,7 +211,7 @@ impl Lowering<'_> {
             steps,
             counter,
             action,
-            text: rule.display(chain).to_string(),
+            text: String::from_utf8_lossy(&rule.print(chain)).into_owned(),
             span: rule.span.0,
         })
     }
@@ -356,7 +356,7 @@ fn nat_diagnostics(ruleset: &Ruleset, hook: Hook, options: &Options) -> Vec<Diag
         };
         let changes = hook == Hook::Xdp && DESTINATION_NAT.contains(&target);
         // OUTPUT's translation concerns packets of this host, which XDP does not see.
-        let refused = changes && chain != NfHook::Output.name() && !options.ignore_nat;
+        let refused = changes && chain != NfHook::Output.to_string() && !options.ignore_nat;
         diagnostics.push(match refused {
             true => Diagnostic {
                 severity: Severity::Error,

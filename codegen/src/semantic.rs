@@ -258,7 +258,7 @@ impl fmt::Display for Filter {
                     Path::Transit => " if transit",
                 };
                 let chain = family.chain(stage.chain);
-                writeln!(f, "    stage {}:{}{path}", stage.table.name(), chain.name)?;
+                writeln!(f, "    stage {}:{}{path}", stage.table, chain.name)?;
             }
             for (id, chain) in family.chains.iter().enumerate() {
                 writeln!(f, "    chain {id} {}", chain.name)?;

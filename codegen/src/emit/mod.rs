@@ -39,7 +39,7 @@ pub struct Emitted {
 
 /// Writes the programs of simplified filters. `counters` is the number of counters, `text` the rulesets
 /// as iptables-save prints them.
-pub fn emit(filters: &[Filter], counters: u32, text: String, options: &Options) -> Result<Emitted, PlanError> {
+pub fn emit(filters: &[Filter], counters: u32, text: Vec<u8>, options: &Options) -> Result<Emitted, PlanError> {
     let mut module = Module::default();
     let counters_map = add_map(&mut module, COUNTERS_MAP, MapKind::Counters {
         entries: counters.max(1),
@@ -51,7 +51,7 @@ pub fn emit(filters: &[Filter], counters: u32, text: String, options: &Options) 
         })
     });
     add_map(&mut module, RULES_MAP, MapKind::Constant {
-        bytes: text.into_bytes(),
+        bytes: text,
     });
     let plans = filters
         .iter()
@@ -252,7 +252,7 @@ fn stage_name(hook: Hook, filter: &FamilyFilter, stage: Stage) -> String {
         Family::V6 => 6,
     };
     let chain = filter.chain(stage.chain).name.to_lowercase();
-    format!("{hook}{family}_{}_{chain}", stage.table.name())
+    format!("{hook}{family}_{}_{chain}", stage.table)
 }
 
 const _: () = assert!(layout::size(crate::plan::MAX_DEPTH) as i16 + Frame::SCRATCH < 512 - 64);

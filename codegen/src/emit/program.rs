@@ -227,7 +227,7 @@ impl Writer {
     /// Runs a stage; goes on behind it when the packet is accepted.
     fn stage(&mut self, filter: &FamilyFilter, stage: &CompiledStage) {
         let chain = &filter.chain(stage.plan.stage.chain).name;
-        let table = stage.plan.stage.table.name();
+        let table = stage.plan.stage.table;
         self.code.line(format!("*{table} {chain}"));
         let packet = i32::from(self.settings.frame.address(0));
         let point_to_packet = move |code: &mut Code, reg: Reg| {
