@@ -11,11 +11,11 @@ use crate::semantic::{
 
 /// Where routing sends a packet; asked only at hooks that see both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Route {
+pub enum Route<'a> {
     /// To this host.
     Local,
-    /// To another.
-    Transit,
+    /// To another, through the interface of this name, which only the stages for such packets know.
+    Transit(&'a str),
     /// Nowhere: the kernel drops it, whatever the rules say.
     Nowhere,
 }
@@ -59,8 +59,9 @@ impl Outcome {
 }
 
 /// What the filter does with a packet of its family.
-pub fn evaluate(filter: &FamilyFilter, packet: &Packet<'_>, route: Route) -> Outcome {
+pub fn evaluate(filter: &FamilyFilter, packet: &Packet<'_>, route: Route<'_>) -> Outcome {
     let mut trace = Vec::new();
+    let mut packet = packet.clone();
     for stage in &filter.stages {
         match (stage.path, route) {
             (Path::All, _) => {}
@@ -70,11 +71,11 @@ pub fn evaluate(filter: &FamilyFilter, packet: &Packet<'_>, route: Route) -> Out
                     break;
                 }
             }
-            (Path::Transit, Route::Transit) => {}
+            (Path::Transit, Route::Transit(device)) => packet = packet.leaving_by(device),
             (Path::Local | Path::Transit, _) => continue,
         }
         trace.push(Event::Entered(*stage));
-        if run_table(filter, stage.chain, packet, &mut trace) == Verdict::Drop {
+        if run_table(filter, stage.chain, &packet, &mut trace) == Verdict::Drop {
             return Outcome {
                 verdict: Verdict::Drop,
                 trace,

@@ -65,6 +65,12 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// The same packet with another sending interface.
+    pub fn leaving_by(mut self, device: &str) -> Self {
+        self.devices[1] = device_number(device);
+        self
+    }
+
     /// The packet's family.
     pub fn family(&self) -> Family {
         self.family

@@ -322,7 +322,6 @@ struct Copy {
 
 struct Layout<'a> {
     filter: &'a FamilyFilter,
-    graph: &'a CallGraph<'a>,
     nodes: Vec<(NodeKind, Goal, Goal)>,
     points: Vec<Option<usize>>,
     /// The first points of the chains that exist once.
@@ -332,10 +331,9 @@ struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
-    fn new(filter: &'a FamilyFilter, graph: &'a CallGraph<'a>, root: ChainId) -> Self {
+    fn new(filter: &'a FamilyFilter, graph: &CallGraph<'_>, root: ChainId) -> Self {
         let mut layout = Layout {
             filter,
-            graph,
             nodes: Vec::new(),
             points: Vec::new(),
             shared: HashMap::new(),

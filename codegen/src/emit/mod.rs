@@ -50,9 +50,9 @@ pub fn emit(filters: &[Filter], counters: u32, text: Vec<u8>, options: &Options)
             entries: MAX_DEVICES,
         })
     });
-    add_map(&mut module, RULES_MAP, MapKind::Constant {
-        bytes: text,
-    });
+    if !text.is_empty() {
+        add_map(&mut module, RULES_MAP, MapKind::Constant { bytes: text });
+    }
     let plans = filters
         .iter()
         .map(|filter| plan_filter(filter, options))
