@@ -43,18 +43,12 @@ pub fn open(path: &Path) -> Result<Option<Object>, Error> {
     match sys::open_pin(path) {
         Ok(object) => Ok(Some(object)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        // The kernel answers so for directories and files that are no pins.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES)) && !is_file(path) => {
-            Err(Error::NotOurs {
-                path: path.to_owned(),
-            })
-        }
+        // The kernel's answer for a directory says nothing of what is wrong.
+        Err(_) if path.is_dir() => Err(Error::NotOurs {
+            path: path.to_owned(),
+        }),
         Err(error) => Err(Error::refused(Step::OpenPin(path.to_owned()))(error)),
     }
-}
-
-fn is_file(path: &Path) -> bool {
-    path.is_file()
 }
 
 /// Pins an object where nothing is.

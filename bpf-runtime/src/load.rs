@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic;
 
 use aya_obj::btf::BtfFeatures;
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
@@ -11,6 +12,7 @@ use aya_obj::{EbpfSectionKind, Object, ProgramSection};
 use ipt2bpf_codegen::module::Hook;
 
 use crate::error::{Error, Step};
+use crate::kernel;
 use crate::maps::Maps;
 use crate::sys::{Map, MapSpec, Program, ProgramSpec, Records};
 
@@ -55,7 +57,15 @@ impl Loaded {
 /// [`Error::Object`] for bytes that the compiler did not make, [`Error::Refused`] with the end of the
 /// verifier's log when the kernel does not take them.
 pub fn load(object: &[u8]) -> Result<Loaded, Error> {
+    // aya-obj trusts what it reads and panics on damaged files, which is no answer to give to callers.
+    // Nothing survives the unwinding: what was loaded by then is closed.
+    panic::catch_unwind(|| load_parts(object))
+        .unwrap_or_else(|_| Err(Error::object("it is damaged")))
+}
+
+fn load_parts(object: &[u8]) -> Result<Loaded, Error> {
     let mut object = parse(object)?;
+    kernel::lift_memory_limit();
     let btf = load_btf(&mut object)?;
     let maps = create_maps(&mut object, btf.as_ref())?;
     let mut programs = load_programs(&object, btf.as_ref())?;
