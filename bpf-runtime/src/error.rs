@@ -220,3 +220,46 @@ impl fmt::Display for Log<'_> {
         write!(f, "\nthe verifier's log ends with:\n{}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(step: Step, errno: i32) -> String {
+        Error::refused(step)(io::Error::from_raw_os_error(errno)).to_string()
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        assert_eq!(
+            refused(Step::LoadProgram(Hook::Xdp), libc::E2BIG),
+            "the kernel refused to load the xdp program: Argument list too long (os error 7)\n\
+             the program is larger than the verifier accepts; split the ruleset by `--hook`"
+        );
+        assert_eq!(
+            refused(Step::CreateMap("counters".to_owned()), libc::EPERM),
+            "the kernel refused to create the map `counters`: Operation not permitted (os error 1)\n\
+             this needs root, or the capabilities CAP_BPF and CAP_NET_ADMIN; \
+             before Linux 5.11 it can also mean that `ulimit -l` is too low"
+        );
+        assert_eq!(
+            refused(Step::ReadMap("rules".to_owned()), libc::EIO),
+            "the kernel refused to read the map `rules`: Input/output error (os error 5)"
+        );
+    }
+
+    #[test]
+    fn the_log_stands_below_the_advice() {
+        let error = Error::Refused {
+            step: Step::LoadProgram(Hook::CgroupEgress),
+            source: io::Error::from_raw_os_error(libc::EACCES),
+            log: "R7 !read_ok".to_owned(),
+        };
+        assert!(error.kernel_refused());
+        let text = error.to_string();
+        assert!(
+            text.ends_with("supported)\nthe verifier's log ends with:\nR7 !read_ok"),
+            "{text}"
+        );
+    }
+}

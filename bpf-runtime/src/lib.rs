@@ -25,7 +25,7 @@
 //! the program of a link replaces everything in one step. See [`attach`] for where the pins are.
 //!
 //! # Requirements
-//! Linux 5.10, and the capabilities `CAP_BPF` and `CAP_NET_ADMIN`; [`Registry::list`] and
+//! Linux 5.10, and the capabilities `CAP_BPF` and `CAP_NET_ADMIN`. Replacing what is attached and
 //! [`Attachment::maps`] also need `CAP_SYS_ADMIN`, because they look objects up by id.
 
 pub mod attach;

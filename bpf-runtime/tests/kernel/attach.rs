@@ -167,6 +167,32 @@ fn attaching_again_replaces_the_program_in_the_same_link() {
 }
 
 #[test]
+fn no_packet_slips_through_while_programs_are_replaced() {
+    if !is_root() {
+        return;
+    }
+    let bpffs = BpfFs::mount();
+    let registry = Registry::at(bpffs.path().join("root"));
+    let cgroup = TestCgroup::create();
+    let replace = || {
+        let object = loaded(&BOTH, DROP, "rules");
+        registry.attach_cgroup(&object, cgroup.path()).unwrap();
+    };
+    replace();
+    let mut sender = cgroup.spawn_sender(20_000);
+    let mut replaced = 0;
+    let status = loop {
+        if let Some(status) = sender.try_wait().unwrap() {
+            break status;
+        }
+        replace();
+        replaced += 1;
+    };
+    assert_eq!(status.code(), Some(1), "no packet went out");
+    assert!(replaced > 10, "{replaced}");
+}
+
+#[test]
 fn an_attachment_that_fails_half_way_changes_nothing() {
     if !is_root() {
         return;
