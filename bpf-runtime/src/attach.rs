@@ -123,17 +123,12 @@ impl Registry {
             });
         }
         let dir = self.root.join(CGROUP_DIR).join(cgroup.id.to_string());
-        bpffs::create_dir(&dir)?;
-        let mut changes = Changes::default();
+        let mut changes = Changes::below(&self.root);
         for hook in hooks {
             let program = loaded.program(hook)?;
-            changes.put(
-                program,
-                hook,
-                LinkPlace::Cgroup(cgroup.id),
-                &dir.join(hook.program_name()),
-                || Link::cgroup(program, &cgroup.dir, kernel_types(hook).1),
-            )?;
+            changes.put(program, hook, LinkPlace::Cgroup(cgroup.id), &dir, || {
+                Link::cgroup(program, &cgroup.dir, kernel_types(hook).1)
+            })?;
         }
         changes.keep();
         Ok(())
@@ -155,19 +150,18 @@ impl Registry {
             .map(|name| devices::interface(name))
             .collect::<Result<Vec<_>, _>>()?;
         let mut modes = Vec::with_capacity(interfaces.len());
-        let mut changes = Changes::default();
+        let mut changes = Changes::below(&self.root);
         for interface in interfaces {
             let dir = self
                 .root
                 .join(XDP_DIR)
                 .join(format!("{netns}_{}", interface.index));
-            bpffs::create_dir(&dir)?;
             let mut mode = XdpMode::Kept;
             changes.put(
                 program,
                 Hook::Xdp,
                 LinkPlace::Xdp(interface.index),
-                &dir.join(Hook::Xdp.program_name()),
+                &dir,
                 || {
                     let (link, chosen) = attach_xdp_link(program, interface.index)?;
                     mode = chosen;
@@ -248,11 +242,8 @@ impl Registry {
             detach_link(&link, attachment.hook)?;
         }
         bpffs::remove(&attachment.pin)?;
-        for dir in attachment.pin.ancestors().skip(1) {
-            // Removing fails where there is more in it, which is where to stop.
-            if !dir.starts_with(&self.root) || fs::remove_dir(dir).is_err() {
-                break;
-            }
+        if let Some(dir) = attachment.pin.parent() {
+            remove_empty(&self.root, dir);
         }
         Ok(())
     }
@@ -270,8 +261,10 @@ impl Attachment {
 }
 
 /// Links made or changed so far, undone on drop unless kept.
-#[derive(Default)]
 struct Changes {
+    root: PathBuf,
+    /// The directories of the pins.
+    dirs: Vec<PathBuf>,
     done: Vec<Change>,
 }
 
@@ -288,16 +281,27 @@ enum Change {
 }
 
 impl Changes {
-    /// Puts a program to a place: into the link that is pinned there, or into a new one.
+    fn below(root: &Path) -> Changes {
+        Changes {
+            root: root.to_owned(),
+            dirs: Vec::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Puts a program to a place: into the link that is pinned in `dir`, or into a new one.
     fn put(
         &mut self,
         program: &Program,
         hook: Hook,
         place: LinkPlace,
-        pin: &Path,
+        dir: &Path,
         create: impl FnOnce() -> io::Result<Link>,
     ) -> Result<(), Error> {
-        match bpffs::open(pin)? {
+        bpffs::create_dir(dir)?;
+        self.dirs.push(dir.to_owned());
+        let pin = dir.join(hook.program_name());
+        match bpffs::open(&pin)? {
             Some(Object::Link(link)) if link.place == place => {
                 let before =
                     Program::from_id(link.program_id).map_err(Error::refused(Step::Inspect))?;
@@ -307,25 +311,18 @@ impl Changes {
                 return Ok(());
             }
             // The link of a place that was removed, or that someone detached, is of no more use.
-            Some(Object::Link(link)) if is_dead(link.place) => bpffs::remove(pin)?,
-            Some(_) => {
-                return Err(Error::NotOurs {
-                    path: pin.to_owned(),
-                });
-            }
+            Some(Object::Link(link)) if is_dead(link.place) => bpffs::remove(&pin)?,
+            Some(_) => return Err(Error::NotOurs { path: pin }),
             None => {}
         }
         let link = create().map_err(Error::refused(Step::Attach(hook)))?;
-        bpffs::pin(&link, pin)?;
-        self.done.push(Change::Created {
-            link,
-            hook,
-            pin: pin.to_owned(),
-        });
+        bpffs::pin(&link, &pin)?;
+        self.done.push(Change::Created { link, hook, pin });
         Ok(())
     }
 
     fn keep(mut self) {
+        self.dirs.clear();
         self.done.clear();
     }
 }
@@ -343,6 +340,19 @@ impl Drop for Changes {
                     let _ = link.update(&before);
                 }
             }
+        }
+        for dir in &self.dirs {
+            remove_empty(&self.root, dir);
+        }
+    }
+}
+
+/// Removes a directory and those above it, up to the root, as far as they are empty.
+fn remove_empty(root: &Path, dir: &Path) {
+    for dir in dir.ancestors() {
+        // Removing fails where there is more in it, which is where to stop.
+        if !dir.starts_with(root) || fs::remove_dir(dir).is_err() {
+            break;
         }
     }
 }

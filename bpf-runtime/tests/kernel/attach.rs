@@ -252,6 +252,36 @@ fn what_was_attached_to_a_removed_cgroup_is_dead_and_can_be_detached() {
 }
 
 #[test]
+fn a_place_that_someone_else_detached_can_be_attached_again() {
+    if !is_root() {
+        return;
+    }
+    let bpffs = BpfFs::mount();
+    let registry = Registry::at(bpffs.path().join("root"));
+    let cgroup = TestCgroup::create();
+    let attach = |rules| {
+        let object = loaded(&BOTH[1..], DROP, rules);
+        registry.attach_cgroup(&object, cgroup.path()).unwrap();
+        registry.list().unwrap().remove(0)
+    };
+    let before = attach("first");
+    let status = Command::new("bpftool")
+        .args(["link", "detach", "pinned"])
+        .arg(&before.pin)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert!(!registry.list().unwrap()[0].alive);
+    assert!(cgroup.can_send());
+
+    let after = attach("second");
+    assert!(after.alive);
+    assert_ne!(after.link_id, before.link_id);
+    assert!(!cgroup.can_send());
+    registry.detach(&after).unwrap();
+}
+
+#[test]
 fn only_cgroup_directories_are_cgroups() {
     if !is_root() {
         return;
@@ -336,6 +366,7 @@ fn all_interfaces_get_the_program_or_none() {
         "{error}"
     );
     assert_eq!(ours.list().unwrap(), []);
+    assert!(!bpffs.path().join("ours").exists());
     let error = ours.attach_xdp(&object, &["left", "middle"]).unwrap_err();
     assert_eq!(error.to_string(), "there is no network interface middle");
 }
