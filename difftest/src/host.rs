@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use tappers::{Interface, Tap};
 
+use crate::constants::Route;
 use crate::frame::{Frame, HOST_MAC};
 use crate::tool;
 
@@ -15,10 +16,12 @@ use crate::tool;
 pub enum Routing {
     /// Every unicast address: whatever a packet's destination is, INPUT judges it.
     AllLocal,
-    /// Only these; packets to all others are forwarded.
+    /// Only some; packets to all others are forwarded.
     Router {
-        /// Unicast addresses.
+        /// The host's own unicast addresses.
         local: Vec<IpAddr>,
+        /// The ways to some networks.
+        routes: Vec<Route>,
     },
 }
 
@@ -48,11 +51,21 @@ const SYSCTLS: [(&str, &str); 14] = [
     ("ipv6/conf/*/addr_gen_mode", "1"),
 ];
 
+impl Routing {
+    /// A router that owns no address and has no routes of its own.
+    pub fn transit() -> Routing {
+        Routing::Router {
+            local: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
+
 impl Host {
     /// Makes a host of the calling thread's namespace, which must be a fresh one.
     ///
-    /// Of a router's destinations, those with the top three bits k leave by the k-th interface
-    /// (modulo their number).
+    /// Of a router's destinations without a route of their own, those with the top three bits k
+    /// leave by the k-th interface (modulo their number).
     ///
     /// # Errors
     /// When there is no interface, the kernel refuses a name, or a setting cannot be made.
@@ -78,11 +91,19 @@ impl Host {
             Routing::AllLocal => {
                 setup += "route add local 0.0.0.0/0 dev lo\nroute add local ::/0 dev lo\n";
             }
-            Routing::Router { local } => {
+            Routing::Router { local, routes } => {
                 for part in 0..8u8 {
                     let via = &interfaces[usize::from(part) % interfaces.len()];
                     writeln!(setup, "route add {}.0.0.0/3 dev {via}", part << 5)?;
                     writeln!(setup, "route add {:x}::/3 dev {via}", u16::from(part) << 13)?;
+                }
+                for route in routes {
+                    let Route {
+                        address,
+                        length,
+                        interface,
+                    } = route;
+                    writeln!(setup, "route replace {address}/{length} dev {interface}")?;
                 }
                 for address in local {
                     writeln!(setup, "route replace local {address} dev lo")?;

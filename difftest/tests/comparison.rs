@@ -137,20 +137,17 @@ fn trial(family: Family, text: &str, judge: fn(&[u8]) -> Step) -> Option<Report>
     }
     let seed = packets::seed().expect("a seed");
     let constants = Constants {
-        family,
         interfaces: vec!["eth0".into(), "eth1".into()],
         aims: vec![Aim {
             protocols: vec![6],
             destination_ports: vec![PortRange { low: 22, high: 22 }],
             ..Aim::default()
         }],
+        ..Constants::none(family)
     };
     let frames: Vec<Frame> = Packets::new(&constants, seed).take(FRAMES).collect();
     let report = netns::isolated(|| {
-        let host = Host::new(
-            &constants.interfaces,
-            &Routing::Router { local: Vec::new() },
-        )?;
+        let host = Host::new(&constants.interfaces, &Routing::transit())?;
         let netfilter = Netfilter::new(&host, family)?;
         Trial {
             name: "ssh",

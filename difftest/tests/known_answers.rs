@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use ipt2bpf_difftest::checksum::checksum;
+use ipt2bpf_difftest::constants::Route;
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::netfilter::{Judgement, Netfilter, Path, Verdict};
@@ -148,7 +149,7 @@ fn fragments_wait_for_input_and_are_forwarded_one_by_one() {
         judgements,
         [Judgement::Held, Judgement::Held, Judgement::Held, ACCEPTED]
     );
-    let router = Routing::Router { local: Vec::new() };
+    let router = Routing::transit();
     let (judgements, _) = judge(router, rules, &frames).expect("judges");
     assert_eq!(
         judgements,
@@ -188,7 +189,7 @@ fn a_router_keeps_its_own_and_forwards_by_interface() {
         "*filter\n:INPUT DROP\n:FORWARD ACCEPT\n-A FORWARD -i eth1 -o eth0 -j DROP\nCOMMIT\n";
     let mut frames = [v4(1, UDP, &UDP_HEADER), v4(2, UDP, &UDP_HEADER)];
     frames[1].interface = "eth1".into();
-    let router = Routing::Router { local: Vec::new() };
+    let router = Routing::transit();
     let (judgements, counted) = judge(router, rules, &frames).expect("judges");
     assert_eq!(judgements, [FORWARDED, NOT_FORWARDED]);
     assert_eq!(
@@ -200,9 +201,20 @@ fn a_router_keeps_its_own_and_forwards_by_interface() {
     );
     let own = Routing::Router {
         local: vec!["192.0.2.1".parse().expect("an address")],
+        routes: Vec::new(),
     };
     let (judgements, _) = judge(own, rules, &frames).expect("judges");
     assert_eq!(judgements, [DROPPED, DROPPED]);
+    let elsewhere = Routing::Router {
+        local: Vec::new(),
+        routes: vec![Route {
+            address: "192.0.2.0".parse().expect("an address"),
+            length: 24,
+            interface: "eth1".into(),
+        }],
+    };
+    let (judgements, _) = judge(elsewhere, rules, &frames).expect("judges");
+    assert_eq!(judgements, [FORWARDED, FORWARDED]);
 }
 
 #[test]
@@ -222,7 +234,7 @@ fn broken_ipv6_headers_are_dropped_by_any_rule_with_a_protocol() {
     ];
     let (judgements, _) = judge(Routing::AllLocal, rules, &frames).expect("judges");
     assert_eq!(judgements, [ACCEPTED, DROPPED, DROPPED, ACCEPTED, ACCEPTED]);
-    let router = Routing::Router { local: Vec::new() };
+    let router = Routing::transit();
     let (judgements, _) = judge(router, rules, &frames).expect("judges");
     assert!(judgements.iter().all(|&judgement| judgement == FORWARDED));
 }
@@ -234,7 +246,7 @@ fn connection_tracking_takes_fragments_and_nothing_else() {
     }
     let rules = "*filter\n:FORWARD ACCEPT\n-A FORWARD -m conntrack --ctstate NEW -j DROP\nCOMMIT\n";
     let frames = [fragment(1, UDP, 0x2000, &[0; 16]), v4(2, UDP, &UDP_HEADER)];
-    let router = Routing::Router { local: Vec::new() };
+    let router = Routing::transit();
     let (judgements, _) = judge(router, rules, &frames).expect("judges");
     assert_eq!(judgements, [Judgement::Unseen, NOT_FORWARDED]);
 }

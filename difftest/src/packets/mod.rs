@@ -125,12 +125,11 @@ mod tests {
 
     fn constants(family: Family) -> Constants {
         Constants {
-            family,
-            interfaces: vec!["eth0".into(), "eth1".into()],
             aims: vec![Aim {
                 protocols: vec![6],
                 ..Aim::default()
             }],
+            ..Constants::none(family)
         }
     }
 
