@@ -16,12 +16,16 @@ pub trait Subject {
     /// What messages call it.
     fn name(&self) -> &str;
 
-    /// Judges one frame that the kernel would send down this path. [`Frame::packet`] is what a hook
-    /// behind the IP layer sees.
+    /// Whether it sees frames before the IP layer has checked them, as XDP does. Then it is also
+    /// shown those that the IP layer drops, and must not count them.
+    fn sees_all_frames(&self) -> bool;
+
+    /// Judges one frame that the kernel sends down this path; none when the IP layer drops it.
+    /// [`Frame::packet`] is what a hook behind the IP layer sees.
     ///
     /// # Errors
     /// When it cannot be asked; a difference is no error.
-    fn verdict(&mut self, frame: &Frame, path: Path) -> Result<Verdict>;
+    fn verdict(&mut self, frame: &Frame, path: Option<Path>) -> Result<Verdict>;
 
     /// All that it has counted so far. A rule that is not in the map has counted nothing.
     ///
@@ -97,12 +101,24 @@ pub struct Difference {
 pub struct CounterDifference {
     /// The subject.
     pub subject: String,
-    /// The rule in iptables' words, or its place when netfilter has no such rule.
+    /// The rule in iptables' words, or its place when netfilter has no such rule. A subject that
+    /// counts frames which the IP layer drops shows here as well.
     pub rule: String,
     /// What netfilter counted.
     pub netfilter: Counters,
     /// What the subject counted.
     pub counted: Counters,
+}
+
+/// The frames of a trial by where they go.
+#[derive(Default)]
+struct Selection<'a> {
+    /// On the wanted paths.
+    frames: Vec<&'a Frame>,
+    /// Where each of them goes.
+    routes: Vec<Judgement>,
+    /// Dropped before any table.
+    unseen: Vec<&'a Frame>,
 }
 
 impl Report {
@@ -130,7 +146,11 @@ impl Trial<'_> {
             frames: self.frames.len(),
             ..Report::default()
         };
-        let (frames, routes) = self.select(netfilter, &mut report)?;
+        let Selection {
+            frames,
+            routes,
+            unseen,
+        } = self.select(netfilter, &mut report)?;
         netfilter.load(self.text)?;
         let judged = netfilter.judge(&frames, &routes)?;
         let rules = netfilter.counters()?;
@@ -157,10 +177,16 @@ impl Trial<'_> {
         for subject in subjects {
             let mut first = None;
             for &(frame, path, expected) in &decided {
-                let verdict = subject.verdict(frame, path)?;
+                let verdict = subject.verdict(frame, Some(path))?;
                 if verdict != expected {
                     report.differences += 1;
                     first.get_or_insert((frame, path, expected, verdict));
+                }
+            }
+            if subject.sees_all_frames() {
+                for frame in &unseen {
+                    // Whether it drops them is all the same: the IP layer does.
+                    subject.verdict(frame, None)?;
                 }
             }
             let counted = subject.counters()?;
@@ -168,7 +194,7 @@ impl Trial<'_> {
                 .counters
                 .extend(counter_differences(subject.name(), &rules, &counted));
             if let Some((frame, path, expected, verdict)) = first {
-                subject.verdict(frame, path)?;
+                subject.verdict(frame, Some(path))?;
                 report.first.push(Difference {
                     subject: subject.name().to_owned(),
                     packet: words::describe(frame),
@@ -183,27 +209,27 @@ impl Trial<'_> {
         Ok(report)
     }
 
-    /// The frames on the wanted paths with their routes; the others are counted in the report.
-    fn select<'a>(
-        &'a self,
-        netfilter: &Netfilter<'_>,
-        report: &mut Report,
-    ) -> Result<(Vec<&'a Frame>, Vec<Judgement>)> {
+    /// Sorts the frames by their routes; those that are left out are counted in the report.
+    fn select(&self, netfilter: &Netfilter<'_>, report: &mut Report) -> Result<Selection<'_>> {
         let all: Vec<&Frame> = self.frames.iter().collect();
         let routes = netfilter.route(&all)?;
-        let mut selected = Vec::new();
+        let mut selection = Selection::default();
         for (frame, route) in all.into_iter().zip(routes) {
             match route {
                 Judgement::Decided(path, _) if self.paths.contains(&path) => {
-                    selected.push((frame, route));
+                    selection.frames.push(frame);
+                    selection.routes.push(route);
                 }
                 Judgement::Decided(..) => report.elsewhere += 1,
-                Judgement::Unseen => report.unseen += 1,
+                Judgement::Unseen => {
+                    report.unseen += 1;
+                    selection.unseen.push(frame);
+                }
                 Judgement::Unrouted => report.unrouted += 1,
                 Judgement::Held => report.held += 1,
             }
         }
-        Ok(selected.into_iter().unzip())
+        Ok(selection)
     }
 
     /// The rules that count a packet which comes alone.

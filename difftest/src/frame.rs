@@ -2,8 +2,10 @@
 
 use ipt2bpf_parser::ruleset::Family;
 
-/// Length of an Ethernet header, in bytes.
-pub const ETHERNET_HEADER: usize = 14;
+/// Length of the two addresses before the Ethernet type, in bytes.
+const ADDRESSES: usize = 12;
+/// The Ethernet type of an IEEE 802.1Q tag.
+const VLAN_TAG: [u8; 2] = [0x81, 0x00];
 /// The address of every interface of a [`Host`](crate::host::Host).
 pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The address of whoever sends the frames.
@@ -34,6 +36,23 @@ impl Frame {
         }
     }
 
+    /// Puts a tag of VLAN 0 in front of the Ethernet type. It carries only a priority (0 to 7), and
+    /// the kernel takes the packet as if it had none.
+    pub fn with_priority_tag(mut self, priority: u8) -> Frame {
+        let tag = [VLAN_TAG[0], VLAN_TAG[1], priority << 5, 0];
+        self.bytes.splice(ADDRESSES..ADDRESSES, tag);
+        self
+    }
+
+    /// How many VLAN tags stand before the Ethernet type of the packet.
+    pub fn tags(&self) -> usize {
+        let behind = self.bytes.get(ADDRESSES..).unwrap_or_default();
+        behind
+            .chunks(4)
+            .take_while(|tag| tag.starts_with(&VLAN_TAG))
+            .count()
+    }
+
     /// What names the packet in the taps: the IPv4 identification, or the low 16 bits of the IPv6
     /// flow label. None when the header is too short to hold it.
     pub fn id(&self) -> Option<u16> {
@@ -46,9 +65,10 @@ impl Frame {
             .map(|id| u16::from_be_bytes([id[0], id[1]]))
     }
 
-    /// Everything behind the Ethernet header.
+    /// Everything behind the Ethernet header and its tags.
     pub fn untrimmed(&self) -> &[u8] {
-        self.bytes.get(ETHERNET_HEADER..).unwrap_or_default()
+        let start = ADDRESSES + 4 * self.tags() + 2;
+        self.bytes.get(start..).unwrap_or_default()
     }
 
     /// The packet as every hook sees it: without the padding behind the length that its header tells
@@ -104,6 +124,18 @@ mod tests {
         packet[2..4].copy_from_slice(&99u16.to_be_bytes());
         assert_eq!(Frame::new(Family::V4, "eth0", &packet).packet().len(), 30);
         assert_eq!(Frame::new(Family::V4, "eth0", &[0x45]).packet(), [0x45]);
+    }
+
+    #[test]
+    fn tags_are_looked_through() {
+        let plain = Frame::new(Family::V4, "eth0", &[0x45, 0, 0, 2]);
+        let tagged = plain.clone().with_priority_tag(7).with_priority_tag(0);
+        assert_eq!(
+            tagged.bytes[12..22],
+            [0x81, 0, 0, 0, 0x81, 0, 0xe0, 0, 8, 0]
+        );
+        assert_eq!((plain.tags(), tagged.tags()), (0, 2));
+        assert_eq!(tagged.packet(), plain.packet());
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Host {
                 .and_then(Tap::new_named)
                 .with_context(|| format!("cannot make the interface {name}"))?;
             taps.insert(name.clone(), tap);
-            writeln!(setup, "link set {name} address {mac} up")?;
+            writeln!(setup, "link set dev {name} address {mac} up")?;
         }
         match routing {
             Routing::AllLocal => {

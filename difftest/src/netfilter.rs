@@ -41,7 +41,8 @@ pub enum Judgement {
     Unseen,
     /// PREROUTING passed it on, then routing dropped it: an unusable address, option or hop limit.
     Unrouted,
-    /// A fragment of an IPv4 datagram for this host: it waits for the others before INPUT.
+    /// A fragment of an IPv4 datagram that PREROUTING passed on and no other chain saw: it waits for
+    /// the others before INPUT, or routing dropped it.
     Held,
     /// The tables decided.
     Decided(Path, Verdict),

@@ -21,6 +21,9 @@ pub fn describe(frame: &Frame) -> String {
     if let Some(id) = frame.id() {
         write!(words, ", id {id}").ok();
     }
+    if frame.tags() > 0 {
+        write!(words, ", {} VLAN tags", frame.tags()).ok();
+    }
     let padding = frame.untrimmed().len() - packet.len();
     if padding > 0 {
         write!(words, ", {padding} bytes of padding").ok();

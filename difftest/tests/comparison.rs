@@ -24,6 +24,7 @@ const V6_RULES: &str = "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n\
 /// The meaning of the rulesets above, with what it counted.
 struct ByHand {
     judge: fn(&[u8]) -> Step,
+    sees_all_frames: bool,
     counters: BTreeMap<CounterKey, Counters>,
 }
 
@@ -41,6 +42,7 @@ impl ByHand {
     fn new(judge: fn(&[u8]) -> Step) -> Self {
         ByHand {
             judge,
+            sees_all_frames: false,
             counters: BTreeMap::new(),
         }
     }
@@ -51,7 +53,11 @@ impl Subject for ByHand {
         "the rules by hand"
     }
 
-    fn verdict(&mut self, frame: &Frame, _: Path) -> Result<Verdict> {
+    fn sees_all_frames(&self) -> bool {
+        self.sees_all_frames
+    }
+
+    fn verdict(&mut self, frame: &Frame, _: Option<Path>) -> Result<Verdict> {
         let packet = frame.packet();
         let (rule, verdict) = match (self.judge)(packet) {
             Step::HotDrop => return Ok(Verdict::Drop),
@@ -130,7 +136,7 @@ fn v6(packet: &[u8]) -> Step {
 }
 
 /// Runs one trial on generated frames; none when it cannot run here.
-fn trial(family: Family, text: &str, judge: fn(&[u8]) -> Step) -> Option<Report> {
+fn trial(family: Family, text: &str, mut subject: ByHand) -> Option<Report> {
     if let Err(reason) = netns::prerequisites() {
         eprintln!("skipped: {reason:#}");
         return None;
@@ -155,7 +161,7 @@ fn trial(family: Family, text: &str, judge: fn(&[u8]) -> Step) -> Option<Report>
             frames: &frames,
             paths: &[Path::Forward],
         }
-        .run(&netfilter, &mut [&mut ByHand::new(judge)])
+        .run(&netfilter, &mut [&mut subject])
     })
     .expect("runs");
     println!("seed {seed}: {report}");
@@ -164,7 +170,7 @@ fn trial(family: Family, text: &str, judge: fn(&[u8]) -> Step) -> Option<Report>
 
 #[test]
 fn a_right_subject_agrees_about_every_ipv4_packet() {
-    if let Some(report) = trial(Family::V4, V4_RULES, v4) {
+    if let Some(report) = trial(Family::V4, V4_RULES, ByHand::new(v4)) {
         assert!(report.is_clean());
         assert!(report.accepted > FRAMES / 10 && report.dropped > FRAMES / 10);
         assert_eq!(report.rules_hit, 2);
@@ -173,7 +179,7 @@ fn a_right_subject_agrees_about_every_ipv4_packet() {
 
 #[test]
 fn a_right_subject_agrees_about_every_ipv6_packet() {
-    if let Some(report) = trial(Family::V6, V6_RULES, v6) {
+    if let Some(report) = trial(Family::V6, V6_RULES, ByHand::new(v6)) {
         assert!(report.is_clean());
         assert!(report.accepted > FRAMES / 10 && report.dropped > FRAMES / 10);
         assert_eq!(report.rules_hit, 1);
@@ -182,7 +188,7 @@ fn a_right_subject_agrees_about_every_ipv6_packet() {
 
 #[test]
 fn a_wrong_subject_is_told_its_first_mistake() {
-    if let Some(report) = trial(Family::V4, V4_RULES, v4_wrong) {
+    if let Some(report) = trial(Family::V4, V4_RULES, ByHand::new(v4_wrong)) {
         assert!(report.differences > 0);
         let first = &report.first[0];
         assert_eq!(first.netfilter, Verdict::Drop);
@@ -202,5 +208,20 @@ fn a_wrong_subject_is_told_its_first_mistake() {
             policy.counted.packets - policy.netfilter.packets,
             report.differences as u64
         );
+    }
+}
+
+#[test]
+fn a_subject_must_not_count_what_the_ip_layer_drops() {
+    let subject = ByHand {
+        sees_all_frames: true,
+        ..ByHand::new(|packet| match packet.len() < 20 {
+            true => Step::Policy,
+            false => v4(packet),
+        })
+    };
+    if let Some(report) = trial(Family::V4, V4_RULES, subject) {
+        assert_eq!(report.differences, 0);
+        assert!(!report.counters.is_empty());
     }
 }

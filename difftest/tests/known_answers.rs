@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use ipt2bpf_difftest::checksum::checksum;
-use ipt2bpf_difftest::constants::Route;
+use ipt2bpf_difftest::constants::{Constants, Route};
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::netfilter::{Judgement, Netfilter, Path, Verdict};
 use ipt2bpf_difftest::netns;
+use ipt2bpf_difftest::scene::Scene;
 use ipt2bpf_parser::ruleset::Family;
 
 const ACCEPTED: Judgement = Judgement::Decided(Path::Input, Verdict::Accept);
@@ -177,6 +178,46 @@ fn what_ip_and_routing_drop_is_not_held_against_the_rules() {
         judgements,
         [Judgement::Unseen, Judgement::Unrouted, DROPPED]
     );
+}
+
+#[test]
+fn tags_that_carry_only_a_priority_are_looked_through() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n";
+    let frames = [
+        v4(1, TCP, &tcp(22)).with_priority_tag(7),
+        v4(2, TCP, &tcp(80))
+            .with_priority_tag(0)
+            .with_priority_tag(3),
+    ];
+    let (judgements, _) = judge(Routing::AllLocal, rules, &frames).expect("judges");
+    assert_eq!(judgements, [DROPPED, ACCEPTED]);
+}
+
+#[test]
+fn the_mirror_shows_raw_fragments_to_the_rules_of_input() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:INPUT ACCEPT\n:FORWARD DROP\n\
+        -A INPUT -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n";
+    let frames = [
+        fragment(1, TCP, 1, &tcp(80)),
+        fragment(2, TCP, 2, &tcp(22)),
+        v4(3, TCP, &tcp(22)),
+    ];
+    let constants = Constants::none(Family::V4);
+    let run = |scene: Scene| {
+        scene
+            .run("ssh", rules, &constants, &frames, |_| Ok(Vec::new()))
+            .map(|report| [report.accepted, report.dropped, report.held])
+            .expect("runs")
+    };
+    assert_eq!(run(Scene::EndHost), [0, 1, 2]);
+    assert_eq!(run(Scene::Router), [0, 3, 0]);
+    assert_eq!(run(Scene::Mirror), [1, 2, 0]);
 }
 
 #[test]

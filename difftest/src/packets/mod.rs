@@ -92,7 +92,12 @@ impl Iterator for Packets<'_> {
             Family::V4 => ipv4::packet(random, &aim, self.id),
             Family::V6 => ipv6::packet(random, &aim, self.id),
         };
-        Some(Frame::new(self.constants.family, interface, &packet))
+        let frame = Frame::new(self.constants.family, interface, &packet);
+        Some(match random.u32(..40) {
+            0 => frame.with_priority_tag(random.u8(..8)),
+            1 => frame.with_priority_tag(0).with_priority_tag(0),
+            _ => frame,
+        })
     }
 }
 
