@@ -1,0 +1,24 @@
+//! The Internet checksum (RFC 1071).
+
+/// The Internet checksum of bytes whose own checksum field is zero.
+pub fn checksum(covered: &[u8]) -> u16 {
+    let sum: u32 = covered
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
+        .sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_of_the_rfc_example() {
+        // RFC 1071 section 3: the sum is ddf2.
+        let covered = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(checksum(&covered), !0xddf2);
+        assert_eq!(checksum(&[0xff]), 0x00ff);
+    }
+}

@@ -1,0 +1,356 @@
+//! Sets subjects beside netfilter: the same frames, then verdict by verdict and counter by counter.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::Result;
+use ipt2bpf_parser::ruleset::Counters;
+
+use crate::frame::Frame;
+use crate::netfilter::{CountedRule, CounterKey, Judgement, Netfilter, Path, Verdict};
+use crate::words;
+
+/// Something that judges packets by a ruleset as netfilter does: a compiled program under
+/// `BPF_PROG_TEST_RUN`, the reference evaluator.
+pub trait Subject {
+    /// What messages call it.
+    fn name(&self) -> &str;
+
+    /// Whether it sees frames before the IP layer has checked them, as XDP does. Then it is also
+    /// shown those that the IP layer drops, and must not count them.
+    fn sees_all_frames(&self) -> bool;
+
+    /// Judges one frame that the kernel sends down this path; none when the IP layer drops it.
+    /// [`Frame::packet`] is what a hook behind the IP layer sees.
+    ///
+    /// # Errors
+    /// When it cannot be asked; a difference is no error.
+    fn verdict(&mut self, frame: &Frame, path: Option<Path>) -> Result<Verdict>;
+
+    /// All that it has counted so far. A rule that is not in the map has counted nothing.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn counters(&mut self) -> Result<BTreeMap<CounterKey, Counters>>;
+}
+
+/// One ruleset and the frames to try on it.
+pub struct Trial<'a> {
+    /// What the report calls the ruleset.
+    pub name: &'a str,
+    /// The save text that netfilter loads.
+    pub text: &'a str,
+    /// With unique ids.
+    pub frames: &'a [Frame],
+    /// Frames on other paths are left out.
+    pub paths: &'a [Path],
+}
+
+/// What a trial showed.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The ruleset.
+    pub name: String,
+    /// How many frames there were.
+    pub frames: usize,
+    /// How many of them netfilter accepted.
+    pub accepted: usize,
+    /// And dropped.
+    pub dropped: usize,
+    /// Left out because they never reached a table.
+    pub unseen: usize,
+    /// Left out because routing dropped them.
+    pub unrouted: usize,
+    /// Left out because they wait for reassembly.
+    pub held: usize,
+    /// Left out because they took a path that was not asked for.
+    pub elsewhere: usize,
+    /// How many rules counted a packet in netfilter.
+    pub rules_hit: usize,
+    /// Of how many.
+    pub rules: usize,
+    /// How many verdicts differed, of all subjects.
+    pub differences: usize,
+    /// The first difference of each subject.
+    pub first: Vec<Difference>,
+    /// Counters that differed after all frames.
+    pub counters: Vec<CounterDifference>,
+}
+
+/// A packet that netfilter and a subject judge differently.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// The subject.
+    pub subject: String,
+    /// The packet in words, and its bytes.
+    pub packet: String,
+    /// What was asked.
+    pub path: Path,
+    /// What netfilter said.
+    pub netfilter: Verdict,
+    /// What the subject said.
+    pub verdict: Verdict,
+    /// The rules and policies that count this packet in netfilter when it comes alone and first.
+    pub netfilter_steps: Vec<String>,
+    /// Those that count it in the subject when it comes once more.
+    pub subject_steps: Vec<String>,
+}
+
+/// A rule or policy that counted differently.
+#[derive(Clone, Debug)]
+pub struct CounterDifference {
+    /// The subject.
+    pub subject: String,
+    /// The rule in iptables' words, or its place when netfilter has no such rule. A subject that
+    /// counts frames which the IP layer drops shows here as well.
+    pub rule: String,
+    /// What netfilter counted.
+    pub netfilter: Counters,
+    /// What the subject counted.
+    pub counted: Counters,
+}
+
+/// The frames of a trial by where they go.
+#[derive(Default)]
+struct Selection<'a> {
+    /// On the wanted paths.
+    frames: Vec<&'a Frame>,
+    /// Where each of them goes.
+    routes: Vec<Judgement>,
+    /// Dropped before any table.
+    unseen: Vec<&'a Frame>,
+}
+
+impl Report {
+    /// Whether every verdict and counter was the same.
+    pub fn is_clean(&self) -> bool {
+        self.differences == 0 && self.counters.is_empty()
+    }
+}
+
+impl Trial<'_> {
+    /// Runs the trial in a namespace where no rules are loaded yet; afterwards this trial's are.
+    ///
+    /// Only the frames that reach a verdict are injected while the rules are loaded, so that the
+    /// counters of both sides are about the same packets.
+    ///
+    /// # Errors
+    /// When netfilter refuses the text, or netfilter or a subject cannot be asked.
+    pub fn run(
+        &self,
+        netfilter: &Netfilter<'_>,
+        subjects: &mut [&mut dyn Subject],
+    ) -> Result<Report> {
+        let mut report = Report {
+            name: self.name.to_owned(),
+            frames: self.frames.len(),
+            ..Report::default()
+        };
+        let Selection {
+            frames,
+            routes,
+            unseen,
+        } = self.select(netfilter, &mut report)?;
+        netfilter.load(self.text)?;
+        let judged = netfilter.judge(&frames, &routes)?;
+        let rules = netfilter.counters()?;
+        report.rules = rules.iter().filter(|rule| rule.key.rule.is_some()).count();
+        report.rules_hit = rules
+            .iter()
+            .filter(|rule| rule.key.rule.is_some() && rule.counters.packets > 0)
+            .count();
+
+        let mut decided = Vec::new();
+        for (frame, judgement) in frames.into_iter().zip(judged) {
+            match judgement {
+                Judgement::Decided(path, verdict) => {
+                    match verdict {
+                        Verdict::Accept => report.accepted += 1,
+                        Verdict::Drop => report.dropped += 1,
+                    }
+                    decided.push((frame, path, verdict));
+                }
+                _ => report.unseen += 1,
+            }
+        }
+
+        for subject in subjects {
+            let mut first = None;
+            for &(frame, path, expected) in &decided {
+                let verdict = subject.verdict(frame, Some(path))?;
+                if verdict != expected {
+                    report.differences += 1;
+                    first.get_or_insert((frame, path, expected, verdict));
+                }
+            }
+            if subject.sees_all_frames() {
+                for frame in &unseen {
+                    // Whether it drops them is all the same: the IP layer does.
+                    subject.verdict(frame, None)?;
+                }
+            }
+            let counted = subject.counters()?;
+            report
+                .counters
+                .extend(counter_differences(subject.name(), &rules, &counted));
+            if let Some((frame, path, expected, verdict)) = first {
+                subject.verdict(frame, Some(path))?;
+                report.first.push(Difference {
+                    subject: subject.name().to_owned(),
+                    packet: words::describe(frame),
+                    path,
+                    netfilter: expected,
+                    verdict,
+                    netfilter_steps: self.steps(netfilter, frame)?,
+                    subject_steps: grown(&rules, &counted, &subject.counters()?),
+                });
+            }
+        }
+        Ok(report)
+    }
+
+    /// Sorts the frames by their routes; those that are left out are counted in the report.
+    fn select(&self, netfilter: &Netfilter<'_>, report: &mut Report) -> Result<Selection<'_>> {
+        let all: Vec<&Frame> = self.frames.iter().collect();
+        let routes = netfilter.route(&all)?;
+        let mut selection = Selection::default();
+        for (frame, route) in all.into_iter().zip(routes) {
+            match route {
+                Judgement::Decided(path, _) if self.paths.contains(&path) => {
+                    selection.frames.push(frame);
+                    selection.routes.push(route);
+                }
+                Judgement::Decided(..) => report.elsewhere += 1,
+                Judgement::Unseen => {
+                    report.unseen += 1;
+                    selection.unseen.push(frame);
+                }
+                Judgement::Unrouted => report.unrouted += 1,
+                Judgement::Held => report.held += 1,
+            }
+        }
+        Ok(selection)
+    }
+
+    /// The rules that count a packet which comes alone.
+    fn steps(&self, netfilter: &Netfilter<'_>, frame: &Frame) -> Result<Vec<String>> {
+        netfilter.load(self.text)?;
+        let nowhere = Judgement::Unseen;
+        netfilter.judge(&[frame], &[nowhere])?;
+        let rules = netfilter.counters()?;
+        Ok(rules
+            .iter()
+            .filter(|rule| rule.counters.packets > 0)
+            .map(ToString::to_string)
+            .collect())
+    }
+}
+
+/// The rules whose counters grew from one reading to the next.
+fn grown(
+    rules: &[CountedRule],
+    before: &BTreeMap<CounterKey, Counters>,
+    after: &BTreeMap<CounterKey, Counters>,
+) -> Vec<String> {
+    rules
+        .iter()
+        .filter(|rule| before.get(&rule.key) != after.get(&rule.key))
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn counter_differences(
+    subject: &str,
+    rules: &[CountedRule],
+    counted: &BTreeMap<CounterKey, Counters>,
+) -> Vec<CounterDifference> {
+    let mut unknown = counted.clone();
+    let mut differences = Vec::new();
+    for rule in rules {
+        let counted = unknown.remove(&rule.key).unwrap_or_default();
+        if counted != rule.counters {
+            differences.push(CounterDifference {
+                subject: subject.to_owned(),
+                rule: rule.to_string(),
+                netfilter: rule.counters,
+                counted,
+            });
+        }
+    }
+    for (key, counted) in unknown {
+        if counted != Counters::default() {
+            differences.push(CounterDifference {
+                subject: subject.to_owned(),
+                rule: format!("{key:?}"),
+                netfilter: Counters::default(),
+                counted,
+            });
+        }
+    }
+    differences
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} frames: {} accepted, {} dropped, {} unseen, {} unrouted, {} held, {} on \
+             another path; {} of {} rules hit; {} verdicts and {} counters differ",
+            self.name,
+            self.frames,
+            self.accepted,
+            self.dropped,
+            self.unseen,
+            self.unrouted,
+            self.held,
+            self.elsewhere,
+            self.rules_hit,
+            self.rules,
+            self.differences,
+            self.counters.len()
+        )?;
+        for difference in &self.first {
+            write!(f, "\n{difference}")?;
+        }
+        for difference in &self.counters {
+            write!(f, "\n{difference}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.packet)?;
+        writeln!(f, "  on its way through {}:", self.path)?;
+        for (who, verdict, steps) in [
+            ("netfilter", self.netfilter, &self.netfilter_steps),
+            (&self.subject, self.verdict, &self.subject_steps),
+        ] {
+            write!(f, "  {verdict} by {who}")?;
+            match steps.is_empty() {
+                true => writeln!(f, ", counted nowhere")?,
+                false => writeln!(f, ", counted by")?,
+            }
+            for step in steps {
+                writeln!(f, "    {step}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for CounterDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: netfilter counted [{}:{}], {} [{}:{}]",
+            self.rule,
+            self.netfilter.packets,
+            self.netfilter.bytes,
+            self.subject,
+            self.counted.packets,
+            self.counted.bytes
+        )
+    }
+}

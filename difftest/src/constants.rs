@@ -1,0 +1,404 @@
+//! What a ruleset compares packets with, rule by rule, so that packets can be aimed at it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipt2bpf_parser::matches::icmp::TypeCode;
+use ipt2bpf_parser::matches::multiport::Side;
+use ipt2bpf_parser::matches::tcp::Flags;
+use ipt2bpf_parser::matches::{Match, PortRange};
+use ipt2bpf_parser::ruleset::{
+    Action, Family, InterfacePattern, Negatable, Network, NfHook, Rule, Ruleset, Table,
+};
+
+/// The name of the interface of a host whose ruleset names none.
+const ANY_INTERFACE: &str = "eth0";
+/// How many interfaces a host gets; rulesets that name more get the first ones.
+const MAX_INTERFACES: usize = 16;
+/// How many calls from a built-in chain an aim follows.
+const MAX_DEPTH: usize = 16;
+
+/// The constants of one rule, or of several that a packet must match one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aim {
+    /// `-s`
+    pub sources: Vec<Network>,
+    /// `-d`
+    pub destinations: Vec<Network>,
+    /// `-i`, as names that match.
+    pub interfaces: Vec<String>,
+    /// `-o`, likewise.
+    pub out_interfaces: Vec<String>,
+    /// `-p`
+    pub protocols: Vec<u8>,
+    /// Source ports of tcp, udp and multiport.
+    pub source_ports: Vec<PortRange>,
+    /// Destination ports.
+    pub destination_ports: Vec<PortRange>,
+    /// ICMP types and codes of either family.
+    pub icmp: Vec<TypeCode>,
+    /// `--tcp-flags`
+    pub tcp_flags: Vec<Flags>,
+    /// `--tcp-option`
+    pub tcp_options: Vec<u8>,
+}
+
+/// All constants of a ruleset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Constants {
+    /// For which family packets are made.
+    pub family: Family,
+    /// The interfaces that a host needs; never empty.
+    pub interfaces: Vec<String>,
+    /// One aim for each rule that a received packet can meet, together with the rules that lead
+    /// to it. Empty when there is no such rule.
+    pub aims: Vec<Aim>,
+    /// Single destinations of INPUT's rules: addresses that a host should have.
+    pub local: Vec<IpAddr>,
+    /// By which interfaces destinations should be reached, so that rules with `-d` and `-o` match.
+    pub routes: Vec<Route>,
+}
+
+/// A way to a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network's address.
+    pub address: IpAddr,
+    /// Its prefix length.
+    pub length: u32,
+    /// One of the host's interfaces.
+    pub interface: String,
+}
+
+impl Constants {
+    /// Those of a ruleset that compares nothing.
+    pub fn none(family: Family) -> Constants {
+        Constants {
+            family,
+            interfaces: vec![ANY_INTERFACE.to_owned()],
+            aims: Vec::new(),
+            local: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    /// Collects the constants of a ruleset.
+    pub fn of(ruleset: &Ruleset) -> Constants {
+        let interfaces = interfaces(ruleset);
+        let mut constants = Constants::none(ruleset.family);
+        if !interfaces.is_empty() {
+            constants.interfaces = interfaces;
+        }
+        for table in &ruleset.tables {
+            for chain in &table.chains {
+                let Some((hook, approach)) = approach(table, &chain.name, MAX_DEPTH) else {
+                    continue;
+                };
+                for rule in &chain.rules {
+                    let mut aim = approach.clone();
+                    aim.add(rule);
+                    constants.add(hook, aim);
+                }
+            }
+        }
+        constants
+    }
+
+    fn add(&mut self, hook: NfHook, aim: Aim) {
+        let reachable = aim.destinations.iter().filter_map(prefix);
+        for (address, length) in reachable {
+            let single = length == if address.is_ipv4() { 32 } else { 128 };
+            if hook == NfHook::Input && single && !self.local.contains(&address) {
+                self.local.push(address);
+            }
+            for interface in &aim.out_interfaces {
+                let route = Route {
+                    address,
+                    length,
+                    interface: interface.clone(),
+                };
+                if self.interfaces.contains(interface) && !self.routes.contains(&route) {
+                    self.routes.push(route);
+                }
+            }
+        }
+        self.aims.push(aim);
+    }
+}
+
+/// The interfaces that a ruleset names, each once.
+fn interfaces(ruleset: &Ruleset) -> Vec<String> {
+    let mut names = Vec::new();
+    let rules = ruleset
+        .tables
+        .iter()
+        .flat_map(|table| &table.chains)
+        .flat_map(|chain| &chain.rules);
+    for name in rules.flat_map(|rule| {
+        let base = &rule.base;
+        interface_name(&base.in_interface)
+            .into_iter()
+            .chain(interface_name(&base.out_interface))
+    }) {
+        if names.len() < MAX_INTERFACES && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// A network as a unicast destination that can be routed; none for a mask with holes.
+fn prefix(network: &Network) -> Option<(IpAddr, u32)> {
+    let (address, length) = match *network {
+        Network::V4 { address, mask } => {
+            let mask = u32::from(mask);
+            let length = mask.leading_ones();
+            (length == mask.count_ones()).then_some((IpAddr::from(address), length))
+        }
+        Network::V6 { address, mask } => {
+            let mask = u128::from(mask);
+            let length = mask.leading_ones();
+            (length == mask.count_ones()).then_some((IpAddr::from(address), length))
+        }
+    }?;
+    let special = address.is_multicast()
+        || address.is_loopback()
+        || address.is_unspecified()
+        || address == IpAddr::from(Ipv4Addr::BROADCAST);
+    (!special).then_some((address, length))
+}
+
+/// What a packet must match to be sent to a chain from a hook of received packets; none when no such
+/// hook leads there. One way of several is taken: the first.
+fn approach(table: &Table, chain: &str, depth: usize) -> Option<(NfHook, Aim)> {
+    let target = table.chains.iter().find(|found| found.name == chain)?;
+    if let Some(builtin) = target.builtin {
+        return (builtin.hook != NfHook::Output).then(|| (builtin.hook, Aim::default()));
+    }
+    let calls = |rule: &Rule| match &rule.action {
+        Action::Jump(name) | Action::Goto(name) => name.value == chain,
+        _ => false,
+    };
+    let depth = depth.checked_sub(1)?;
+    let callers = table.chains.iter().filter_map(|from| {
+        from.rules
+            .iter()
+            .find(|rule| calls(rule))
+            .map(|rule| (from, rule))
+    });
+    for (from, rule) in callers {
+        if let Some((hook, mut aim)) = approach(table, &from.name, depth) {
+            aim.add(rule);
+            return Some((hook, aim));
+        }
+    }
+    None
+}
+
+/// A device name that a pattern matches, if the test can make such a device.
+fn interface_name(pattern: &Option<Negatable<InterfacePattern>>) -> Option<String> {
+    let InterfacePattern { name, prefix } = &pattern.as_ref()?.value.value;
+    let name = match *prefix {
+        true if name.is_empty() => return None,
+        true if name.len() < 15 => format!("{name}0"),
+        _ => name.to_owned(),
+    };
+    // `all` and `default` would collide in /proc/sys/net; the rest the kernel refuses
+    // (dev_valid_name), or `ip -batch` would take apart.
+    let usable = !["lo", "all", "default", ".", ".."].contains(&name.as_str())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    usable.then_some(name)
+}
+
+impl Aim {
+    /// Adds what one rule looks at. Negated constants are added as well: packets near them matter
+    /// as much.
+    fn add(&mut self, rule: &Rule) {
+        let base = &rule.base;
+        self.sources.extend(value(&base.source));
+        self.destinations.extend(value(&base.destination));
+        self.protocols
+            .extend(value(&base.protocol).filter(|&protocol| protocol != 0));
+        self.interfaces.extend(interface_name(&base.in_interface));
+        self.out_interfaces
+            .extend(interface_name(&base.out_interface));
+        for found in &rule.matches {
+            self.add_match(&found.value);
+        }
+    }
+
+    fn add_match(&mut self, found: &Match) {
+        match found {
+            Match::Tcp(tcp) => {
+                self.source_ports.extend(value(&tcp.source_ports));
+                self.destination_ports.extend(value(&tcp.destination_ports));
+                self.tcp_flags.extend(value(&tcp.flags));
+                self.tcp_options.extend(value(&tcp.option));
+            }
+            Match::Udp(udp) => {
+                self.source_ports.extend(value(&udp.source_ports));
+                self.destination_ports.extend(value(&udp.destination_ports));
+            }
+            Match::Multiport(multiport) => {
+                let ports = &multiport.ports.value.value;
+                if multiport.side != Side::Destination {
+                    self.source_ports.extend(ports);
+                }
+                if multiport.side != Side::Source {
+                    self.destination_ports.extend(ports);
+                }
+            }
+            Match::Icmp(icmp) => self.icmp.push(icmp.0.value.value),
+            Match::Icmp6(icmp) => self.icmp.push(icmp.0.value.value),
+            Match::Comment(_)
+            | Match::Conntrack(_)
+            | Match::Limit(_)
+            | Match::State(_)
+            | Match::Unknown(_) => {}
+        }
+    }
+}
+
+fn value<T: Copy>(option: &Option<Negatable<T>>) -> Option<T> {
+    option.as_ref().map(|found| found.value.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use ipt2bpf_parser::ruleset::{BaseMatch, Builtin, Chain, Counters, Policy, TableKind};
+    use ipt2bpf_parser::span::{Span, Spanned};
+
+    use super::*;
+
+    fn spanned<T>(value: T) -> Spanned<T> {
+        Spanned {
+            value,
+            span: Span::default(),
+        }
+    }
+
+    fn plain<T>(value: T) -> Option<Negatable<T>> {
+        Some(Negatable {
+            negated: false,
+            value: spanned(value),
+        })
+    }
+
+    fn rule(base: BaseMatch, action: Action) -> Rule {
+        Rule {
+            counters: Counters::default(),
+            base,
+            matches: Vec::new(),
+            action,
+            span: Default::default(),
+        }
+    }
+
+    fn chain(name: &str, hook: Option<NfHook>, rules: Vec<Rule>) -> Chain {
+        Chain {
+            name: name.into(),
+            builtin: hook.map(|hook| Builtin {
+                hook,
+                policy: Policy::Accept,
+            }),
+            counters: Counters::default(),
+            rules,
+            span: Span::default(),
+        }
+    }
+
+    fn host(last: u8) -> Network {
+        Network::V4 {
+            address: Ipv4Addr::new(192, 0, 2, last),
+            mask: Ipv4Addr::BROADCAST,
+        }
+    }
+
+    #[test]
+    fn a_rule_is_aimed_at_together_with_the_rules_that_lead_to_it() {
+        let to_ours = BaseMatch {
+            protocol: plain(17),
+            out_interface: plain(InterfacePattern {
+                name: "docker".into(),
+                prefix: true,
+            }),
+            ..BaseMatch::default()
+        };
+        let in_ours = BaseMatch {
+            destination: plain(host(9)),
+            ..BaseMatch::default()
+        };
+        let local = BaseMatch {
+            destination: plain(host(1)),
+            ..BaseMatch::default()
+        };
+        let sent = BaseMatch {
+            protocol: plain(99),
+            ..BaseMatch::default()
+        };
+        let constants = Constants::of(&Ruleset {
+            family: Family::V4,
+            tables: vec![Table {
+                kind: TableKind::Filter,
+                chains: vec![
+                    chain(
+                        "INPUT",
+                        Some(NfHook::Input),
+                        vec![rule(local, Action::Continue)],
+                    ),
+                    chain(
+                        "FORWARD",
+                        Some(NfHook::Forward),
+                        vec![rule(to_ours, Action::Jump(spanned("ours".into())))],
+                    ),
+                    chain(
+                        "OUTPUT",
+                        Some(NfHook::Output),
+                        vec![rule(sent, Action::Continue)],
+                    ),
+                    chain("ours", None, vec![rule(in_ours, Action::Continue)]),
+                    chain(
+                        "unused",
+                        None,
+                        vec![rule(BaseMatch::default(), Action::Continue)],
+                    ),
+                ],
+            }],
+        });
+        assert_eq!(constants.interfaces, ["docker0"]);
+        assert_eq!(constants.aims.len(), 3, "OUTPUT and unused are not met");
+        assert_eq!(
+            constants.aims[2],
+            Aim {
+                destinations: vec![host(9)],
+                protocols: vec![17],
+                out_interfaces: vec!["docker0".into()],
+                ..Aim::default()
+            }
+        );
+        assert_eq!(constants.local, [IpAddr::from([192, 0, 2, 1])]);
+        assert_eq!(
+            constants.routes,
+            [Route {
+                address: [192, 0, 2, 9].into(),
+                length: 32,
+                interface: "docker0".into()
+            }]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_a_destination_is_not_routed() {
+        let net = |address: [u8; 4], mask: [u8; 4]| Network::V4 {
+            address: address.into(),
+            mask: mask.into(),
+        };
+        assert_eq!(prefix(&net([224, 0, 0, 0], [240, 0, 0, 0])), None);
+        assert_eq!(prefix(&net([10, 0, 0, 1], [255, 0, 0, 255])), None);
+        assert_eq!(
+            prefix(&net([10, 0, 0, 0], [255, 0, 0, 0])),
+            Some(([10, 0, 0, 0].into(), 8))
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! The judge itself on trial: packets whose fate is known from the kernel's source.
+
+use anyhow::Result;
+use ipt2bpf_difftest::checksum::checksum;
+use ipt2bpf_difftest::constants::{Constants, Route};
+use ipt2bpf_difftest::frame::Frame;
+use ipt2bpf_difftest::host::{Host, Routing};
+use ipt2bpf_difftest::netfilter::{Judgement, Netfilter, Path, Verdict};
+use ipt2bpf_difftest::netns;
+use ipt2bpf_difftest::scene::Scene;
+use ipt2bpf_parser::ruleset::Family;
+
+const ACCEPTED: Judgement = Judgement::Decided(Path::Input, Verdict::Accept);
+const DROPPED: Judgement = Judgement::Decided(Path::Input, Verdict::Drop);
+const FORWARDED: Judgement = Judgement::Decided(Path::Forward, Verdict::Accept);
+const NOT_FORWARDED: Judgement = Judgement::Decided(Path::Forward, Verdict::Drop);
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMP: u8 = 1;
+
+/// From port 0 to port 0, nothing behind it, no checksum.
+const UDP_HEADER: [u8; 8] = [0, 0, 0, 0, 0, 8, 0, 0];
+
+/// A whole TCP header from port 1000 to this one.
+fn tcp(port: u16) -> Vec<u8> {
+    let mut header = vec![3, 232];
+    header.extend(port.to_be_bytes());
+    header.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]);
+    header
+}
+
+/// An IPv4 packet from 10.0.0.1 to 192.0.2.1 with a fragment field.
+fn fragment(id: u16, protocol: u8, field: u16, payload: &[u8]) -> Frame {
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + payload.len() as u16).to_be_bytes());
+    packet.extend(id.to_be_bytes());
+    packet.extend(field.to_be_bytes());
+    packet.extend([64, protocol, 0, 0, 10, 0, 0, 1, 192, 0, 2, 1]);
+    let sum = checksum(&packet).to_be_bytes();
+    packet[10..12].copy_from_slice(&sum);
+    packet.extend(payload);
+    Frame::new(Family::V4, "eth0", &packet)
+}
+
+fn v4(id: u16, protocol: u8, payload: &[u8]) -> Frame {
+    fragment(id, protocol, 0, payload)
+}
+
+/// An IPv6 packet from 2001:db8::1 to 2001:db8::2.
+fn v6(id: u16, next: u8, payload: &[u8]) -> Frame {
+    let mut packet = vec![0x60, 0];
+    packet.extend(id.to_be_bytes());
+    packet.extend((payload.len() as u16).to_be_bytes());
+    packet.extend([next, 64]);
+    for host in [1, 2] {
+        packet.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
+    }
+    packet.extend(payload);
+    Frame::new(Family::V6, "eth0", &packet)
+}
+
+/// Judges frames that arrive on eth0 or eth1 in a namespace of their own; gives back the judgements
+/// and the counted rules in words.
+fn judge(routing: Routing, rules: &str, frames: &[Frame]) -> Result<(Vec<Judgement>, Vec<String>)> {
+    netns::isolated(|| {
+        let host = Host::new(&["eth0".into(), "eth1".into()], &routing)?;
+        let netfilter = Netfilter::new(&host, frames[0].family)?;
+        let frames: Vec<&Frame> = frames.iter().collect();
+        let routes = netfilter.route(&frames)?;
+        netfilter.load(rules)?;
+        let judgements = netfilter.judge(&frames, &routes)?;
+        let counted = netfilter
+            .counters()?
+            .iter()
+            .filter(|rule| rule.counters.packets > 0)
+            .map(|rule| {
+                let counters = rule.counters;
+                format!("[{}:{}] {rule}", counters.packets, counters.bytes)
+            })
+            .collect();
+        Ok((judgements, counted))
+    })
+}
+
+/// Whether the test can run here; says why when it cannot.
+fn can_run() -> bool {
+    match netns::prerequisites() {
+        Ok(()) => true,
+        Err(reason) => {
+            eprintln!("skipped: {reason:#}");
+            false
+        }
+    }
+}
+
+#[test]
+fn ports_decide_and_a_short_segment_is_dropped_whatever_its_port() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:INPUT ACCEPT [5:5]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+        -A INPUT -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n";
+    let frames = [
+        v4(1, TCP, &tcp(22)),
+        v4(2, TCP, &tcp(80)),
+        v4(3, TCP, &tcp(80)[..19]),
+        v4(4, UDP, &tcp(22)),
+    ];
+    let (judgements, counted) = judge(Routing::AllLocal, rules, &frames).expect("judges");
+    assert_eq!(judgements, [DROPPED, ACCEPTED, DROPPED, ACCEPTED]);
+    // The hot drop counts nowhere.
+    assert_eq!(
+        counted,
+        [
+            "[2:80] filter :INPUT ACCEPT",
+            "[1:40] filter -A INPUT -p tcp -m tcp --dport 22 -j DROP",
+        ]
+    );
+}
+
+#[test]
+fn a_short_echo_request_is_dropped_by_a_rule_for_another_type() {
+    if !can_run() {
+        return;
+    }
+    let rules =
+        "*filter\n:INPUT ACCEPT\n-A INPUT -p icmp -m icmp --icmp-type 3 -j ACCEPT\nCOMMIT\n";
+    let echo = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    let frames = [v4(1, ICMP, &echo), v4(2, ICMP, &echo[..4])];
+    let (judgements, _) = judge(Routing::AllLocal, rules, &frames).expect("judges");
+    assert_eq!(judgements, [ACCEPTED, DROPPED]);
+}
+
+#[test]
+fn fragments_wait_for_input_and_are_forwarded_one_by_one() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n\
+        -A FORWARD -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n";
+    let frames = [
+        fragment(1, TCP, 0x2000, &[&tcp(22)[..], &[0; 4]].concat()),
+        fragment(2, TCP, 1, &tcp(80)),
+        fragment(3, TCP, 2, &tcp(22)),
+        v4(4, TCP, &tcp(22)),
+    ];
+    let (judgements, _) = judge(Routing::AllLocal, rules, &frames).expect("judges");
+    assert_eq!(
+        judgements,
+        [Judgement::Held, Judgement::Held, Judgement::Held, ACCEPTED]
+    );
+    let router = Routing::transit();
+    let (judgements, _) = judge(router, rules, &frames).expect("judges");
+    assert_eq!(
+        judgements,
+        [NOT_FORWARDED, NOT_FORWARDED, FORWARDED, NOT_FORWARDED]
+    );
+}
+
+#[test]
+fn what_ip_and_routing_drop_is_not_held_against_the_rules() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*raw\n:PREROUTING DROP\nCOMMIT\n";
+    let mut bad_version = v4(1, TCP, &tcp(22));
+    bad_version.bytes[14] = 0x55;
+    // 255.255.255.255 is nobody's source address.
+    let mut martian = v4(2, TCP, &tcp(22));
+    martian.bytes[14 + 12..14 + 16].fill(255);
+    martian.bytes[14 + 10..14 + 12].fill(0);
+    let sum = checksum(&martian.bytes[14..34]).to_be_bytes();
+    martian.bytes[24..26].copy_from_slice(&sum);
+    let frames = [bad_version, martian, v4(3, TCP, &tcp(22))];
+    let (judgements, _) = judge(Routing::AllLocal, rules, &frames).expect("judges");
+    assert_eq!(
+        judgements,
+        [Judgement::Unseen, Judgement::Unrouted, DROPPED]
+    );
+}
+
+#[test]
+fn tags_that_carry_only_a_priority_are_looked_through() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n";
+    let frames = [
+        v4(1, TCP, &tcp(22)).with_priority_tag(7),
+        v4(2, TCP, &tcp(80))
+            .with_priority_tag(0)
+            .with_priority_tag(3),
+    ];
+    let (judgements, _) = judge(Routing::AllLocal, rules, &frames).expect("judges");
+    assert_eq!(judgements, [DROPPED, ACCEPTED]);
+}
+
+#[test]
+fn the_mirror_shows_raw_fragments_to_the_rules_of_input() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:INPUT ACCEPT\n:FORWARD DROP\n\
+        -A INPUT -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n";
+    let frames = [
+        fragment(1, TCP, 1, &tcp(80)),
+        fragment(2, TCP, 2, &tcp(22)),
+        v4(3, TCP, &tcp(22)),
+    ];
+    let constants = Constants::none(Family::V4);
+    let run = |scene: Scene| {
+        scene
+            .run("ssh", rules, &constants, &frames, |_| Ok(Vec::new()))
+            .map(|report| [report.accepted, report.dropped, report.held])
+            .expect("runs")
+    };
+    assert_eq!(run(Scene::EndHost), [0, 1, 2]);
+    assert_eq!(run(Scene::Router), [0, 3, 0]);
+    assert_eq!(run(Scene::Mirror), [1, 2, 0]);
+}
+
+#[test]
+fn a_router_keeps_its_own_and_forwards_by_interface() {
+    if !can_run() {
+        return;
+    }
+    // 192.0.2.1 begins with the bits 110, number 6: it leaves by the first interface of two.
+    let rules =
+        "*filter\n:INPUT DROP\n:FORWARD ACCEPT\n-A FORWARD -i eth1 -o eth0 -j DROP\nCOMMIT\n";
+    let mut frames = [v4(1, UDP, &UDP_HEADER), v4(2, UDP, &UDP_HEADER)];
+    frames[1].interface = "eth1".into();
+    let router = Routing::transit();
+    let (judgements, counted) = judge(router, rules, &frames).expect("judges");
+    assert_eq!(judgements, [FORWARDED, NOT_FORWARDED]);
+    assert_eq!(
+        counted,
+        [
+            "[1:28] filter :FORWARD ACCEPT",
+            "[1:28] filter -A FORWARD -i eth1 -o eth0 -j DROP"
+        ]
+    );
+    let own = Routing::Router {
+        local: vec!["192.0.2.1".parse().expect("an address")],
+        routes: Vec::new(),
+    };
+    let (judgements, _) = judge(own, rules, &frames).expect("judges");
+    assert_eq!(judgements, [DROPPED, DROPPED]);
+    let elsewhere = Routing::Router {
+        local: Vec::new(),
+        routes: vec![Route {
+            address: "192.0.2.0".parse().expect("an address"),
+            length: 24,
+            interface: "eth1".into(),
+        }],
+    };
+    let (judgements, _) = judge(elsewhere, rules, &frames).expect("judges");
+    assert_eq!(judgements, [FORWARDED, FORWARDED]);
+}
+
+#[test]
+fn broken_ipv6_headers_are_dropped_by_any_rule_with_a_protocol() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:INPUT ACCEPT\n-A INPUT -p udp -j ACCEPT\nCOMMIT\n";
+    let frames = [
+        v6(1, TCP, &tcp(22)),
+        // Destination options of one byte.
+        v6(2, 60, &[6]),
+        // A later fragment that says destination options come next.
+        v6(3, 44, &[60, 0, 0, 0x10, 0, 0, 0, 1]),
+        v6(4, 44, &[6, 0, 0, 0x10, 0, 0, 0, 1]),
+        v6(5, 59, &[]),
+    ];
+    let (judgements, _) = judge(Routing::AllLocal, rules, &frames).expect("judges");
+    assert_eq!(judgements, [ACCEPTED, DROPPED, DROPPED, ACCEPTED, ACCEPTED]);
+    let router = Routing::transit();
+    let (judgements, _) = judge(router, rules, &frames).expect("judges");
+    assert!(judgements.iter().all(|&judgement| judgement == FORWARDED));
+}
+
+#[test]
+fn connection_tracking_takes_fragments_and_nothing_else() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:FORWARD ACCEPT\n-A FORWARD -m conntrack --ctstate NEW -j DROP\nCOMMIT\n";
+    let frames = [fragment(1, UDP, 0x2000, &[0; 16]), v4(2, UDP, &UDP_HEADER)];
+    let router = Routing::transit();
+    let (judgements, _) = judge(router, rules, &frames).expect("judges");
+    assert_eq!(judgements, [Judgement::Unseen, NOT_FORWARDED]);
+}
+
+#[test]
+fn a_refused_ruleset_is_an_error_that_tells_the_line() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n-A INPUT -o eth0 -j DROP\nCOMMIT\n";
+    let error = judge(Routing::AllLocal, rules, &[v4(1, UDP, &UDP_HEADER)]).expect_err("refused");
+    assert!(format!("{error:#}").contains("line"), "{error:#}");
+}
