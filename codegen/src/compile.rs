@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ipt2bpf_parser::print::Counts;
+use ipt2bpf_parser::Counts;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::Span;
