@@ -1,28 +1,19 @@
 //! The running kernel takes our objects from libbpf (through bpftool) and from aya.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ipt2bpf_codegen::asm::{
-    Alu, Code, Cond, FunctionId, Helper, Imm64, MapId, Op, Operand, Reg, Size, Width,
+    Alu, Code, Cond, FunctionId, Helper, Imm64, KfuncId, MapId, Op, Operand, Reg, Size, Width,
 };
 use ipt2bpf_codegen::module::{
-    COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
-    RULES_MAP,
+    COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, MapKind, Module, Parameter, RULES_MAP,
 };
 use ipt2bpf_codegen::object;
 
-/// Whether this process may load programs; says so when not.
-fn may_load() -> bool {
-    let root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|it| it.stdout == b"0\n");
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
-}
+use common::{code, map, may_load, mov, program};
 
 /// A BPF file system of its own, gone with the value.
 struct BpfFs(tempfile::TempDir);
@@ -95,34 +86,6 @@ fn loads_with_aya(bytes: &[u8], module: &Module) {
             _ => <&mut CgroupSkb>::try_from(program).unwrap().load(),
         }
         .unwrap_or_else(|error| panic!("{}: {error:?}", function.name));
-    }
-}
-
-fn code(ops: &[Op]) -> Code {
-    let mut code = Code::default();
-    for &op in ops {
-        code.push(op);
-    }
-    code
-}
-
-fn mov(dst: Reg, src: impl Into<Operand>) -> Op {
-    Op::Alu(Width::W64, Alu::Mov, dst, src.into())
-}
-
-fn program(hook: Hook, code: Code) -> Function {
-    Function {
-        name: hook.program_name().to_owned(),
-        kind: FunctionKind::Program(hook),
-        parameters: vec![Parameter::Context(hook)],
-        code,
-    }
-}
-
-fn map(name: &str, kind: MapKind) -> Map {
-    Map {
-        name: name.to_owned(),
-        kind,
     }
 }
 
@@ -322,8 +285,34 @@ fn a_loop_calls_back() {
         maps: Vec::new(),
     };
     let dump = loads(&module, Hook::Xdp);
-    assert!(
-        dump.contains("subprog[+") || dump.contains("step"),
-        "{dump}"
-    );
+    assert!(dump.contains("subprog[+"), "{dump}");
+}
+
+/// The BTF id of a function of the running kernel.
+fn kernel_function(name: &str) -> Option<KfuncId> {
+    let dump = run(bpftool().args(["btf", "dump", "file", "/sys/kernel/btf/vmlinux"]));
+    let found = dump
+        .lines()
+        .find(|line| line.contains(&format!("] FUNC '{name}' ")))?;
+    let id = found.strip_prefix('[')?.split(']').next()?;
+    id.parse().ok().map(KfuncId)
+}
+
+#[test]
+fn a_call_of_a_kernel_function() {
+    if !may_load() {
+        return;
+    }
+    let Some(id) = kernel_function("bpf_cast_to_kern_ctx") else {
+        eprintln!("skipped: the kernel has no bpf_cast_to_kern_ctx");
+        return;
+    };
+    let main = code(&[Op::CallKfunc(id), mov(Reg::R0, 1), Op::Exit]);
+    for hook in Hook::ALL {
+        let module = Module {
+            functions: vec![program(hook, main.clone())],
+            maps: Vec::new(),
+        };
+        assert!(loads(&module, hook).contains("exit"));
+    }
 }

@@ -64,7 +64,7 @@ pub enum Cause {
     #[error("the context has no {size}-byte field at {offset}")]
     NoSuchField {
         /// Bytes from the start of the context.
-        offset: u32,
+        offset: i64,
         /// How many bytes were asked for.
         size: usize,
     },

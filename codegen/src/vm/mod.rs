@@ -22,8 +22,9 @@ use crate::listing::Shown;
 use crate::module::{COUNTERS_MAP, DEVICES_MAP, FunctionKind, Hook, Module};
 use memory::{Memory, Region, Values};
 
-/// The most instructions one run may take.
-pub const BUDGET: u64 = 10_000_000;
+/// The most instructions one run may take: as many as the verifier looks at
+/// (`BPF_COMPLEXITY_LIMIT_INSNS` of `include/linux/bpf.h`).
+pub const BUDGET: u64 = 1_000_000;
 
 /// A module with the contents of its maps, which live as long as it.
 pub struct Machine<'m> {
