@@ -5,6 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use aya::programs::{CgroupSkb, Xdp};
 use ipt2bpf_codegen::asm::{
     Alu, Code, Cond, FunctionId, Helper, Imm64, KfuncId, MapId, Op, Operand, Reg, Size, Width,
 };
@@ -56,37 +57,44 @@ fn bpftool() -> Command {
 
 /// Loads a module with both loaders; gives the xlated dump of the program at `hook`.
 fn loads(module: &Module, hook: Hook) -> String {
-    let bytes = object::write(module).unwrap();
     let fs = BpfFs::mount();
+    let pins = load_with_libbpf(module, &fs);
+    load_with_aya(module);
+    let command = &mut bpftool();
+    let command = command.args(["prog", "dump", "xlated", "pinned"]);
+    run(command.arg(pins.join(hook.program_name())).arg("linum"))
+}
+
+/// Gives the directory of the pinned programs.
+fn load_with_libbpf(module: &Module, fs: &BpfFs) -> PathBuf {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &bytes).unwrap();
-    let pins: PathBuf = fs.path().join("programs");
-    run(bpftool()
+    std::fs::write(file.path(), object::write(module).unwrap()).unwrap();
+    let pins = fs.path().join("programs");
+    let command = &mut bpftool();
+    run(command
         .args(["prog", "loadall"])
         .arg(file.path())
         .arg(&pins));
-    let dump = run(bpftool()
-        .args(["prog", "dump", "xlated", "pinned"])
-        .arg(pins.join(hook.program_name()))
-        .arg("linum"));
-    loads_with_aya(&bytes, module);
-    dump
+    pins
 }
 
-fn loads_with_aya(bytes: &[u8], module: &Module) {
-    use aya::programs::{CgroupSkb, Xdp};
-    let mut object = aya::Ebpf::load(bytes).unwrap();
+/// Gives the number of maps that each program holds.
+fn load_with_aya(module: &Module) -> Vec<usize> {
+    let mut object = aya::Ebpf::load(&object::write(module).unwrap()).unwrap();
+    let mut maps = Vec::new();
     for function in &module.functions {
         let FunctionKind::Program(hook) = function.kind else {
             continue;
         };
         let program = object.program_mut(&function.name).unwrap();
         match hook {
-            Hook::Xdp => <&mut Xdp>::try_from(program).unwrap().load(),
-            _ => <&mut CgroupSkb>::try_from(program).unwrap().load(),
+            Hook::Xdp => <&mut Xdp>::try_from(&mut *program).unwrap().load(),
+            _ => <&mut CgroupSkb>::try_from(&mut *program).unwrap().load(),
         }
         .unwrap_or_else(|error| panic!("{}: {error:?}", function.name));
+        maps.push(program.info().unwrap().map_ids().unwrap().unwrap().len());
     }
+    maps
 }
 
 /// Counts at index 0 of the map with id 0.
@@ -314,5 +322,29 @@ fn a_call_of_a_kernel_function() {
             maps: Vec::new(),
         };
         assert!(loads(&module, hook).contains("exit"));
+    }
+}
+
+/// libbpf binds constants to every program; with aya a program keeps only what it refers to.
+#[test]
+fn who_keeps_the_rules() {
+    if !may_load() {
+        return;
+    }
+    let refer = Op::LoadImm64(Reg::R0, Imm64::MapValue(MapId(0), 0));
+    for (ops, with_aya) in [
+        (&[mov(Reg::R0, 2), Op::Exit][..], 0),
+        (&[refer, mov(Reg::R0, 2), Op::Exit], 1),
+    ] {
+        let bytes = b"*filter\nCOMMIT\n".into();
+        let module = Module {
+            functions: vec![program(Hook::Xdp, code(ops))],
+            maps: vec![map(RULES_MAP, MapKind::Constant { bytes })],
+        };
+        assert_eq!(load_with_aya(&module), [with_aya]);
+        let fs = BpfFs::mount();
+        let pin = load_with_libbpf(&module, &fs).join(Hook::Xdp.program_name());
+        let shown = run(bpftool().args(["prog", "show", "pinned"]).arg(pin));
+        assert!(shown.contains("map_ids"), "{shown}");
     }
 }

@@ -278,7 +278,7 @@ impl Run<'_, '_> {
                 function: format!("#{index}"),
                 instruction,
                 text: String::new(),
-                line: String::new(),
+                line: None,
                 cause,
             };
         };
@@ -289,7 +289,7 @@ impl Run<'_, '_> {
             function: function.name.clone(),
             instruction,
             text: op.map_or_else(String::new, |op| Shown { module, op }.to_string()),
-            line: line.map_or_else(String::new, |line| line.text.to_owned()),
+            line: line.map(|line| line.text.to_owned()),
             cause,
         }
     }
