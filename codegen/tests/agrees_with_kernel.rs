@@ -1,10 +1,9 @@
-//! The kernel computes what the interpreter computes: random arithmetic through
-//! `BPF_PROG_TEST_RUN`.
+//! The kernel computes what the interpreter computes, seen through `BPF_PROG_TEST_RUN`.
 
 mod common;
 
-use aya::programs::{TestRun, TestRunOptions, Xdp};
-use ipt2bpf_codegen::asm::{Alu, Code, Cond, Imm64, Op, Operand, Reg, Width};
+use aya::programs::{CgroupSkb, TestRun, TestRunOptions, Xdp};
+use ipt2bpf_codegen::asm::{Alu, Code, Cond, Helper, Imm64, Op, Operand, Reg, Size, Width};
 use ipt2bpf_codegen::module::{Hook, Module};
 use ipt2bpf_codegen::object;
 use ipt2bpf_codegen::vm::{Context, Machine};
@@ -12,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 
-use common::{alu, may_load, program};
+use common::{alu, may_load, mov, program};
 
 const REGS: [Reg; 10] = [
     Reg::R0,
@@ -157,16 +156,27 @@ fn main_code(numbers: &[u64], steps: &[Step]) -> Code {
     code
 }
 
-fn run_in_kernel(module: &Module, frame: &[u8]) -> u32 {
+/// Runs the program at a hook on an Ethernet frame.
+fn run_in_kernel(module: &Module, hook: Hook, frame: &[u8]) -> u32 {
     let mut object = aya::Ebpf::load(&object::write(module).unwrap()).unwrap();
-    let program = object.program_mut(Hook::Xdp.program_name()).unwrap();
-    let program: &mut Xdp = program.try_into().unwrap();
-    program.load().unwrap();
+    let program = object.program_mut(hook.program_name()).unwrap();
     let options = TestRunOptions {
         data_in: Some(frame),
         ..TestRunOptions::default()
     };
-    program.test_run(options).unwrap().return_value
+    let result = match hook {
+        Hook::Xdp => {
+            let program: &mut Xdp = program.try_into().unwrap();
+            program.load().unwrap();
+            program.test_run(options)
+        }
+        Hook::CgroupIngress | Hook::CgroupEgress => {
+            let program: &mut CgroupSkb = program.try_into().unwrap();
+            program.load().unwrap();
+            program.test_run(options)
+        }
+    };
+    result.unwrap().return_value
 }
 
 #[test]
@@ -192,8 +202,74 @@ fn random_arithmetic() {
         let ours = Machine::new(&module)
             .unwrap()
             .run(Hook::Xdp, &Context::new(&frame));
-        prop_assert_eq!(ours, Ok(run_in_kernel(&module, &frame)));
+        prop_assert_eq!(ours, Ok(run_in_kernel(&module, Hook::Xdp, &frame)));
         Ok(())
     });
     result.unwrap();
+}
+
+/// Loads R2 with a number by the operations and returns whether it is the expected one.
+fn question(ops: &[Op], expected: i32) -> Code {
+    let mut code = common::code(ops);
+    let end = code.label();
+    code.push(mov(Reg::R0, 1));
+    code.push(Op::Branch(
+        Width::W32,
+        Cond::Eq,
+        Reg::R2,
+        Operand::Imm(expected),
+        end,
+    ));
+    code.push(mov(Reg::R0, 0));
+    code.bind(end);
+    code.push(Op::Exit);
+    code
+}
+
+#[test]
+fn context_and_packet_of_a_socket_buffer() {
+    if !may_load() {
+        return;
+    }
+    let mut frame: Vec<u8> = (0..64).collect();
+    frame[12..14].copy_from_slice(&[0x08, 0x00]);
+    let mut context = Context::new(&frame[14..]);
+    context.protocol = 0x0800;
+    // The result of skb_load_bytes, and the four bytes it wrote.
+    let load = |offset, answer: &[Op]| {
+        let mut ops = vec![
+            Op::Store(Size::W, Reg::R10, -4, Operand::Imm(-1)),
+            mov(Reg::R2, offset),
+            mov(Reg::R3, Reg::R10),
+            alu(Alu::Add, Reg::R3, -4),
+            mov(Reg::R4, 4),
+            Op::CallHelper(Helper::SkbLoadBytes),
+        ];
+        ops.extend(answer);
+        ops
+    };
+    let field = |offset| vec![Op::Load(Size::W, Reg::R2, Reg::R1, offset)];
+    let code = [mov(Reg::R2, Reg::R0)];
+    let bytes = [Op::Load(Size::W, Reg::R2, Reg::R10, -4)];
+    for (ops, expected) in [
+        (field(0), 50),
+        (field(16), 0x0008),
+        (load(46, &code), 0),
+        (load(46, &bytes), i32::from_le_bytes([60, 61, 62, 63])),
+        (load(47, &code), -14),
+        (load(47, &bytes), 0),
+        (load(-1, &code), -14),
+        (load(-1, &bytes), 0),
+    ] {
+        let hook = Hook::CgroupIngress;
+        for (expected, answer) in [(expected, 1), (expected + 1, 0)] {
+            let module = Module {
+                functions: vec![program(hook, question(&ops, expected))],
+                maps: Vec::new(),
+            };
+            let ours = Machine::new(&module).unwrap().run(hook, &context);
+            assert_eq!(ours, Ok(answer), "{ops:?}");
+            assert_eq!(run_in_kernel(&module, hook, &frame), answer, "{ops:?}");
+        }
+    }
 }
