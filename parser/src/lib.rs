@@ -9,6 +9,7 @@ pub mod matches;
 mod names;
 mod print;
 mod reader;
+mod render;
 pub mod ruleset;
 pub mod span;
 pub mod targets;
@@ -18,3 +19,4 @@ mod words;
 
 pub use print::{Counts, Place};
 pub use reader::{ParseOptions, Parsed, parse};
+pub use render::{Style, render};
