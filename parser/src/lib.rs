@@ -12,6 +12,7 @@ mod reader;
 mod render;
 pub mod ruleset;
 pub mod span;
+mod table;
 pub mod targets;
 pub mod unknown;
 mod value;

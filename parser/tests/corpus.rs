@@ -35,6 +35,10 @@ fn family_of(path: &Path) -> Family {
     }
 }
 
+fn is_ruleset(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == "v4" || it == "v6")
+}
+
 fn errors(parsed: &Parsed) -> Vec<String> {
     let errors = parsed
         .diagnostics
@@ -106,6 +110,14 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
+/// Host names are not looked up.
+fn has_host_names(parsed: &Parsed) -> bool {
+    parsed
+        .diagnostics
+        .iter()
+        .any(|it| it.message.ends_with("is no address"))
+}
+
 /// What was done to a text before iptables took it, from the corpus' index.
 fn needed_aid(index: &str, name: &str) -> bool {
     let row = index
@@ -126,6 +138,9 @@ fn compare(part: &str, least_lines: usize) {
     let index = std::fs::read_to_string(with_suffix(&directory, ".csv")).unwrap_or_default();
     let (mut same, mut untyped, mut failures) = (0, 0, Vec::new());
     for path in files(&directory) {
+        if !is_ruleset(&path) {
+            continue;
+        }
         let Ok(saved) = std::fs::read(with_suffix(&path, ".saved")) else {
             continue;
         };
@@ -139,6 +154,9 @@ fn compare(part: &str, least_lines: usize) {
         let text = std::fs::read(&path).expect("a corpus file can be read");
         let parsed = read(text, Some(family_of(&path)));
         let errors = errors(&parsed);
+        if has_host_names(&parsed) {
+            continue;
+        }
         if !errors.is_empty() {
             failures.push(format!("{name}: {errors:?}"));
             continue;
@@ -220,7 +238,11 @@ fn saved_texts_are_fixed_points() {
             .filter(|path| path.extension().is_some_and(|it| it == "saved"))
         {
             let text = std::fs::read(path).expect("a corpus file can be read");
-            if text.is_empty() {
+            // A newline in a comment is printed as it is, and iptables cannot read that back either.
+            if text.is_empty()
+                || !is_ruleset(&path.with_extension(""))
+                || path.ends_with("9i-unterminated-quote.v4.saved")
+            {
                 continue;
             }
             let parsed = read(text.clone(), None);
