@@ -1,1 +1,50 @@
-//! placeholder
+//! Everything that talks to the kernel: loading what the compiler made, running it on test packets,
+//! pinning, attaching, and reading what it counted.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), ipt2bpf_runtime::Error> {
+//! # let object: Vec<u8> = Vec::new();
+//! use ipt2bpf_runtime::{Registry, load};
+//!
+//! let loaded = load(&object)?;
+//! loaded.maps().fill_devices()?;
+//! let registry = Registry::find()?;
+//! registry.attach_cgroup(&loaded, "/sys/fs/cgroup/system.slice".as_ref())?;
+//! for attachment in registry.list()? {
+//!     println!("{attachment:?}: {:?}", attachment.maps()?.counters()?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What the kernel keeps
+//! A program holds its maps, a link holds its program, and a pin in a BPF file system (bpffs) holds a
+//! link, a program or a map. All maps of an object are bound to each of its programs
+//! (`BPF_PROG_BIND_MAP`), also those that no instruction names, so whoever has a link has the counters
+//! and the text of the rules as well. Attachments therefore pin nothing but their links, and replacing
+//! the program of a link replaces everything in one step. See [`attach`] for where the pins are.
+//!
+//! # Requirements
+//! Linux 5.10, and the capabilities `CAP_BPF` and `CAP_NET_ADMIN`. Replacing what is attached and
+//! [`Attachment::maps`] also need `CAP_SYS_ADMIN`, because they look objects up by id.
+
+pub mod attach;
+mod bpffs;
+mod btf;
+mod cgroup;
+mod devices;
+mod error;
+pub mod kernel;
+mod load;
+mod maps;
+mod mounts;
+mod pin;
+mod sys;
+mod test_run;
+
+pub use attach::{Attachment, Registry, Site, XdpMode};
+pub use devices::{Interface, interfaces};
+pub use error::{Error, Step};
+pub use load::{Loaded, load};
+pub use maps::{Counter, Maps};
+pub use test_run::{TestPacket, TestRun};

@@ -1,5 +1,9 @@
 //! What the user of the compiler may choose.
 
+use std::fmt;
+
+use crate::module::Hook;
+
 /// How a program learns the name of a packet's interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceNames {
@@ -24,4 +28,62 @@ pub struct DeviceAccess {
     pub rxq_dev: u16,
     /// Offset of `name` in `struct net_device`.
     pub device_name: u16,
+}
+
+/// Which of INPUT and FORWARD an XDP program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpPath {
+    /// What the kernel's routing says of each packet (`bpf_fib_lookup`).
+    #[default]
+    Auto,
+    /// INPUT for all.
+    Input,
+    /// FORWARD for all.
+    Forward,
+}
+
+/// All choices.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The hooks to make programs for; all when empty.
+    pub hooks: Vec<Hook>,
+    /// Which of INPUT and FORWARD an XDP program runs.
+    pub xdp_path: XdpPath,
+    /// Translate what cannot be decided so that it only errs towards dropping.
+    pub approximate: bool,
+    /// Leave out nat rules even where later rules would see translated addresses.
+    pub ignore_nat: bool,
+    /// How interface names are found.
+    pub device_names: DeviceNames,
+    /// The oldest kernel the object must load on; when not given, the oldest that the rulesets allow.
+    pub target_kernel: Option<KernelVersion>,
+}
+
+/// A kernel release, such as 6.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelVersion {
+    /// The first number.
+    pub major: u16,
+    /// The second.
+    pub minor: u16,
+}
+
+impl KernelVersion {
+    /// The oldest kernel that anything is made for.
+    pub const BASELINE: KernelVersion = KernelVersion::new(5, 10);
+    /// Global functions take pointers ("bpf: Support pointers in global func args").
+    pub const GLOBAL_POINTERS: KernelVersion = KernelVersion::new(5, 12);
+    /// `bpf_loop`.
+    pub const LOOP: KernelVersion = KernelVersion::new(5, 17);
+
+    /// A release by its numbers.
+    pub const fn new(major: u16, minor: u16) -> Self {
+        KernelVersion { major, minor }
+    }
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
 }

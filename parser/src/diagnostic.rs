@@ -30,3 +30,89 @@ pub struct Diagnostic {
     /// The way out: what to write or to do instead.
     pub help: Option<String>,
 }
+
+impl Diagnostic {
+    /// An error with neither label nor help yet.
+    pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            span,
+            label: String::new(),
+            help: None,
+        }
+    }
+
+    /// A warning with neither label nor help yet.
+    pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, span, message)
+        }
+    }
+
+    /// Sets the words under the caret.
+    pub fn with_label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Sets the way out.
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// The codes of the parser's diagnostics.
+pub mod code {
+    /// The text is larger than 4 GiB or a line or word exceeds what iptables-restore can hold.
+    pub const TOO_LONG: &str = "too-long";
+    /// A line outside a table, or a table inside another.
+    pub const STRUCTURE: &str = "structure";
+    /// A table without its `COMMIT`.
+    pub const NO_COMMIT: &str = "no-commit";
+    /// A `*name` that is no table.
+    pub const UNKNOWN_TABLE: &str = "unknown-table";
+    /// The same table twice for one family.
+    pub const REPLACED_TABLE: &str = "replaced-table";
+    /// A bad chain name or declaration.
+    pub const BAD_CHAIN: &str = "bad-chain";
+    /// A chain declared twice.
+    pub const DUPLICATE_CHAIN: &str = "duplicate-chain";
+    /// A chain that is used and not declared.
+    pub const UNKNOWN_CHAIN: &str = "unknown-chain";
+    /// A chain from which a packet could come back to it.
+    pub const LOOP: &str = "loop";
+    /// A policy that is neither ACCEPT nor DROP, or one on a user chain.
+    pub const BAD_POLICY: &str = "bad-policy";
+    /// Packet and byte counts that are no numbers.
+    pub const BAD_COUNTERS: &str = "bad-counters";
+    /// A line with no command, or with one that this crate does not carry out.
+    pub const BAD_COMMAND: &str = "bad-command";
+    /// A word that is no option and no value.
+    pub const BAD_ARGUMENT: &str = "bad-argument";
+    /// An option that nothing in the rule knows.
+    pub const UNKNOWN_OPTION: &str = "unknown-option";
+    /// An abbreviation of several options.
+    pub const AMBIGUOUS_OPTION: &str = "ambiguous-option";
+    /// An option without its value, or an extension without a needed option.
+    pub const MISSING_OPTION: &str = "missing-option";
+    /// An option given twice, or two that exclude each other.
+    pub const REPEATED_OPTION: &str = "repeated-option";
+    /// A `!` where nothing can be inverted.
+    pub const BAD_NEGATION: &str = "bad-negation";
+    /// A value outside what its option takes.
+    pub const BAD_VALUE: &str = "bad-value";
+    /// A `-m NAME` that is no extension of iptables.
+    pub const UNKNOWN_MATCH: &str = "unknown-match";
+    /// A `-j NAME` that is no verdict, extension or chain.
+    pub const UNKNOWN_TARGET: &str = "unknown-target";
+    /// An extension or option in a table, chain, family or protocol where it cannot stand.
+    pub const MISPLACED: &str = "misplaced";
+    /// A test whose saved text means something else than the rule.
+    pub const NEVER_MATCHES: &str = "never-matches";
+    /// A value cut short, as iptables does.
+    pub const TRUNCATED: &str = "truncated";
+}

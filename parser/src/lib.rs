@@ -1,8 +1,20 @@
 //! The language of `iptables-save`: text to a typed [`Ruleset`](ruleset::Ruleset) and back.
 
+mod check;
+mod command;
 pub mod diagnostic;
+mod extension;
+mod family;
 pub mod matches;
+mod names;
+mod print;
+mod reader;
 pub mod ruleset;
 pub mod span;
 pub mod targets;
 pub mod unknown;
+mod value;
+mod words;
+
+pub use print::{Counts, Place};
+pub use reader::{ParseOptions, Parsed, parse};

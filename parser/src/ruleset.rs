@@ -64,6 +64,29 @@ pub enum NfHook {
     Postrouting,
 }
 
+impl TableKind {
+    /// All tables.
+    pub const ALL: [TableKind; 5] = [
+        TableKind::Raw,
+        TableKind::Mangle,
+        TableKind::Nat,
+        TableKind::Filter,
+        TableKind::Security,
+    ];
+
+    /// The hooks where the table has a built-in chain, in hook order (the `valid_hooks` of
+    /// iptable_raw.c and its siblings).
+    pub fn hooks(self) -> &'static [NfHook] {
+        use NfHook::{Forward, Input, Output, Postrouting, Prerouting};
+        match self {
+            TableKind::Raw => &[Prerouting, Output],
+            TableKind::Mangle => &[Prerouting, Input, Forward, Output, Postrouting],
+            TableKind::Nat => &[Prerouting, Input, Output, Postrouting],
+            TableKind::Filter | TableKind::Security => &[Input, Forward, Output],
+        }
+    }
+}
+
 /// One table with its chains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Table {
@@ -188,6 +211,16 @@ pub enum Network {
         /// Mask.
         mask: Ipv6Addr,
     },
+}
+
+impl Network {
+    /// Whether every address is in it.
+    pub fn is_everything(&self) -> bool {
+        match self {
+            Network::V4 { mask, .. } => mask.is_unspecified(),
+            Network::V6 { mask, .. } => mask.is_unspecified(),
+        }
+    }
 }
 
 /// An interface name, or with a trailing `+` the names that start with it.

@@ -17,6 +17,17 @@ pub struct Span {
     pub end: u32,
 }
 
+impl Span {
+    /// The smallest span with both in it; both are of one source.
+    pub fn to(self, other: Span) -> Span {
+        Span {
+            source: self.source,
+            start: self.start.min(other.start),
+            end: self.end.max(other.end),
+        }
+    }
+}
+
 /// One input text with the name that messages call it by.
 #[derive(Clone, Debug)]
 pub struct Source {

@@ -1,5 +1,10 @@
 //! `-m limit`: a token bucket (libxt_limit, xt_limit.c).
 
+use crate::diagnostic::{Diagnostic, code};
+use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::print::Line;
+use crate::value::{integer, is_prefix_of};
+use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
 /// The `limit` match.
@@ -9,4 +14,114 @@ pub struct Limit {
     pub average: u32,
     /// Tokens that may be saved up.
     pub burst: u32,
+}
+
+/// `XT_LIMIT_SCALE`
+const SCALE: u32 = 10_000;
+/// Three an hour.
+const DEFAULT_AVERAGE: u32 = SCALE * 60 * 60 / 3;
+/// `XT_LIMIT_BURST`
+const DEFAULT_BURST: u32 = 5;
+/// The units with their length in scaled seconds and the name that save prints.
+const UNITS: [(&str, u32, &str); 4] = [
+    ("second", SCALE, "sec"),
+    ("minute", SCALE * 60, "min"),
+    ("hour", SCALE * 60 * 60, "hour"),
+    ("day", SCALE * 60 * 60 * 24, "day"),
+];
+/// `HZ * CREDITS_PER_JIFFY` of xt_limit.c, which is this for an HZ of 250 and of 1000.
+const CREDITS_PER_SECOND: u32 = 32_000;
+
+static LIMIT: Opt<u32> = Opt::new(&["limit"], |value| average(value.word(0)));
+static BURST: Opt<u32> = Opt::new(&["limit-burst"], |value| {
+    integer(value.word(0), 10_000)
+        .and_then(|burst| u32::try_from(burst).ok())
+        .ok_or_else(|| Problem::new("a burst is a number from 1 to 10000"))
+});
+
+impl Extension for Limit {
+    const NAME: &'static str = "limit";
+    const OPTIONS: &'static [&'static OptionSpec] = &[&LIMIT.spec, &BURST.spec];
+
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        let average = arguments
+            .get(&LIMIT)?
+            .map_or(DEFAULT_AVERAGE, |given| given.value.value);
+        let burst = arguments
+            .get(&BURST)?
+            .map_or(DEFAULT_BURST, |given| given.value.value);
+        let overflows = credits(average.wrapping_mul(burst)) < credits(average);
+        if burst == 0 || overflows {
+            return Err(Diagnostic::error(
+                code::BAD_VALUE,
+                arguments.span,
+                format!("the kernel refuses a burst of {burst} at this rate"),
+            )
+            .with_help("use a burst of at least 1, and a smaller one for slow rates"));
+        }
+        Ok(Self { average, burst })
+    }
+
+    fn print(&self, line: &mut Line) {
+        line.word("--limit");
+        line.word(rate(self.average));
+        if self.burst != DEFAULT_BURST {
+            line.word("--limit-burst");
+            line.word(self.burst);
+        }
+    }
+}
+
+/// `number[/unit]`, the unit by any leading part (libxt_limit, `parse_rate`).
+fn average(word: &[u8]) -> Result<u32, Problem> {
+    let bad = || {
+        Problem::new(format!("{:?} is no rate", BStr::new(word)))
+            .with_help("write a rate such as 5/second, 3/minute, 10/hour or 1/day")
+    };
+    let (number, period) = match word.split_once_str("/") {
+        None => (word, SCALE),
+        Some((number, unit)) => {
+            let row = UNITS
+                .iter()
+                .find(|row| is_prefix_of(unit, row.0))
+                .ok_or_else(bad)?;
+            (number, row.1)
+        }
+    };
+    let number: u64 = number
+        .trim_start()
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(bad)?;
+    match u32::try_from(number) {
+        Ok(0) => Err(bad()),
+        Ok(number) if number <= period => Ok(period / number),
+        _ => Err(
+            Problem::new(format!("the rate {:?} is too fast", BStr::new(word)))
+                .with_help("10000/second is the fastest"),
+        ),
+    }
+}
+
+/// The rate in the largest unit that loses least (libxt_limit, `print_rate`).
+fn rate(average: u32) -> String {
+    let period = average.max(1);
+    let mut best = UNITS[3];
+    for unit in UNITS.iter().rev().skip(1) {
+        if period > unit.1 || unit.1 / period < unit.1 % period {
+            break;
+        }
+        best = *unit;
+    }
+    format!("{}/{}", best.1 / period, best.2)
+}
+
+/// The kernel's own arithmetic, which wraps (xt_limit.c, `user2credits`).
+fn credits(user: u32) -> u32 {
+    if user > u32::MAX / CREDITS_PER_SECOND {
+        (user / SCALE).wrapping_mul(CREDITS_PER_SECOND)
+    } else {
+        user * CREDITS_PER_SECOND / SCALE
+    }
 }

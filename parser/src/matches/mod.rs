@@ -10,7 +10,14 @@ pub mod udp;
 
 use serde::Serialize;
 
+use std::fmt;
+
+use crate::diagnostic::{Diagnostic, code};
+use crate::extension::{Arguments, Opt, registry};
+use crate::print::Line;
+use crate::ruleset::Negatable;
 use crate::unknown::Unknown;
+use crate::value::port_range;
 
 /// An inclusive range of port numbers, host byte order. `low > high` never matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -45,4 +52,71 @@ pub enum Match {
     Udp(udp::Udp),
     /// An extension that this version does not know, kept word for word.
     Unknown(Unknown),
+}
+
+registry! { Match:
+    Comment(comment::Comment),
+    Conntrack(conntrack::Conntrack),
+    Icmp(icmp::Icmp),
+    Icmp6(icmp::Icmp6),
+    Limit(limit::Limit),
+    Multiport(multiport::Multiport),
+    State(conntrack::State),
+    Tcp(tcp::Tcp),
+    Udp(udp::Udp),
+}
+
+const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_UDP: u8 = 17;
+
+static SOURCE_PORTS: Opt<PortRange> =
+    Opt::new(&["source-port", "sport"], |value| port_range(value.word(0))).invertible();
+static DESTINATION_PORTS: Opt<PortRange> = Opt::new(&["destination-port", "dport"], |value| {
+    port_range(value.word(0))
+})
+.invertible();
+
+impl PortRange {
+    /// Whether every port is in it.
+    pub fn is_everything(self) -> bool {
+        self.low == 0 && self.high == u16::MAX
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.low == self.high {
+            write!(f, "{}", self.low)
+        } else {
+            write!(f, "{}:{}", self.low, self.high)
+        }
+    }
+}
+
+/// The ports of tcp and udp, with a warning for a test that save text cannot show.
+fn read_ports(
+    arguments: &mut Arguments<'_>,
+    option: &'static Opt<PortRange>,
+) -> Result<Option<Negatable<PortRange>>, Diagnostic> {
+    let ports = arguments.get(option)?;
+    if let Some(ports) = ports
+        .as_ref()
+        .filter(|it| it.negated && it.value.value.is_everything())
+    {
+        let message = "no port is outside 0:65535, so this rule never matches";
+        arguments.warn(
+            Diagnostic::warning(code::NEVER_MATCHES, ports.value.span, message).with_help(
+                "iptables-save prints such a test as nothing, and what it prints always matches",
+            ),
+        );
+    }
+    Ok(ports)
+}
+
+/// The tool does not print a test for all ports, not even an inverted one (libxt_tcp, `print_ports`).
+fn print_ports(line: &mut Line, option: &str, ports: &Option<Negatable<PortRange>>) {
+    if let Some(ports) = ports.as_ref().filter(|it| !it.value.value.is_everything()) {
+        line.option(ports.negated, option);
+        line.word(ports.value.value);
+    }
 }

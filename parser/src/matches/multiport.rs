@@ -3,7 +3,12 @@
 use serde::Serialize;
 
 use super::PortRange;
+use crate::diagnostic::{Diagnostic, code};
+use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::print::Line;
 use crate::ruleset::Negatable;
+use crate::value::port;
+use bstr::ByteSlice;
 
 /// The `multiport` match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,4 +29,90 @@ pub enum Side {
     Destination,
     /// `--ports`: either of the two.
     Either,
+}
+
+/// `XT_MULTI_PORTS`
+const SLOTS: usize = 15;
+/// TCP, UDP, DCCP, SCTP, UDP-Lite.
+const PROTOCOLS: [u8; 5] = [6, 17, 33, 132, 136];
+
+static SOURCE: Opt<Vec<PortRange>> = Opt::new(&["source-ports", "sports"], ports).invertible();
+static DESTINATION: Opt<Vec<PortRange>> =
+    Opt::new(&["destination-ports", "dports"], ports).invertible();
+static EITHER: Opt<Vec<PortRange>> = Opt::new(&["ports"], ports).invertible();
+
+impl Extension for Multiport {
+    const NAME: &'static str = "multiport";
+    const OPTIONS: &'static [&'static OptionSpec] =
+        &[&SOURCE.spec, &DESTINATION.spec, &EITHER.spec];
+
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        arguments.need_protocol(&PROTOCOLS, "-p tcp, udp, udplite, sctp or dccp")?;
+        arguments.at_most_one(Self::OPTIONS)?;
+        for (side, option) in [
+            (Side::Source, &SOURCE),
+            (Side::Destination, &DESTINATION),
+            (Side::Either, &EITHER),
+        ] {
+            if let Some(ports) = arguments.get(option)? {
+                return Ok(Self { side, ports });
+            }
+        }
+        Err(
+            Diagnostic::error(code::MISSING_OPTION, arguments.span, "no ports are given")
+                .with_help("add --dports, --sports or --ports"),
+        )
+    }
+
+    fn print(&self, line: &mut Line) {
+        let option = match self.side {
+            Side::Source => "--sports",
+            Side::Destination => "--dports",
+            Side::Either => "--ports",
+        };
+        let ports: Vec<String> = self
+            .ports
+            .value
+            .value
+            .iter()
+            .map(PortRange::to_string)
+            .collect();
+        line.option(self.ports.negated, option);
+        line.word(ports.join(","));
+    }
+}
+
+fn ports(value: &Value<'_>) -> Result<Vec<PortRange>, Problem> {
+    let mut ranges = Vec::new();
+    let mut slots = 0;
+    for item in value.word(0).split_str(",") {
+        let range = match item.split_once_str(":") {
+            None => port(item).map(|port| PortRange {
+                low: port,
+                high: port,
+            })?,
+            Some((low, high)) => PortRange {
+                low: port(low)?,
+                high: port(high)?,
+            },
+        };
+        let is_range = item.contains(&b':');
+        if is_range && range.low >= range.high {
+            return Err(Problem::new(format!(
+                "the range {}:{} does not rise",
+                range.low, range.high
+            )));
+        }
+        slots += if is_range { 2 } else { 1 };
+        ranges.push(range);
+    }
+    if slots > SLOTS {
+        return Err(Problem::new(format!(
+            "{slots} ports are too many for one multiport match"
+        ))
+        .with_help(format!(
+            "it holds {SLOTS}, and a range counts as two: split the rule"
+        )));
+    }
+    Ok(ranges)
 }

@@ -1,9 +1,15 @@
 //! `-m tcp`: ports, flags, options (libxt_tcp, xt_tcpudp.c).
 
+use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
-use super::PortRange;
+use super::{DESTINATION_PORTS, PROTOCOL_TCP, PortRange, SOURCE_PORTS, print_ports, read_ports};
+use crate::diagnostic::Diagnostic;
+use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::print::Line;
 use crate::ruleset::Negatable;
+use crate::span::Spanned;
+use crate::value::byte;
 
 /// The `tcp` match. An option that is absent does not test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -25,4 +31,123 @@ pub struct Flags {
     pub mask: u8,
     /// The bits that must be set among them.
     pub set: u8,
+}
+
+static FLAGS: Opt<Flags> = Opt::new(&["tcp-flags"], flags).with_arity(2).invertible();
+static SYN: Opt<()> = switch(&["syn"]).invertible();
+static OPTION: Opt<u8> = Opt::new(&["tcp-option"], option).invertible();
+
+/// The names of the bits, in the order in which they are printed.
+const NAMES: [(&str, u8); 6] = [
+    ("FIN", 0x01),
+    ("SYN", 0x02),
+    ("RST", 0x04),
+    ("PSH", 0x08),
+    ("ACK", 0x10),
+    ("URG", 0x20),
+];
+
+impl Flags {
+    /// What `--syn` stands for: a packet that opens a connection.
+    pub const SYN: Flags = Flags {
+        mask: 0x17,
+        set: 0x02,
+    };
+}
+
+impl Extension for Tcp {
+    const NAME: &'static str = "tcp";
+    const OPTIONS: &'static [&'static OptionSpec] = &[
+        &SOURCE_PORTS.spec,
+        &DESTINATION_PORTS.spec,
+        &FLAGS.spec,
+        &SYN.spec,
+        &OPTION.spec,
+    ];
+
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        arguments.need_protocol(&[PROTOCOL_TCP], "-p tcp")?;
+        arguments.at_most_one(&[&FLAGS.spec, &SYN.spec])?;
+        let syn = arguments.get(&SYN)?.map(|given| Negatable {
+            negated: given.negated,
+            value: Spanned {
+                value: Flags::SYN,
+                span: given.value.span,
+            },
+        });
+        Ok(Self {
+            source_ports: read_ports(arguments, &SOURCE_PORTS)?,
+            destination_ports: read_ports(arguments, &DESTINATION_PORTS)?,
+            flags: arguments.get(&FLAGS)?.or(syn),
+            option: arguments.get(&OPTION)?,
+        })
+    }
+
+    fn print(&self, line: &mut Line) {
+        print_ports(line, "--sport", &self.source_ports);
+        print_ports(line, "--dport", &self.destination_ports);
+        if let Some(option) = &self.option {
+            line.option(option.negated, "--tcp-option");
+            line.word(option.value.value);
+        }
+        // An empty mask that is not inverted is no test to the tool, and it does not print it.
+        if let Some(flags) = self
+            .flags
+            .as_ref()
+            .filter(|flags| flags.negated || flags.value.value.mask != 0)
+        {
+            line.option(flags.negated, "--tcp-flags");
+            line.word(flag_list(flags.value.value.mask));
+            line.word(flag_list(flags.value.value.set));
+        }
+    }
+}
+
+fn flags(value: &Value<'_>) -> Result<Flags, Problem> {
+    Ok(Flags {
+        mask: flag_set(value.word(0))?,
+        set: flag_set(value.word(1))?,
+    })
+}
+
+/// Names between commas; empty ones are skipped, as `strtok` does.
+fn flag_set(word: &[u8]) -> Result<u8, Problem> {
+    let mut set = 0;
+    for name in word.split_str(",").filter(|name| !name.is_empty()) {
+        set |= match NAMES
+            .iter()
+            .find(|row| row.0.as_bytes().eq_ignore_ascii_case(name))
+        {
+            Some(row) => row.1,
+            None if name.eq_ignore_ascii_case(b"ALL") => 0x3f,
+            None if name.eq_ignore_ascii_case(b"NONE") => 0,
+            None => {
+                return Err(
+                    Problem::new(format!("{:?} is no TCP flag", BStr::new(name)))
+                        .with_help("the flags are FIN, SYN, RST, PSH, ACK, URG, ALL and NONE"),
+                );
+            }
+        };
+    }
+    Ok(set)
+}
+
+fn flag_list(set: u8) -> String {
+    let names: Vec<&str> = NAMES
+        .iter()
+        .filter(|row| set & row.1 != 0)
+        .map(|row| row.0)
+        .collect();
+    if names.is_empty() {
+        "NONE".to_owned()
+    } else {
+        names.join(",")
+    }
+}
+
+fn option(value: &Value<'_>) -> Result<u8, Problem> {
+    match byte(value.word(0)) {
+        None | Some(0) => Err(Problem::new("a TCP option is a number from 1 to 255")),
+        Some(option) => Ok(option),
+    }
 }

@@ -2,8 +2,12 @@
 
 use serde::Serialize;
 
-use super::PortRange;
+use super::{DESTINATION_PORTS, PROTOCOL_UDP, PortRange, SOURCE_PORTS, print_ports, read_ports};
+use crate::diagnostic::Diagnostic;
+use crate::extension::{Arguments, Extension, OptionSpec};
 use crate::ruleset::Negatable;
+
+use crate::print::Line;
 
 /// The `udp` match. An option that is absent does not test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -12,4 +16,22 @@ pub struct Udp {
     pub source_ports: Option<Negatable<PortRange>>,
     /// `--dport`
     pub destination_ports: Option<Negatable<PortRange>>,
+}
+
+impl Extension for Udp {
+    const NAME: &'static str = "udp";
+    const OPTIONS: &'static [&'static OptionSpec] = &[&SOURCE_PORTS.spec, &DESTINATION_PORTS.spec];
+
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        arguments.need_protocol(&[PROTOCOL_UDP], "-p udp")?;
+        Ok(Self {
+            source_ports: read_ports(arguments, &SOURCE_PORTS)?,
+            destination_ports: read_ports(arguments, &DESTINATION_PORTS)?,
+        })
+    }
+
+    fn print(&self, line: &mut Line) {
+        print_ports(line, "--sport", &self.source_ports);
+        print_ports(line, "--dport", &self.destination_ports);
+    }
 }

@@ -1,6 +1,10 @@
 //! `-j LOG`: a line in the kernel log; the packet goes on (libxt_LOG, xt_LOG.c).
 
-use bstr::BString;
+use crate::diagnostic::{Diagnostic, code};
+use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::print::Line;
+use crate::value::integer;
+use bstr::{BStr, BString};
 use serde::Serialize;
 
 /// The `LOG` target.
@@ -20,4 +24,120 @@ pub struct Log {
     pub uid: bool,
     /// `--log-macdecode`
     pub mac_decode: bool,
+}
+
+/// The longest prefix that the kernel holds.
+const PREFIX_LIMIT: usize = 29;
+/// `LOG_WARNING`
+const DEFAULT_LEVEL: u8 = 4;
+/// The levels of syslog(3) by the names of libxtables.
+const LEVELS: [(&str, u8); 10] = [
+    ("alert", 1),
+    ("crit", 2),
+    ("debug", 7),
+    ("emerg", 0),
+    ("err", 3),
+    ("error", 3),
+    ("info", 6),
+    ("notice", 5),
+    ("panic", 0),
+    ("warning", 4),
+];
+
+static LEVEL: Opt<u8> = Opt::new(&["log-level"], level);
+static PREFIX: Opt<BString> = Opt::new(&["log-prefix"], prefix);
+static TCP_SEQUENCE: Opt<()> = switch(&["log-tcp-sequence"]);
+static TCP_OPTIONS: Opt<()> = switch(&["log-tcp-options"]);
+static IP_OPTIONS: Opt<()> = switch(&["log-ip-options"]);
+static UID: Opt<()> = switch(&["log-uid"]);
+static MAC_DECODE: Opt<()> = switch(&["log-macdecode"]);
+
+impl Extension for Log {
+    const NAME: &'static str = "LOG";
+    const OPTIONS: &'static [&'static OptionSpec] = &[
+        &LEVEL.spec,
+        &PREFIX.spec,
+        &TCP_SEQUENCE.spec,
+        &TCP_OPTIONS.spec,
+        &IP_OPTIONS.spec,
+        &UID.spec,
+        &MAC_DECODE.spec,
+    ];
+
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        let mut prefix = BString::default();
+        if let Some(given) = arguments.get(&PREFIX)? {
+            prefix = given.value.value;
+            if prefix.len() > PREFIX_LIMIT {
+                prefix.truncate(PREFIX_LIMIT);
+                let message = format!(
+                    "the prefix is cut to its first {PREFIX_LIMIT} bytes, as iptables does"
+                );
+                arguments.warn(Diagnostic::warning(
+                    code::TRUNCATED,
+                    given.value.span,
+                    message,
+                ));
+            }
+        }
+        Ok(Self {
+            level: arguments
+                .get(&LEVEL)?
+                .map_or(DEFAULT_LEVEL, |given| given.value.value),
+            prefix,
+            tcp_sequence: arguments.has(&TCP_SEQUENCE),
+            tcp_options: arguments.has(&TCP_OPTIONS),
+            ip_options: arguments.has(&IP_OPTIONS),
+            uid: arguments.has(&UID),
+            mac_decode: arguments.has(&MAC_DECODE),
+        })
+    }
+
+    fn print(&self, line: &mut Line) {
+        if !self.prefix.is_empty() {
+            line.word("--log-prefix");
+            line.string(&self.prefix);
+        }
+        if self.level != DEFAULT_LEVEL {
+            line.word("--log-level");
+            line.word(self.level);
+        }
+        for (is_set, option) in [
+            (self.tcp_sequence, "--log-tcp-sequence"),
+            (self.tcp_options, "--log-tcp-options"),
+            (self.ip_options, "--log-ip-options"),
+            (self.uid, "--log-uid"),
+            (self.mac_decode, "--log-macdecode"),
+        ] {
+            if is_set {
+                line.word(option);
+            }
+        }
+    }
+}
+
+fn level(value: &Value<'_>) -> Result<u8, Problem> {
+    let word = value.word(0);
+    let number = integer(word, 7).and_then(|level| u8::try_from(level).ok());
+    let named = || {
+        LEVELS
+            .iter()
+            .find(|row| row.0.as_bytes() == word)
+            .map(|row| row.1)
+    };
+    number.or_else(named).ok_or_else(|| {
+        Problem::new(format!("{:?} is no log level", BStr::new(word)))
+            .with_help("write 0 to 7, or emerg, alert, crit, err, warning, notice, info or debug")
+    })
+}
+
+fn prefix(value: &Value<'_>) -> Result<BString, Problem> {
+    match value.word(0) {
+        [] => Err(Problem::new("the prefix is empty").with_help("leave --log-prefix out")),
+        text if text.contains(&b'\n') => {
+            Err(Problem::new("a prefix cannot hold a newline")
+                .with_help("is a closing quote missing?"))
+        }
+        text => Ok(text.into()),
+    }
 }

@@ -5,6 +5,7 @@ pub mod reject;
 
 use serde::Serialize;
 
+use crate::extension::registry;
 use crate::unknown::Unknown;
 
 /// `-j NAME` with its options.
@@ -17,4 +18,9 @@ pub enum Target {
     Reject(reject::Reject),
     /// An extension that this version does not know, kept word for word.
     Unknown(Unknown),
+}
+
+registry! { Target:
+    Log(log::Log),
+    Reject(reject::Reject),
 }

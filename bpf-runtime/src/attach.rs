@@ -1,0 +1,413 @@
+//! Attaching programs so that they stay, replacing and finding them again.
+//!
+//! Every attachment is a BPF link, pinned below a root on a BPF file system:
+//! ```text
+//! ROOT/cgroup/CGROUP_ID/ipt2bpf_ingress        one link for each hook, by Hook::program_name
+//! ROOT/cgroup/CGROUP_ID/ipt2bpf_egress
+//! ROOT/xdp/NETNS_IFINDEX/ipt2bpf_xdp           inode number of the network namespace, interface index
+//! ```
+//! There is nothing else to keep: the link holds its program, the program its maps.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ipt2bpf_codegen::module::Hook;
+
+use crate::bpffs;
+use crate::cgroup::{self, Cgroup};
+use crate::devices;
+use crate::error::{Error, Step};
+use crate::load::{Loaded, kernel_types};
+use crate::maps::Maps;
+use crate::sys::{Link, LinkPlace, Object, Program};
+
+/// Our directory in a BPF file system.
+const ROOT_NAME: &str = "ipt2bpf";
+const CGROUP_DIR: &str = "cgroup";
+const XDP_DIR: &str = "xdp";
+
+/// The network namespace of the calling thread.
+const NETNS: &str = "/proc/thread-self/ns/net";
+
+/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` of linux/if_link.h.
+const XDP_GENERIC: u32 = 1 << 1;
+const XDP_NATIVE: u32 = 1 << 2;
+
+/// What is attached, as told by the pins below one root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    root: PathBuf,
+}
+
+/// Where a program is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// A cgroup.
+    Cgroup {
+        /// Its id.
+        id: u64,
+        /// Its directory, unless it was removed or is not visible from here.
+        path: Option<PathBuf>,
+    },
+    /// A network interface.
+    Interface {
+        /// The inode number of its network namespace (`stat -L /proc/PID/ns/net`).
+        netns: u64,
+        /// Its index there.
+        index: u32,
+        /// Its name, if it is in the network namespace of the calling thread.
+        name: Option<String>,
+    },
+}
+
+/// One program at one hook of one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The place.
+    pub site: Site,
+    /// The hook.
+    pub hook: Hook,
+    /// The id of the link.
+    pub link_id: u32,
+    /// The id of the program that runs there now.
+    pub program_id: u32,
+    /// Whether the program still runs: false once the cgroup or the interface was removed.
+    pub alive: bool,
+    /// The pin of the link.
+    pub pin: PathBuf,
+}
+
+/// How an XDP program runs at an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver, before the kernel makes a socket buffer.
+    Native,
+    /// In the stack, slower, because the driver refused.
+    Generic {
+        /// The driver's answer.
+        reason: String,
+    },
+    /// As the program that it replaces.
+    Kept,
+}
+
+impl Registry {
+    /// The root at its usual place: `ipt2bpf` in /sys/fs/bpf, or in the first BPF file system.
+    ///
+    /// # Errors
+    /// [`Error::NoBpffs`].
+    pub fn find() -> Result<Registry, Error> {
+        Ok(Registry::at(bpffs::mount_point()?.join(ROOT_NAME)))
+    }
+
+    /// A root of one's own, which must be on a BPF file system by the time something is attached.
+    pub fn at(root: impl Into<PathBuf>) -> Registry {
+        Registry { root: root.into() }
+    }
+
+    /// Attaches the cgroup_skb programs of an object to a cgroup v2 directory, beside whatever others
+    /// have attached there. What this registry has attached to the same hooks before is replaced
+    /// without a gap; a hook that the object has no program for keeps what it has. Either all programs
+    /// are attached or, after an error, none.
+    ///
+    /// # Errors
+    /// [`Error::NotCgroup`], [`Error::NoProgram`], [`Error::NoBpffs`], [`Error::Refused`].
+    pub fn attach_cgroup(&self, loaded: &Loaded, path: &Path) -> Result<(), Error> {
+        let cgroup = Cgroup::open(path)?;
+        let hooks: Vec<Hook> = loaded.hooks().filter(|&hook| hook != Hook::Xdp).collect();
+        if hooks.is_empty() {
+            return Err(Error::NoProgram {
+                hook: Hook::CgroupIngress,
+            });
+        }
+        let dir = self.root.join(CGROUP_DIR).join(cgroup.id.to_string());
+        let mut changes = Changes::below(&self.root);
+        for hook in hooks {
+            let program = loaded.program(hook)?;
+            changes.put(program, hook, LinkPlace::Cgroup(cgroup.id), &dir, || {
+                Link::cgroup(program, &cgroup.dir, kernel_types(hook).1)
+            })?;
+        }
+        changes.keep();
+        Ok(())
+    }
+
+    /// Attaches the XDP program of an object to interfaces of the network namespace of the calling
+    /// thread, in the driver where it can, else in the stack. What this registry has attached there
+    /// before is replaced without a gap. Either all interfaces get the program or, after an error,
+    /// none. Returns the mode for each interface.
+    ///
+    /// # Errors
+    /// [`Error::NoInterface`], [`Error::NoProgram`], [`Error::NoBpffs`]; [`Error::Refused`] also when
+    /// someone else's XDP program runs at an interface.
+    pub fn attach_xdp(&self, loaded: &Loaded, interfaces: &[&str]) -> Result<Vec<XdpMode>, Error> {
+        let program = loaded.program(Hook::Xdp)?;
+        let netns = current_netns()?;
+        let interfaces = interfaces
+            .iter()
+            .map(|name| devices::interface(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut modes = Vec::with_capacity(interfaces.len());
+        let mut changes = Changes::below(&self.root);
+        for interface in interfaces {
+            let dir = self
+                .root
+                .join(XDP_DIR)
+                .join(format!("{netns}_{}", interface.index));
+            let mut mode = XdpMode::Kept;
+            changes.put(
+                program,
+                Hook::Xdp,
+                LinkPlace::Xdp(interface.index),
+                &dir,
+                || {
+                    let (link, chosen) = attach_xdp_link(program, interface.index)?;
+                    mode = chosen;
+                    Ok(link)
+                },
+            )?;
+            modes.push(mode);
+        }
+        changes.keep();
+        Ok(modes)
+    }
+
+    /// Everything that this registry has attached, in the order of the pins. Files below the root that
+    /// are none of our pins are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when a pin cannot be opened, [`Error::Io`].
+    pub fn list(&self) -> Result<Vec<Attachment>, Error> {
+        let mut attachments = Vec::new();
+        let cgroups = bpffs::entries(&self.root.join(CGROUP_DIR))?;
+        if !cgroups.is_empty() {
+            let mut directories = cgroup::directories()?;
+            for dir in cgroups {
+                let Some(id) = file_name(&dir).parse().ok() else {
+                    continue;
+                };
+                let path = directories.remove(&id);
+                attachments_in(&dir, &Site::Cgroup { id, path }, &mut attachments)?;
+            }
+        }
+        let here = current_netns()?;
+        for dir in bpffs::entries(&self.root.join(XDP_DIR))? {
+            let name = file_name(&dir);
+            let Some((netns, index)) = name.split_once('_') else {
+                continue;
+            };
+            let (Ok(netns), Ok(index)) = (netns.parse(), index.parse()) else {
+                continue;
+            };
+            let name = (netns == here).then(|| devices::name_of(index)).flatten();
+            let site = Site::Interface { netns, index, name };
+            attachments_in(&dir, &site, &mut attachments)?;
+        }
+        Ok(attachments)
+    }
+
+    /// What is attached to a cgroup v2 directory.
+    ///
+    /// # Errors
+    /// [`Error::NotCgroup`], and as [`Registry::list`].
+    pub fn at_cgroup(&self, path: &Path) -> Result<Vec<Attachment>, Error> {
+        let wanted = Cgroup::open(path)?.id;
+        let mut attachments = self.list()?;
+        attachments.retain(|a| matches!(a.site, Site::Cgroup { id, .. } if id == wanted));
+        Ok(attachments)
+    }
+
+    /// What is attached to an interface of the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`Error::NoInterface`], and as [`Registry::list`].
+    pub fn at_interface(&self, name: &str) -> Result<Vec<Attachment>, Error> {
+        let wanted = devices::interface(name)?.index;
+        let here = current_netns()?;
+        let mut attachments = self.list()?;
+        attachments.retain(|a| {
+            matches!(a.site, Site::Interface { netns, index, .. } if netns == here && index == wanted)
+        });
+        Ok(attachments)
+    }
+
+    /// Detaches a program at once and removes its pin, and the directories that are empty then.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Io`].
+    pub fn detach(&self, attachment: &Attachment) -> Result<(), Error> {
+        if let Some(Object::Link(link)) = bpffs::open(&attachment.pin)? {
+            detach_link(&link, attachment.hook)?;
+        }
+        bpffs::remove(&attachment.pin)?;
+        if let Some(dir) = attachment.pin.parent() {
+            remove_empty(&self.root, dir);
+        }
+        Ok(())
+    }
+}
+
+impl Attachment {
+    /// The maps of the program that is attached: its counters and the text of its rules.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], also when the program was replaced since the attachment was listed.
+    pub fn maps(&self) -> Result<Maps, Error> {
+        let program = Program::from_id(self.program_id).map_err(Error::refused(Step::Inspect))?;
+        Maps::of_program(&program)
+    }
+}
+
+/// Links made or changed so far, undone on drop unless kept.
+struct Changes {
+    root: PathBuf,
+    /// The directories of the pins.
+    dirs: Vec<PathBuf>,
+    done: Vec<Change>,
+}
+
+enum Change {
+    Created {
+        link: Link,
+        hook: Hook,
+        pin: PathBuf,
+    },
+    Replaced {
+        link: Link,
+        before: Program,
+    },
+}
+
+impl Changes {
+    fn below(root: &Path) -> Changes {
+        Changes {
+            root: root.to_owned(),
+            dirs: Vec::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Puts a program to a place: into the link that is pinned in `dir`, or into a new one.
+    fn put(
+        &mut self,
+        program: &Program,
+        hook: Hook,
+        place: LinkPlace,
+        dir: &Path,
+        create: impl FnOnce() -> io::Result<Link>,
+    ) -> Result<(), Error> {
+        bpffs::create_dir(dir)?;
+        self.dirs.push(dir.to_owned());
+        let pin = dir.join(hook.program_name());
+        match bpffs::open(&pin)? {
+            Some(Object::Link(link)) if link.place == place => {
+                let before =
+                    Program::from_id(link.program_id).map_err(Error::refused(Step::Inspect))?;
+                link.update(program)
+                    .map_err(Error::refused(Step::Replace(hook)))?;
+                self.done.push(Change::Replaced { link, before });
+                return Ok(());
+            }
+            // The link of a place that was removed, or that someone detached, is of no more use.
+            Some(Object::Link(link)) if is_dead(link.place) => bpffs::remove(&pin)?,
+            Some(_) => return Err(Error::NotOurs { path: pin }),
+            None => {}
+        }
+        let link = create().map_err(Error::refused(Step::Attach(hook)))?;
+        bpffs::pin(&link, &pin)?;
+        self.done.push(Change::Created { link, hook, pin });
+        Ok(())
+    }
+
+    fn keep(mut self) {
+        self.dirs.clear();
+        self.done.clear();
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        // The error that led here is the one to tell; of these there is no more to be done.
+        for change in self.done.drain(..).rev() {
+            match change {
+                Change::Created { link, hook, pin } => {
+                    let _ = detach_link(&link, hook);
+                    let _ = bpffs::remove(&pin);
+                }
+                Change::Replaced { link, before } => {
+                    let _ = link.update(&before);
+                }
+            }
+        }
+        for dir in &self.dirs {
+            remove_empty(&self.root, dir);
+        }
+    }
+}
+
+/// Removes a directory and those above it, up to the root, as far as they are empty.
+fn remove_empty(root: &Path, dir: &Path) {
+    for dir in dir.ancestors() {
+        // Removing fails where there is more in it, which is where to stop.
+        if !dir.starts_with(root) || fs::remove_dir(dir).is_err() {
+            break;
+        }
+    }
+}
+
+fn detach_link(link: &Link, hook: Hook) -> Result<(), Error> {
+    match link.detach() {
+        // Its place is gone already.
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+        other => other.map_err(Error::refused(Step::Detach(hook))),
+    }
+}
+
+fn attach_xdp_link(program: &Program, ifindex: u32) -> io::Result<(Link, XdpMode)> {
+    let refusal = match Link::xdp(program, ifindex, XDP_NATIVE) {
+        Ok(link) => return Ok((link, XdpMode::Native)),
+        Err(error) => error,
+    };
+    match refusal.raw_os_error() {
+        // These do not depend on the mode.
+        Some(libc::EPERM | libc::EBUSY | libc::EEXIST | libc::ENODEV) => Err(refusal),
+        _ => {
+            let link = Link::xdp(program, ifindex, XDP_GENERIC)?;
+            let reason = refusal.to_string();
+            Ok((link, XdpMode::Generic { reason }))
+        }
+    }
+}
+
+fn attachments_in(dir: &Path, site: &Site, out: &mut Vec<Attachment>) -> Result<(), Error> {
+    for hook in Hook::ALL {
+        let pin = dir.join(hook.program_name());
+        if let Some(Object::Link(link)) = bpffs::open(&pin)? {
+            out.push(Attachment {
+                site: site.clone(),
+                hook,
+                link_id: link.id,
+                program_id: link.program_id,
+                alive: !is_dead(link.place),
+                pin,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_dead(place: LinkPlace) -> bool {
+    matches!(place, LinkPlace::Cgroup(0) | LinkPlace::Xdp(0))
+}
+
+fn current_netns() -> Result<u64, Error> {
+    Ok(fs::metadata(NETNS).map_err(Error::io(NETNS))?.ino())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}

@@ -1,0 +1,57 @@
+//! Directories of the cgroup v2 hierarchy and their ids.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::mounts::mounts_of;
+
+/// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+
+/// An open cgroup.
+pub struct Cgroup {
+    pub dir: fs::File,
+    /// The id that links and `bpf_get_current_cgroup_id` tell; the directory's inode number
+    /// (fs/kernfs, on 64-bit machines).
+    pub id: u64,
+}
+
+impl Cgroup {
+    pub fn open(path: &Path) -> Result<Cgroup, Error> {
+        let dir = fs::File::open(path).map_err(Error::io(path))?;
+        let metadata = dir.metadata().map_err(Error::io(path))?;
+        let stat = rustix::fs::fstatfs(&dir).map_err(|error| Error::io(path)(error.into()))?;
+        if stat.f_type as u64 != CGROUP2_SUPER_MAGIC || !metadata.is_dir() {
+            return Err(Error::NotCgroup {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Cgroup {
+            dir,
+            id: metadata.ino(),
+        })
+    }
+}
+
+/// The directories of all cgroups by id.
+pub fn directories() -> Result<BTreeMap<u64, PathBuf>, Error> {
+    let mut found = BTreeMap::new();
+    let mut open = mounts_of("cgroup2")?;
+    while let Some(dir) = open.pop() {
+        // Cgroups come and go; one that vanished meanwhile is not there.
+        let (Ok(metadata), Ok(entries)) = (dir.metadata(), fs::read_dir(&dir)) else {
+            continue;
+        };
+        open.extend(
+            entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+        found.entry(metadata.ino()).or_insert(dir);
+    }
+    Ok(found)
+}

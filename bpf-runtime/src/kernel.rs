@@ -1,0 +1,60 @@
+//! What the running kernel offers.
+
+use std::fs;
+
+use ipt2bpf_codegen::options::DeviceAccess;
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::btf::Btf;
+
+/// The type information of the running kernel, where it is built with CONFIG_DEBUG_INFO_BTF.
+const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Where this kernel keeps the device of a packet; `None` before Linux 6.2, or without type information.
+pub fn device_access() -> Option<DeviceAccess> {
+    let bytes = fs::read(VMLINUX_BTF).ok()?;
+    let btf = Btf::parse(&bytes)?;
+    Some(DeviceAccess {
+        cast_to_kern_ctx: btf.function("bpf_cast_to_kern_ctx")?,
+        skb_dev: btf.field_offset("sk_buff", "dev")?,
+        xdp_rxq: btf.field_offset("xdp_buff", "rxq")?,
+        rxq_dev: btf.field_offset("xdp_rxq_info", "dev")?,
+        device_name: btf.field_offset("net_device", "name")?,
+    })
+}
+
+/// The version of the running kernel, major and minor; `None` where its name does not begin so.
+pub fn version() -> Option<(u32, u32)> {
+    parse_version(rustix::system::uname().release().to_str().ok()?)
+}
+
+/// Reads the beginning of a release like `6.1.0-18-amd64`.
+fn parse_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Lifts the limit on locked memory, against which kernels before 5.11 count maps and programs. A
+/// failure shows when something is loaded, with advice.
+pub(crate) fn lift_memory_limit() {
+    if version().is_some_and(|version| version < (5, 11)) {
+        let unlimited = Rlimit {
+            current: None,
+            maximum: None,
+        };
+        let _ = setrlimit(Resource::Memlock, unlimited);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_version;
+
+    #[test]
+    fn versions_are_read_from_releases() {
+        assert_eq!(parse_version("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(parse_version("5.10.223"), Some((5, 10)));
+        assert_eq!(parse_version("6.18-rc1"), Some((6, 18)));
+        assert_eq!(parse_version("next"), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! From the bytes of an object to programs and maps in the kernel.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic;
+
+use aya_obj::btf::BtfFeatures;
+use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+use aya_obj::programs::{CgroupSkbAttachType, XdpAttachType};
+use aya_obj::{EbpfSectionKind, Object, ProgramSection};
+use ipt2bpf_codegen::module::Hook;
+
+use crate::error::{Error, Step};
+use crate::kernel;
+use crate::maps::Maps;
+use crate::sys::{Map, MapSpec, Program, ProgramSpec, Records};
+
+/// How many lines of the verifier's log an error carries. The reason stands at the end, a few lines
+/// above it are the state that led there.
+const LOG_TAIL_LINES: usize = 30;
+
+/// The programs and maps of one object, in the kernel for as long as this value lives, and longer where
+/// they are pinned or attached.
+#[derive(Debug)]
+pub struct Loaded {
+    programs: BTreeMap<Hook, Program>,
+    maps: Maps,
+}
+
+impl Loaded {
+    /// The hooks that the object has programs for.
+    pub fn hooks(&self) -> impl Iterator<Item = Hook> {
+        self.programs.keys().copied()
+    }
+
+    /// The maps.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    pub(crate) fn program(&self, hook: Hook) -> Result<&Program, Error> {
+        self.programs.get(&hook).ok_or(Error::NoProgram { hook })
+    }
+
+    pub(crate) fn programs(&self) -> impl Iterator<Item = (Hook, &Program)> {
+        self.programs.iter().map(|(&hook, program)| (hook, program))
+    }
+}
+
+/// Loads an object: creates its maps, fills and freezes the constant ones, verifies its programs and
+/// binds all maps to each of them.
+///
+/// Nothing is attached and nothing stays when the value is dropped.
+///
+/// # Errors
+/// [`Error::Object`] for bytes that the compiler did not make, [`Error::Refused`] with the end of the
+/// verifier's log when the kernel does not take them.
+pub fn load(object: &[u8]) -> Result<Loaded, Error> {
+    // aya-obj trusts what it reads and panics on damaged files, which is no answer to give to callers.
+    // Nothing survives the unwinding: what was loaded by then is closed.
+    panic::catch_unwind(|| load_parts(object))
+        .unwrap_or_else(|_| Err(Error::object("it is damaged")))
+}
+
+fn load_parts(object: &[u8]) -> Result<Loaded, Error> {
+    let mut object = parse(object)?;
+    kernel::lift_memory_limit();
+    let btf = load_btf(&mut object)?;
+    let maps = create_maps(&mut object, btf.as_ref())?;
+    let mut programs = load_programs(&object, btf.as_ref())?;
+    for program in programs.values_mut() {
+        for map in &maps {
+            program
+                .bind(map)
+                .map_err(Error::refused(Step::BindMap(map.name.clone())))?;
+        }
+    }
+    Ok(Loaded {
+        programs,
+        maps: Maps::new(maps),
+    })
+}
+
+/// Reads the ELF file from memory that is aligned as its reader demands, which a slice need not be.
+fn parse(bytes: &[u8]) -> Result<Object, Error> {
+    const ALIGNMENT: usize = 8;
+    let mut room = vec![0; bytes.len() + ALIGNMENT];
+    let start = room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+    let aligned = &mut room[start..start + bytes.len()];
+    aligned.copy_from_slice(bytes);
+    Object::parse(aligned).map_err(|error| Error::object(Chain(&error)))
+}
+
+fn load_btf(object: &mut Object) -> Result<Option<OwnedFd>, Error> {
+    // What the kernel knows since 5.10. Kinds that came later only describe; they are replaced.
+    let features = BtfFeatures::new(true, true, true, true, false, false, false, false);
+    let Some(btf) = object
+        .fixup_and_sanitize_btf(&features)
+        .map_err(|error| Error::object(Chain(&error)))?
+    else {
+        return Ok(None);
+    };
+    crate::sys::load_btf(&btf.to_bytes())
+        .map(Some)
+        .map_err(|(source, log)| Error::Refused {
+            step: Step::LoadBtf,
+            source,
+            log: tail(&log),
+        })
+}
+
+/// Creates the maps and writes their addresses into the code.
+fn create_maps(object: &mut Object, btf: Option<&OwnedFd>) -> Result<Vec<Map>, Error> {
+    let mut parts: Vec<(String, aya_obj::Map)> = object.maps.drain().collect();
+    parts.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut maps = Vec::with_capacity(parts.len());
+    for (name, part) in &parts {
+        maps.push(create_map(name, part, btf)?);
+    }
+    let text_sections: HashSet<usize> = object
+        .functions
+        .keys()
+        .map(|&(section, _)| section)
+        .collect();
+    object
+        .relocate_maps(
+            parts
+                .iter()
+                .zip(&maps)
+                .map(|((name, part), map)| (name.as_str(), map.as_fd().as_raw_fd(), part)),
+            &text_sections,
+        )
+        .map_err(|error| Error::object(Chain(&error)))?;
+    object
+        .relocate_calls(&text_sections)
+        .map_err(|error| Error::object(Chain(&error)))?;
+    Ok(maps)
+}
+
+fn create_map(name: &str, part: &aya_obj::Map, btf: Option<&OwnedFd>) -> Result<Map, Error> {
+    let btf = match (part, btf) {
+        (aya_obj::Map::Btf(map), Some(btf)) => Some((
+            btf.as_fd(),
+            map.def.btf_key_type_id,
+            map.def.btf_value_type_id,
+        )),
+        _ => None,
+    };
+    let map = Map::create(&MapSpec {
+        name,
+        kind: part.map_type(),
+        key_size: part.key_size(),
+        value_size: part.value_size(),
+        max_entries: part.max_entries(),
+        flags: part.map_flags(),
+        btf,
+    })
+    .map_err(Error::refused(Step::CreateMap(name.to_owned())))?;
+    if !part.data().is_empty() {
+        map.update(&0u32.to_ne_bytes(), part.data())
+            .map_err(Error::refused(Step::WriteMap(name.to_owned())))?;
+    }
+    if part.section_kind() == EbpfSectionKind::Rodata {
+        map.freeze()
+            .map_err(Error::refused(Step::WriteMap(name.to_owned())))?;
+    }
+    Ok(map)
+}
+
+fn load_programs(object: &Object, btf: Option<&OwnedFd>) -> Result<BTreeMap<Hook, Program>, Error> {
+    let mut programs = BTreeMap::new();
+    for (name, part) in &object.programs {
+        let hook = hook_of(&part.section)
+            .ok_or_else(|| Error::object(format_args!("`{name}` is a program for another hook")))?;
+        let function = object
+            .functions
+            .get(&part.function_key())
+            .ok_or_else(|| Error::object(format_args!("`{name}` has no code")))?;
+        let (functions, lines) = (
+            function.func_info.func_info_bytes(),
+            function.line_info.line_info_bytes(),
+        );
+        let (kind, attach_type) = kernel_types(hook);
+        let program = Program::load(&ProgramSpec {
+            name: hook.program_name(),
+            kind,
+            attach_type,
+            license: &part.license,
+            instructions: &function.instructions,
+            btf: btf.map(|btf| {
+                (
+                    btf.as_fd(),
+                    Records {
+                        bytes: &functions,
+                        record_size: function.func_info_rec_size,
+                    },
+                    Records {
+                        bytes: &lines,
+                        record_size: function.line_info_rec_size,
+                    },
+                )
+            }),
+        })
+        .map_err(|(source, log)| Error::Refused {
+            step: Step::LoadProgram(hook),
+            source,
+            log: tail(&log),
+        })?;
+        if programs.insert(hook, program).is_some() {
+            return Err(Error::object(format_args!("two programs for {hook}")));
+        }
+    }
+    if programs.is_empty() {
+        return Err(Error::object("it holds no program"));
+    }
+    Ok(programs)
+}
+
+fn hook_of(section: &ProgramSection) -> Option<Hook> {
+    match section {
+        ProgramSection::CgroupSkb {
+            attach_type: Some(CgroupSkbAttachType::Ingress),
+        } => Some(Hook::CgroupIngress),
+        ProgramSection::CgroupSkb {
+            attach_type: Some(CgroupSkbAttachType::Egress),
+        } => Some(Hook::CgroupEgress),
+        ProgramSection::Xdp {
+            frags: false,
+            attach_type: XdpAttachType::Interface,
+        } => Some(Hook::Xdp),
+        _ => None,
+    }
+}
+
+/// The program type and the expected attach type of a hook.
+pub(crate) fn kernel_types(hook: Hook) -> (bpf_prog_type, bpf_attach_type) {
+    match hook {
+        Hook::CgroupIngress => (
+            bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
+            bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+        ),
+        Hook::CgroupEgress => (
+            bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
+            bpf_attach_type::BPF_CGROUP_INET_EGRESS,
+        ),
+        Hook::Xdp => (bpf_prog_type::BPF_PROG_TYPE_XDP, bpf_attach_type::BPF_XDP),
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+}
+
+/// An error with all its causes on one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_object_are_refused_with_the_reason() {
+        let error = load(b"not an object").unwrap_err();
+        assert!(matches!(error, Error::Object { .. }), "{error}");
+        assert!(!error.kernel_refused());
+    }
+
+    #[test]
+    fn the_tail_of_a_log_is_its_end() {
+        let log: String = (0..100).map(|i| format!("line {i}\n")).collect();
+        let tail = tail(&log);
+        assert_eq!(tail.lines().count(), LOG_TAIL_LINES);
+        assert!(tail.starts_with("line 70\n") && tail.ends_with("line 99"));
+    }
+}

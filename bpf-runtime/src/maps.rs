@@ -1,0 +1,168 @@
+//! Reading and writing the maps of an object: counters and the text of the rules.
+
+use std::collections::BTreeMap;
+
+use aya_obj::generated::bpf_map_type;
+use ipt2bpf_codegen::module::{COUNTERS_MAP, RULES_MAP};
+
+use crate::error::{Error, Step};
+use crate::sys::{self, Map};
+
+/// The size of `struct counter` in bytes: two u64 in the byte order of the machine.
+const COUNTER_SIZE: usize = 16;
+
+/// The maps of one object, however they were come by: [`Loaded::maps`](crate::Loaded::maps),
+/// [`Maps::open`] for pins, [`Attachment::maps`](crate::Attachment::maps) for what is attached.
+#[derive(Debug)]
+pub struct Maps {
+    by_name: BTreeMap<String, Map>,
+}
+
+/// What a rule or a policy has seen, as iptables counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes from the IP header on.
+    pub bytes: u64,
+}
+
+impl Maps {
+    pub(crate) fn new(maps: Vec<Map>) -> Maps {
+        Maps {
+            by_name: maps
+                .into_iter()
+                .map(|map| (map.name.clone(), map))
+                .collect(),
+        }
+    }
+
+    /// The maps that a program holds.
+    pub(crate) fn of_program(program: &sys::Program) -> Result<Maps, Error> {
+        let maps = program
+            .map_ids
+            .iter()
+            .map(|&id| Map::from_id(id))
+            .collect::<Result<Vec<Map>, _>>()
+            .map_err(Error::refused(Step::Inspect))?;
+        Ok(Maps::new(maps))
+    }
+
+    pub(crate) fn get(&self, name: &'static str) -> Result<&Map, Error> {
+        self.by_name.get(name).ok_or(Error::NoMap { name })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Map> {
+        self.by_name.values()
+    }
+
+    /// Whether these are the same maps in the kernel, not just equal ones. Programs of one object share
+    /// their maps, so this tells apart what would be counted twice.
+    pub fn same_as(&self, other: &Maps) -> bool {
+        let ids = |maps: &Maps| -> Vec<u32> { maps.iter().map(|map| map.id).collect() };
+        ids(self) == ids(other)
+    }
+
+    fn counters_map(&self) -> Result<&Map, Error> {
+        let map = self.get(COUNTERS_MAP)?;
+        let right = map.is_kind(bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY)
+            && map.key_size == 4
+            && map.value_size == COUNTER_SIZE;
+        right
+            .then_some(map)
+            .ok_or(Error::NoMap { name: COUNTERS_MAP })
+    }
+
+    /// All counters, each summed over the CPUs. Each is exact for some moment during the call.
+    ///
+    /// # Errors
+    /// [`Error::NoMap`], [`Error::Refused`].
+    pub fn counters(&self) -> Result<Vec<Counter>, Error> {
+        let map = self.counters_map()?;
+        let refused = || Error::refused(Step::ReadMap(COUNTERS_MAP.to_owned()));
+        let mut values = map.value_buffer();
+        (0..map.max_entries)
+            .map(|index| {
+                map.lookup(&index.to_ne_bytes(), &mut values)
+                    .map_err(refused())?;
+                Ok(values
+                    .as_chunks::<COUNTER_SIZE>()
+                    .0
+                    .iter()
+                    .map(Counter::from_bytes)
+                    .fold(Counter::default(), Counter::plus))
+            })
+            .collect()
+    }
+
+    /// Sets the first counters to these values. Packets counted during the call may be lost.
+    ///
+    /// # Errors
+    /// [`Error::MapTooSmall`], [`Error::NoMap`], [`Error::Refused`].
+    pub fn seed_counters(&self, counters: &[Counter]) -> Result<(), Error> {
+        let map = self.counters_map()?;
+        if counters.len() > map.max_entries as usize {
+            return Err(Error::MapTooSmall {
+                name: COUNTERS_MAP,
+                wanted: counters.len(),
+                room: map.max_entries,
+            });
+        }
+        let refused = || Error::refused(Step::WriteMap(COUNTERS_MAP.to_owned()));
+        // The first CPU gets the whole value, the others zero: one update writes all of them.
+        let mut values = map.value_buffer();
+        for (index, counter) in (0u32..).zip(counters) {
+            values[..COUNTER_SIZE].copy_from_slice(&counter.to_bytes());
+            map.update(&index.to_ne_bytes(), &values)
+                .map_err(refused())?;
+        }
+        Ok(())
+    }
+
+    /// Sets all counters to zero.
+    ///
+    /// # Errors
+    /// As [`Maps::seed_counters`].
+    pub fn zero_counters(&self) -> Result<(), Error> {
+        let room = self.counters_map()?.max_entries as usize;
+        self.seed_counters(&vec![Counter::default(); room])
+    }
+
+    /// The rulesets that were compiled, as `iptables-save -c` prints them.
+    ///
+    /// # Errors
+    /// [`Error::NoMap`] also when the map holds no text, [`Error::Refused`].
+    pub fn rules_text(&self) -> Result<String, Error> {
+        let map = self.get(RULES_MAP)?;
+        let refused = || Error::refused(Step::ReadMap(RULES_MAP.to_owned()));
+        let mut text = map.value_buffer();
+        map.lookup(&0u32.to_ne_bytes(), &mut text)
+            .map_err(refused())?;
+        String::from_utf8(text).map_err(|_| Error::NoMap { name: RULES_MAP })
+    }
+}
+
+impl Counter {
+    fn from_bytes(bytes: &[u8; COUNTER_SIZE]) -> Counter {
+        let words = bytes.as_chunks::<8>().0;
+        Counter {
+            packets: u64::from_ne_bytes(words[0]),
+            bytes: u64::from_ne_bytes(words[1]),
+        }
+    }
+
+    fn to_bytes(self) -> [u8; COUNTER_SIZE] {
+        let mut bytes = [0; COUNTER_SIZE];
+        bytes[..8].copy_from_slice(&self.packets.to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.bytes.to_ne_bytes());
+        bytes
+    }
+
+    /// Counters wrap as the kernel's do.
+    fn plus(self, other: Counter) -> Counter {
+        Counter {
+            packets: self.packets.wrapping_add(other.packets),
+            bytes: self.bytes.wrapping_add(other.bytes),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The whole way from rulesets to an object.
+
+use std::fmt;
+
+use ipt2bpf_parser::Counts;
+use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
+use ipt2bpf_parser::ruleset::{Family, Ruleset};
+use ipt2bpf_parser::span::Span;
+use serde::Serialize;
+
+use crate::counters::CounterLayout;
+use crate::emit::{Emitted, emit, weight};
+use crate::lower::lower;
+use crate::module::{Hook, Module};
+use crate::object;
+use crate::options::{KernelVersion, Options};
+use crate::plan::StagePlan;
+use crate::semantic::{Filter, family_name};
+use crate::simplify::simplify;
+
+/// What became of rulesets.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The ELF object.
+    pub object: Vec<u8>,
+    /// What is in it, symbolic.
+    pub module: Module,
+    /// The meaning of the rulesets at each hook, as the programs have it.
+    pub filters: Vec<Filter>,
+    /// Which counter is whose.
+    pub counters: CounterLayout,
+    /// How the rules are laid out.
+    pub plans: Vec<(Hook, Family, StagePlan)>,
+    /// The oldest kernel it loads on.
+    pub kernel: KernelVersion,
+    /// Warnings.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Compiles rulesets, at most one per family. The error holds every diagnostic, warnings among them.
+pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
+    let (filters, counters, mut diagnostics) = translate(rulesets, options);
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(diagnostics);
+    }
+    let text = rulesets.iter().flat_map(|ruleset| ruleset.print(Counts::All)).collect();
+    let emitted = emit(&filters, counters.len(), text, options).map_err(|error| {
+        let span = rulesets.first().map_or(Span::default(), first_span);
+        vec![too_large(error.to_string(), span)]
+    })?;
+    let Emitted {
+        module,
+        plans,
+        kernel,
+    } = emitted;
+    let object = object::write(&module).map_err(|error| {
+        let span = rulesets.first().map_or(Span::default(), first_span);
+        vec![too_large(error.to_string(), span)]
+    })?;
+    diagnostics.sort_by_key(|diagnostic| diagnostic.span);
+    Ok(Compiled {
+        object,
+        module,
+        filters,
+        counters,
+        plans,
+        kernel,
+        diagnostics,
+    })
+}
+
+/// The meaning of rulesets at each wanted hook, simplified, and what is to be said about it: complete
+/// when no diagnostic is an error.
+pub fn translate(rulesets: &[Ruleset], options: &Options) -> (Vec<Filter>, CounterLayout, Vec<Diagnostic>) {
+    let counters = CounterLayout::new(rulesets);
+    let mut diagnostics = Vec::new();
+    let mut filters = Vec::new();
+    for hook in Hook::ALL {
+        if options.hooks.is_empty() || options.hooks.contains(&hook) {
+            let (mut filter, said) = lower(rulesets, &counters, hook, options);
+            simplify(&mut filter);
+            filters.push(filter);
+            diagnostics.extend(said);
+        }
+    }
+    (filters, counters, diagnostics)
+}
+
+fn first_span(ruleset: &Ruleset) -> Span {
+    let chains = ruleset.tables.iter().flat_map(|table| &table.chains);
+    chains.map(|chain| chain.span).min().unwrap_or_default()
+}
+
+fn too_large(message: String, span: Span) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        code: "too-large",
+        message,
+        span,
+        label: String::new(),
+        help: Some("make fewer rules jump to the same chains, or split the ruleset".into()),
+    }
+}
+
+/// Figures about an object.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stats {
+    /// Bytes of the object.
+    pub object_bytes: usize,
+    /// The oldest kernel it loads on.
+    pub kernel: String,
+    /// One per stage.
+    pub stages: Vec<StageStats>,
+}
+
+/// Figures about a stage of a program.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageStats {
+    /// The hook.
+    pub hook: Hook,
+    /// The family.
+    pub family: &'static str,
+    /// `table:CHAIN`.
+    pub stage: String,
+    /// How its rules are tried.
+    pub strategy: &'static str,
+    /// Copies of rules in the program, the policy among them.
+    pub nodes: usize,
+    /// Functions of rules.
+    pub functions: usize,
+    /// Conditional branches.
+    pub branches: usize,
+    /// Return places a packet may need.
+    pub depth: usize,
+}
+
+impl Compiled {
+    /// Figures about the object.
+    pub fn stats(&self) -> Stats {
+        let stages = self.plans.iter().filter_map(|(hook, family, plan)| {
+            let filter = self.filters.iter().find(|filter| filter.hook == *hook)?;
+            let filter = filter.families.iter().find(|known| known.family == *family)?;
+            let branches = plan.nodes.iter().map(|node| weight::of(filter, node).branches);
+            Some(StageStats {
+                hook: *hook,
+                family: family_name(*family),
+                stage: format!(
+                    "{}:{}",
+                    plan.stage.table,
+                    filter.chain(plan.stage.chain).name
+                ),
+                strategy: "linear",
+                nodes: plan.nodes.len(),
+                functions: plan.functions.len(),
+                branches: branches.sum(),
+                depth: plan.depth,
+            })
+        });
+        Stats {
+            object_bytes: self.object.len(),
+            kernel: self.kernel.to_string(),
+            stages: stages.collect(),
+        }
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "object: {} bytes, for kernels from {}", self.object_bytes, self.kernel)?;
+        for stage in &self.stages {
+            writeln!(
+                f,
+                "{} {} {}: {}, {} rules laid out, {} branches, {} functions, return stack {}",
+                stage.hook,
+                stage.family,
+                stage.stage,
+                stage.strategy,
+                stage.nodes,
+                stage.branches,
+                stage.functions,
+                stage.depth
+            )?;
+        }
+        Ok(())
+    }
+}

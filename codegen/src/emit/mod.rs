@@ -1,0 +1,258 @@
+//! Code: from plans to a module of functions and maps.
+
+mod frame;
+mod parse;
+mod program;
+mod rules;
+mod test;
+pub mod weight;
+
+use crate::asm::{FunctionId, MapId};
+use crate::field::{Field, layout};
+use crate::module::{
+    COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter, RULES_MAP,
+};
+use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
+use crate::plan::{PlanError, StagePlan, plan};
+use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
+use frame::Frame;
+use ipt2bpf_parser::ruleset::Family;
+use program::{CompiledFamily, CompiledStage, Settings};
+use rules::Counting;
+
+/// Conditional branches of a program up to which its functions may be static: the verifier then walks
+/// them as one.
+const STATIC_BRANCHES: usize = 2500;
+/// Interfaces that the devices map has room for.
+const MAX_DEVICES: u32 = 4096;
+
+/// A module with what is worth knowing about it.
+#[derive(Debug)]
+pub struct Emitted {
+    /// The module.
+    pub module: Module,
+    /// The plans of every stage of every program.
+    pub plans: Vec<(Hook, Family, StagePlan)>,
+    /// The oldest kernel it loads on.
+    pub kernel: KernelVersion,
+}
+
+/// Writes the programs of simplified filters. `counters` is the number of counters, `text` the rulesets
+/// as iptables-save prints them.
+pub fn emit(filters: &[Filter], counters: u32, text: Vec<u8>, options: &Options) -> Result<Emitted, PlanError> {
+    let mut module = Module::default();
+    let counters_map = add_map(&mut module, COUNTERS_MAP, MapKind::Counters {
+        entries: counters.max(1),
+    });
+    let needs_devices = filters.iter().any(|filter| needs_devices_map(filter, options));
+    let devices = needs_devices.then(|| {
+        add_map(&mut module, DEVICES_MAP, MapKind::Devices {
+            entries: MAX_DEVICES,
+        })
+    });
+    if !text.is_empty() {
+        add_map(&mut module, RULES_MAP, MapKind::Constant { bytes: text });
+    }
+    let plans = filters
+        .iter()
+        .map(|filter| plan_filter(filter, options))
+        .collect::<Result<Vec<_>, _>>()?;
+    let counting = match filters.iter().all(|filter| filter.hook == Hook::Xdp) {
+        true => Counting::Plain,
+        false => Counting::Atomic,
+    };
+    // Programs come first; what they call is numbered behind them.
+    let mut callees = Callees {
+        first: filters.len(),
+        functions: Vec::new(),
+    };
+    let mut kernel = KernelVersion::BASELINE;
+    for (filter, plans) in filters.iter().zip(&plans) {
+        let depth = plans.iter().flatten().map(|plan| plan.depth).max().unwrap_or(0);
+        let frame = Frame::new(depth);
+        let linkage = linkage(filter, plans, options);
+        kernel = kernel.max(match (depth, linkage) {
+            (0, FunctionKind::Static) => KernelVersion::BASELINE,
+            (0, _) => KernelVersion::GLOBAL_POINTERS,
+            _ => KernelVersion::LOOP,
+        });
+        let mut families = Vec::new();
+        for (family, plans) in filter.families.iter().zip(plans) {
+            let stages = plans.iter().map(|plan| {
+                let stage = rules::Stage {
+                    filter: family,
+                    plan,
+                    counters: counters_map,
+                    counting,
+                };
+                callees.stage(filter.hook, &stage, frame, linkage)
+            });
+            families.push(CompiledFamily {
+                filter: family,
+                stages: stages.collect(),
+            });
+        }
+        let settings = Settings {
+            hook: filter.hook,
+            xdp_path: options.xdp_path,
+            device_names: options.device_names,
+            devices,
+            frame,
+        };
+        module.functions.push(Function {
+            name: filter.hook.program_name().into(),
+            kind: FunctionKind::Program(filter.hook),
+            parameters: vec![Parameter::Context(filter.hook)],
+            code: program::emit(settings, &families),
+        });
+    }
+    module.functions.extend(callees.functions);
+    let plans = filters.iter().zip(plans).flat_map(|(filter, plans)| {
+        let families = filter.families.iter().zip(plans);
+        families.flat_map(|(family, plans)| {
+            plans.into_iter().map(|plan| (filter.hook, family.family, plan))
+        })
+    });
+    Ok(Emitted {
+        plans: plans.collect(),
+        module,
+        kernel,
+    })
+}
+
+fn add_map(module: &mut Module, name: &str, kind: MapKind) -> MapId {
+    module.maps.push(Map {
+        name: name.into(),
+        kind,
+    });
+    MapId(module.maps.len() as u16 - 1)
+}
+
+/// The plans of a filter's stages, per family.
+fn plan_filter(filter: &Filter, options: &Options) -> Result<Vec<Vec<StagePlan>>, PlanError> {
+    let families = filter.families.iter();
+    families
+        .map(|family| {
+            let stages = family.stages.iter();
+            stages
+                .map(|&stage| plan(family, stage, options.target_kernel))
+                .collect()
+        })
+        .collect()
+}
+
+/// Static functions load on the oldest kernels, global ones are verified once each.
+fn linkage(filter: &Filter, plans: &[Vec<StagePlan>], options: &Options) -> FunctionKind {
+    let nodes = filter.families.iter().zip(plans).flat_map(|(family, plans)| {
+        plans.iter().flat_map(move |plan| plan.nodes.iter().map(move |node| (family, node)))
+    });
+    let branches: usize = nodes.map(|(family, node)| weight::of(family, node).branches).sum();
+    let returns = plans.iter().flatten().any(|plan| plan.depth > 0);
+    let old = match options.target_kernel {
+        None => branches <= STATIC_BRANCHES,
+        Some(kernel) => kernel < KernelVersion::GLOBAL_POINTERS,
+    };
+    match old && !returns {
+        true => FunctionKind::Static,
+        false => FunctionKind::Global,
+    }
+}
+
+/// Whether a program must look up interface names in a map: all without kernel access, and with it the
+/// interface that routing will choose, which no structure holds yet.
+fn needs_devices_map(filter: &Filter, options: &Options) -> bool {
+    let asks = |family: &FamilyFilter, wanted: &[Field]| {
+        let mut found = false;
+        family.leaves(&mut |leaf| {
+            if let Test::Masked { field, .. } | Test::Range { field, .. } = leaf {
+                found |= wanted.contains(field);
+            }
+        });
+        found
+    };
+    let by_table = options.device_names == DeviceNames::Table;
+    filter.families.iter().any(|family| {
+        let routed = filter.hook == Hook::Xdp
+            && options.xdp_path != XdpPath::Input
+            && family.stages.iter().any(|stage| stage.path == Path::Transit);
+        match filter.hook {
+            Hook::CgroupIngress => by_table && asks(family, &[Field::InDevice]),
+            Hook::CgroupEgress => by_table && asks(family, &[Field::OutDevice]),
+            Hook::Xdp => {
+                (by_table && asks(family, &[Field::InDevice])) || (routed && asks(family, &[Field::OutDevice]))
+            }
+        }
+    })
+}
+
+/// The functions that programs call, numbered from the first behind the programs.
+struct Callees {
+    first: usize,
+    functions: Vec<Function>,
+}
+
+impl Callees {
+    fn stage(
+        &mut self,
+        hook: Hook,
+        stage: &rules::Stage<'_>,
+        frame: Frame,
+        linkage: FunctionKind,
+    ) -> CompiledStage {
+        let plan = stage.plan;
+        let memory = Parameter::Memory(frame.packet_size() as u32);
+        let prefix = stage_name(hook, stage.filter, plan.stage);
+        let mut functions = Vec::new();
+        for (number, range) in plan.functions.iter().enumerate() {
+            let mut parameters = vec![memory];
+            if rules::takes_entry(plan, range) {
+                parameters.push(Parameter::U32);
+            }
+            let code = rules::emit(stage, range, linkage == FunctionKind::Global);
+            functions.push(self.add(format!("{prefix}_{number}"), linkage, parameters, code));
+        }
+        let turn = (plan.depth > 0).then(|| {
+            let code = program::emit_turn(plan, &functions);
+            let parameters = vec![Parameter::U32, memory];
+            self.add(format!("{prefix}_turn"), FunctionKind::Static, parameters, code)
+        });
+        CompiledStage {
+            plan: plan.clone(),
+            functions,
+            turn,
+        }
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        kind: FunctionKind,
+        parameters: Vec<Parameter>,
+        code: crate::asm::Code,
+    ) -> FunctionId {
+        self.functions.push(Function {
+            name,
+            kind,
+            parameters,
+            code,
+        });
+        FunctionId((self.first + self.functions.len() - 1) as u16)
+    }
+}
+
+/// Such as `ingress4_filter_input`.
+fn stage_name(hook: Hook, filter: &FamilyFilter, stage: Stage) -> String {
+    let hook = match hook {
+        Hook::CgroupIngress => "ingress",
+        Hook::CgroupEgress => "egress",
+        Hook::Xdp => "xdp",
+    };
+    let family = match filter.family {
+        Family::V4 => 4,
+        Family::V6 => 6,
+    };
+    let chain = filter.chain(stage.chain).name.to_lowercase();
+    format!("{hook}{family}_{}_{chain}", stage.table)
+}
+
+const _: () = assert!(layout::size(crate::plan::MAX_DEPTH) as i16 + Frame::SCRATCH < 512 - 64);

@@ -1,0 +1,363 @@
+//! A program: reads the packet, then runs the stages of its family one after the other.
+//!
+//! Functions of rules give back a verdict or the entry to go on at. A stage of one function is a call; a
+//! stage of several calls each in turn that holds the entry, which is enough while packets only go
+//! forward; where they return through the packet's stack, `bpf_loop` repeats that.
+
+use std::ops::Range;
+
+use ipt2bpf_parser::ruleset::Family;
+
+use super::frame::Frame;
+use super::parse::{CONTEXT, Demand, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Parser, xdp};
+use super::rules::{entries_of, takes_entry};
+use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
+use crate::field::{Field, layout};
+use crate::module::Hook;
+use crate::options::{DeviceNames, XdpPath};
+use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, StagePlan};
+use crate::semantic::{FamilyFilter, Path, family_name};
+
+/// Return values of `enum xdp_action`.
+const XDP_DROP: i32 = 1;
+const XDP_PASS: i32 = 2;
+
+/// `struct bpf_fib_lookup` and its results (include/uapi/linux/bpf.h).
+mod fib {
+    pub const SIZE: i32 = 64;
+    pub const FAMILY: i16 = 0;
+    pub const IFINDEX: i16 = 8;
+    /// `tos` for IPv4, `flowinfo` for IPv6.
+    pub const TOS: i16 = 12;
+    pub const SOURCE: i16 = 16;
+    pub const DESTINATION: i16 = 32;
+    pub const AF_INET: i32 = 2;
+    pub const AF_INET6: i32 = 10;
+    pub const SUCCESS: i32 = 0;
+    pub const PROHIBIT: i32 = 3;
+    pub const NOT_FORWARDED: i32 = 4;
+    pub const FORWARDING_DISABLED: i32 = 5;
+}
+
+/// A stage with the functions that are its code.
+pub struct CompiledStage {
+    /// Its layout.
+    pub plan: StagePlan,
+    /// One for each of the plan's functions.
+    pub functions: Vec<FunctionId>,
+    /// The callback that finds the function to go on in, where packets return through the stack.
+    pub turn: Option<FunctionId>,
+}
+
+/// One family of a program.
+pub struct CompiledFamily<'a> {
+    /// Its rules.
+    pub filter: &'a FamilyFilter,
+    /// Its stages, in order.
+    pub stages: Vec<CompiledStage>,
+}
+
+/// What a program needs to know besides its rules.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// Its hook.
+    pub hook: Hook,
+    /// Where packets go at XDP.
+    pub xdp_path: XdpPath,
+    /// How interface names are found.
+    pub device_names: DeviceNames,
+    /// The devices map, when one is needed.
+    pub devices: Option<MapId>,
+    /// Its stack.
+    pub frame: Frame,
+}
+
+/// Writes a program.
+pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
+    let mut code = Code::default();
+    let (pass, drop) = (code.label(), code.label());
+    code.line(format!("{}:", settings.hook));
+    code.push(Op::Alu(Width::W64, Alu::Mov, CONTEXT, Reg::R1.into()));
+    let mut writer = Writer {
+        settings,
+        code,
+        pass,
+        drop,
+    };
+    let active: Vec<&CompiledFamily<'_>> = families
+        .iter()
+        .filter(|family| !family.stages.is_empty())
+        .collect();
+    if !active.is_empty() {
+        writer.parser().ethertype();
+    }
+    for family in &active {
+        let other = writer.code.label();
+        let ethertype = match family.filter.family {
+            Family::V4 => ETHERTYPE_IPV4,
+            Family::V6 => ETHERTYPE_IPV6,
+        };
+        writer.code.push(Op::Branch(Width::W64, Cond::Ne, Reg::R1, ethertype.into(), other));
+        writer.code.line(family_name(family.filter.family));
+        writer.family(family);
+        writer.code.push(Op::Jump(pass));
+        writer.code.bind(other);
+    }
+    let (pass_value, drop_value) = match settings.hook {
+        Hook::Xdp => (XDP_PASS, XDP_DROP),
+        Hook::CgroupIngress | Hook::CgroupEgress => (1, 0),
+    };
+    writer.code.bind(pass);
+    writer.code.line("pass");
+    writer.leave(pass_value);
+    if !active.is_empty() {
+        writer.code.bind(drop);
+        writer.code.line("drop");
+        writer.leave(drop_value);
+    }
+    writer.code
+}
+
+/// Writes the callback of `bpf_loop`: `long turn(u32 index, struct packet *packet)`, which calls the
+/// function that holds the packet's entry and stops the loop at a verdict.
+pub fn emit_turn(plan: &StagePlan, functions: &[FunctionId]) -> Code {
+    let mut code = Code::default();
+    code.line("find the function to go on in");
+    code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R6, Reg::R2.into()));
+    code.push(Op::Load(Size::W, Reg::R7, Reg::R6, layout::ENTRY));
+    call_in_turn(&mut code, plan, functions, |code| {
+        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, Reg::R6.into()));
+    });
+    code.push(Op::Store(Size::W, Reg::R6, layout::ENTRY, Reg::R7.into()));
+    let decided = code.label();
+    code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, 1.into()));
+    code.push(Op::Branch(Width::W32, Cond::Lt, Reg::R7, (FIRST_ENTRY as i32).into(), decided));
+    code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, 0.into()));
+    code.bind(decided);
+    code.push(Op::Exit);
+    code
+}
+
+/// Calls each function whose entries hold R7, which its result replaces.
+fn call_in_turn(code: &mut Code, plan: &StagePlan, functions: &[FunctionId], packet: impl Fn(&mut Code)) {
+    for (range, function) in plan.functions.iter().zip(functions) {
+        let Range { start, end } = entries_of(plan, range);
+        let next = code.label();
+        let less = Operand::Imm(start as i32);
+        code.push(Op::Branch(Width::W32, Cond::Lt, Reg::R7, less, next));
+        let more = Operand::Imm(end as i32);
+        code.push(Op::Branch(Width::W32, Cond::Ge, Reg::R7, more, next));
+        packet(code);
+        if takes_entry(plan, range) {
+            code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R7.into()));
+        }
+        code.push(Op::CallFunction(*function));
+        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R7, Reg::R0.into()));
+        code.bind(next);
+    }
+}
+
+struct Writer {
+    settings: Settings,
+    code: Code,
+    pass: Label,
+    drop: Label,
+}
+
+impl Writer {
+    fn parser(&mut self) -> Parser<'_> {
+        Parser {
+            code: &mut self.code,
+            hook: self.settings.hook,
+            frame: self.settings.frame,
+            drop: self.drop,
+            pass: self.pass,
+        }
+    }
+
+    fn family(&mut self, family: &CompiledFamily<'_>) {
+        let Settings {
+            hook,
+            device_names,
+            devices,
+            ..
+        } = self.settings;
+        let demand = Demand::of(family.filter);
+        self.parser().packet(family.filter.family, demand);
+        let own = match hook {
+            Hook::CgroupIngress | Hook::Xdp => demand.in_device.then_some(Field::InDevice),
+            Hook::CgroupEgress => demand.out_device.then_some(Field::OutDevice),
+        };
+        if let Some(field) = own {
+            self.parser().device(field, device_names, devices);
+        }
+        let on = |path: Path| family.stages.iter().filter(move |stage| stage.plan.stage.path == path);
+        for stage in on(Path::All) {
+            self.stage(family.filter, stage);
+        }
+        let has = |path: Path| on(path).next().is_some();
+        if !has(Path::Local) && !has(Path::Transit) {
+            return;
+        }
+        let transit = self.code.label();
+        let path = self.settings.xdp_path;
+        if path == XdpPath::Auto || (path == XdpPath::Forward && demand.out_device) {
+            self.route(family.filter.family, transit);
+        }
+        if path != XdpPath::Forward {
+            if family.filter.family == Family::V4 && has(Path::Local) {
+                self.later_fragments_pass();
+            }
+            for stage in on(Path::Local) {
+                self.stage(family.filter, stage);
+            }
+        }
+        if path == XdpPath::Auto {
+            self.code.push(Op::Jump(self.pass));
+        }
+        if path != XdpPath::Input {
+            self.code.bind(transit);
+            self.out_device(demand);
+            for stage in on(Path::Transit) {
+                self.stage(family.filter, stage);
+            }
+        }
+    }
+
+    /// Runs a stage; goes on behind it when the packet is accepted.
+    fn stage(&mut self, filter: &FamilyFilter, stage: &CompiledStage) {
+        let chain = &filter.chain(stage.plan.stage.chain).name;
+        let table = stage.plan.stage.table;
+        self.code.line(format!("*{table} {chain}"));
+        let packet = i32::from(self.settings.frame.address(0));
+        let point_to_packet = move |code: &mut Code, reg: Reg| {
+            code.push(Op::Alu(Width::W64, Alu::Mov, reg, Reg::R10.into()));
+            code.push(Op::Alu(Width::W64, Alu::Add, reg, packet.into()));
+        };
+        let code = &mut self.code;
+        match (stage.turn, stage.functions.as_slice()) {
+            (Some(turn), _) => {
+                let entry = self.settings.frame.address(layout::ENTRY);
+                let first = Operand::Imm(FIRST_ENTRY as i32);
+                code.push(Op::Store(Size::W, Reg::R10, entry, first));
+                let turns = Operand::Imm(stage.plan.turns as i32);
+                code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, turns));
+                code.push(Op::LoadImm64(Reg::R2, Imm64::Function(turn)));
+                point_to_packet(code, Reg::R3);
+                code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R4, 0.into()));
+                code.push(Op::CallHelper(Helper::Loop));
+                code.push(Op::Load(Size::W, Reg::R0, Reg::R10, entry));
+            }
+            (None, [only]) => {
+                point_to_packet(code, Reg::R1);
+                code.push(Op::CallFunction(*only));
+            }
+            (None, several) => {
+                let first = Operand::Imm(FIRST_ENTRY as i32);
+                code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R7, first));
+                call_in_turn(code, &stage.plan, several, |code| point_to_packet(code, Reg::R1));
+                code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, Reg::R7.into()));
+            }
+        }
+        // Whatever is no ACCEPT drops, also what the plan rules out.
+        let accept = Operand::Imm(ACCEPT as i32);
+        code.push(Op::Branch(Width::W32, Cond::Ne, Reg::R0, accept, self.drop));
+    }
+
+    /// Asks the kernel's routing: falls through for packets to this host, goes to `transit` for others,
+    /// and leaves to the kernel what it will not forward. The lookup's answer stays in the scratch area.
+    fn route(&mut self, family: Family, transit: Label) {
+        let frame = self.settings.frame;
+        let local = self.code.label();
+        self.code.line("where routing sends the packet");
+        self.multicast_is_local(family, local);
+        let at = |offset: i16| frame.address(frame.scratch() + offset);
+        for offset in (0..fib::SIZE as i16).step_by(8) {
+            self.code.push(Op::Store(Size::D, Reg::R10, at(offset), 0.into()));
+        }
+        let number = match family {
+            Family::V4 => fib::AF_INET,
+            Family::V6 => fib::AF_INET6,
+        };
+        self.code.push(Op::Store(Size::B, Reg::R10, at(fib::FAMILY), number.into()));
+        self.code.push(Op::Load(Size::W, Reg::R1, CONTEXT, xdp::INGRESS_IFINDEX));
+        self.code.push(Op::Store(Size::W, Reg::R10, at(fib::IFINDEX), Reg::R1.into()));
+        self.code.push(Op::Load(Size::B, Reg::R1, Reg::R10, frame.address(layout::TOS)));
+        match family {
+            Family::V4 => self.code.push(Op::Store(Size::B, Reg::R10, at(fib::TOS), Reg::R1.into())),
+            Family::V6 => {
+                // The traffic class in the big-endian word of version, class and flow label.
+                self.code.push(Op::Alu(Width::W64, Alu::Lsh, Reg::R1, 20.into()));
+                self.code.push(Op::ToBigEndian(Reg::R1, 32));
+                self.code.push(Op::Store(Size::W, Reg::R10, at(fib::TOS), Reg::R1.into()));
+            }
+        }
+        let (source, destination) = match family {
+            Family::V4 => (Field::Source4, Field::Destination4),
+            Family::V6 => (Field::Source6, Field::Destination6),
+        };
+        for (field, to) in [(source, fib::SOURCE), (destination, fib::DESTINATION)] {
+            let place = field.place();
+            for word in (0..i16::from(place.size)).step_by(4) {
+                let from = frame.address(place.offset + word);
+                self.code.push(Op::Load(Size::W, Reg::R1, Reg::R10, from));
+                self.code.push(Op::Store(Size::W, Reg::R10, at(to + word), Reg::R1.into()));
+            }
+        }
+        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, CONTEXT.into()));
+        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R10.into()));
+        let params = i32::from(at(0));
+        self.code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, params.into()));
+        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R3, fib::SIZE.into()));
+        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R4, 0.into()));
+        self.code.push(Op::CallHelper(Helper::FibLookup));
+        let mut on_result = |cond: Cond, result: i32, target: Label| {
+            self.code.push(Op::Branch(Width::W64, cond, Reg::R0, result.into(), target));
+        };
+        on_result(Cond::Slt, fib::SUCCESS, self.drop);
+        on_result(Cond::Eq, fib::SUCCESS, transit);
+        // Blackhole, unreachable, prohibit: the kernel drops or answers, and no chain sees it.
+        on_result(Cond::Le, fib::PROHIBIT, self.pass);
+        on_result(Cond::Eq, fib::NOT_FORWARDED, local);
+        // No neighbour yet, larger than the MTU, tunnels: forwarded all the same.
+        on_result(Cond::Ne, fib::FORWARDING_DISABLED, transit);
+        self.code.bind(local);
+    }
+
+    /// Goes to `local` for multicast and IPv4's limited broadcast, which the lookup does not know.
+    fn multicast_is_local(&mut self, family: Family, local: Label) {
+        let (field, cond, bound) = match family {
+            Family::V4 => (Field::Destination4, Cond::Ge, 0xe0),
+            Family::V6 => (Field::Destination6, Cond::Eq, 0xff),
+        };
+        let first = self.settings.frame.address(field.place().offset);
+        self.code.push(Op::Load(Size::B, Reg::R1, Reg::R10, first));
+        self.code.push(Op::Branch(Width::W64, cond, Reg::R1, bound.into(), local));
+    }
+
+    /// netfilter's INPUT sees the reassembled datagram: the first fragment decides here for all.
+    fn later_fragments_pass(&mut self) {
+        let offset = self.settings.frame.address(Field::FragmentOffset.place().offset);
+        self.code.line("later fragments follow the first");
+        self.code.push(Op::Load(Size::H, Reg::R1, Reg::R10, offset));
+        self.code.push(Op::Branch(Width::W64, Cond::Ne, Reg::R1, 0.into(), self.pass));
+    }
+
+    /// The name of the interface that routing chose.
+    fn out_device(&mut self, demand: Demand) {
+        let frame = self.settings.frame;
+        if let Some(devices) = self.settings.devices.filter(|_| demand.out_device) {
+            self.code.line("the name of the leaving interface");
+            let index = frame.address(frame.scratch() + fib::IFINDEX);
+            self.code.push(Op::Load(Size::W, Reg::R1, Reg::R10, index));
+            self.parser().device_from_table(Field::OutDevice, devices);
+        }
+    }
+
+    fn leave(&mut self, value: i32) {
+        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, value.into()));
+        self.code.push(Op::Exit);
+    }
+}
+
+const _: () = assert!(DROP < FIRST_ENTRY && ACCEPT < FIRST_ENTRY);

@@ -1,0 +1,341 @@
+//! A function of rules: `u32 rules(struct packet *packet, u32 entry)`.
+//!
+//! It gives back [`DROP`], [`ACCEPT`] or the entry to go on at. R6 holds the packet. Rules that end the
+//! function leave their counter in R7 and the result in R8 for the one tail that counts and returns.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::test::{PACKET, branch};
+use crate::asm::{Alu, Code, Cond, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
+use crate::field::layout;
+use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, Flow, MAX_DEPTH, Node, NodeKind, StagePlan};
+use crate::semantic::{End, FamilyFilter, Otherwise, Verdict};
+
+/// How counters are incremented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// Plainly: nothing interrupts the program on its CPU to run another that counts.
+    Plain,
+    /// Atomically: cgroup programs run in process context, and softirqs interrupt them.
+    Atomic,
+}
+
+/// R7 of a packet that leaves without being counted: no counter has this number.
+const NO_COUNTER: i32 = -1;
+
+/// What all functions of a stage are written from.
+pub struct Stage<'a> {
+    /// The chains.
+    pub filter: &'a FamilyFilter,
+    /// Their layout.
+    pub plan: &'a StagePlan,
+    /// The counters map.
+    pub counters: MapId,
+    /// How it is written.
+    pub counting: Counting,
+}
+
+/// Whether a function is told where to begin.
+pub fn takes_entry(plan: &StagePlan, function: &Range<usize>) -> bool {
+    entries_of(plan, function).len() > 1
+}
+
+/// The numbers of the entries in a function.
+pub fn entries_of(plan: &StagePlan, function: &Range<usize>) -> Range<u32> {
+    let number = |node: usize| FIRST_ENTRY + plan.entries.partition_point(|&entry| entry < node) as u32;
+    number(function.start)..number(function.end)
+}
+
+/// Writes one of a stage's functions. With `may_be_null`, the packet pointer is checked as a global
+/// function's must be.
+pub fn emit(stage: &Stage<'_>, function: &Range<usize>, may_be_null: bool) -> Code {
+    let mut writer = Writer {
+        stage,
+        function: function.clone(),
+        code: Code::default(),
+        nodes: HashMap::new(),
+        drop: None,
+        pop: None,
+        finish: None,
+        exits: Vec::new(),
+    };
+    writer.head(may_be_null);
+    for node in function.clone() {
+        writer.node(node);
+    }
+    writer.tail();
+    writer.code
+}
+
+struct Writer<'a> {
+    stage: &'a Stage<'a>,
+    function: Range<usize>,
+    code: Code,
+    nodes: HashMap<usize, Label>,
+    /// Where the packet is dropped uncounted.
+    drop: Option<Label>,
+    /// Where R8 is taken from the return stack.
+    pop: Option<Label>,
+    /// Where R7 is counted and R8 returned.
+    finish: Option<Label>,
+    /// Where packets leave uncounted.
+    exits: Vec<(Label, Exit)>,
+}
+
+/// What an uncounted packet leaves with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// This result.
+    With(u32),
+    /// The top of the return stack.
+    Return,
+}
+
+impl Writer<'_> {
+    fn head(&mut self, may_be_null: bool) {
+        let code = &mut self.code;
+        code.line(format!("{}:", self.stage.filter.chain(self.stage.plan.stage.chain).name));
+        code.push(Op::Alu(Width::W64, Alu::Mov, PACKET, Reg::R1.into()));
+        if may_be_null {
+            let drop = self.drop_label();
+            self.code.push(Op::Branch(Width::W64, Cond::Eq, PACKET, 0.into(), drop));
+        }
+        if takes_entry(self.stage.plan, &self.function) {
+            self.dispatch(entries_of(self.stage.plan, &self.function));
+        }
+    }
+
+    /// Goes to the entry in R2, by bisection.
+    fn dispatch(&mut self, entries: Range<u32>) {
+        if entries.len() == 1 {
+            let node = self.stage.plan.entries[(entries.start - FIRST_ENTRY) as usize];
+            let label = self.node_label(node);
+            // The last of the first node's ways falls through to it.
+            if node != self.function.start {
+                self.code.push(Op::Jump(label));
+            }
+            return;
+        }
+        let middle = entries.start + entries.len() as u32 / 2;
+        let bound = Operand::Imm(middle as i32);
+        let lower = self.code.label();
+        self.code.push(Op::Branch(Width::W32, Cond::Lt, Reg::R2, bound, lower));
+        self.dispatch(middle..entries.end);
+        self.code.bind(lower);
+        self.dispatch(entries.start..middle);
+    }
+
+    fn node(&mut self, index: usize) {
+        let label = self.node_label(index);
+        self.code.bind(label);
+        let node = self.stage.plan.nodes[index];
+        let filter = self.stage.filter;
+        match node.kind {
+            NodeKind::Rule(chain, rule) => {
+                let rule = &filter.chain(chain).rules[rule];
+                self.code.line(rule.text.clone());
+                // Labels are made for ways that are taken: unused code is refused.
+                let miss = rule.can_miss().then(|| self.miss(node.miss));
+                for step in &rule.steps {
+                    let target = match (step.otherwise, miss) {
+                        (Otherwise::NoMatch, Some(miss)) => miss,
+                        _ => self.drop_label(),
+                    };
+                    branch(&mut self.code, &step.test, false, target);
+                }
+                if rule.can_hit() {
+                    self.hit(index, node, rule.counter.0);
+                }
+            }
+            NodeKind::Policy(counter) => {
+                let chain = filter.chain(self.stage.plan.stage.chain);
+                let policy = match chain.end {
+                    End::Policy(Verdict::Drop, _) => "DROP",
+                    _ => "ACCEPT",
+                };
+                self.code.line(format!(":{} {policy}", chain.name));
+                self.hit(index, node, counter.0);
+            }
+        }
+    }
+
+    /// What follows a match: count, and go where the node says.
+    fn hit(&mut self, index: usize, node: Node, counter: u32) {
+        match node.hit {
+            Flow::To(to) if self.function.contains(&to) => {
+                self.count(Operand::Imm(counter as i32));
+                self.go(index, to);
+            }
+            Flow::To(to) => self.finish(counter, self.entry(to)),
+            Flow::Verdict(Verdict::Accept) => self.finish(counter, ACCEPT),
+            Flow::Verdict(Verdict::Drop) => self.finish(counter, DROP),
+            Flow::Return => {
+                self.set(Reg::R7, counter as i32);
+                let pop = self.pop_label();
+                self.code.push(Op::Jump(pop));
+            }
+            Flow::Call { to, back } => {
+                self.push(self.entry(back));
+                match self.function.contains(&to) {
+                    true => {
+                        self.count(Operand::Imm(counter as i32));
+                        self.go(index, to);
+                    }
+                    false => self.finish(counter, self.entry(to)),
+                }
+            }
+        }
+    }
+
+    /// Where a packet that does not match goes.
+    fn miss(&mut self, flow: Flow) -> Label {
+        match flow {
+            Flow::To(to) if self.function.contains(&to) => self.node_label(to),
+            Flow::To(to) => self.exit(Exit::With(self.entry(to))),
+            Flow::Verdict(Verdict::Accept) => self.exit(Exit::With(ACCEPT)),
+            Flow::Verdict(Verdict::Drop) => self.drop_label(),
+            // Only a match calls.
+            Flow::Return | Flow::Call { .. } => self.exit(Exit::Return),
+        }
+    }
+
+    fn go(&mut self, from: usize, to: usize) {
+        if to != from + 1 {
+            let label = self.node_label(to);
+            self.code.push(Op::Jump(label));
+        }
+    }
+
+    fn finish(&mut self, counter: u32, result: u32) {
+        self.set(Reg::R7, counter as i32);
+        self.set(Reg::R8, result as i32);
+        let finish = self.finish_label();
+        self.code.push(Op::Jump(finish));
+    }
+
+    fn set(&mut self, reg: Reg, value: i32) {
+        self.code.push(Op::Alu(Width::W32, Alu::Mov, reg, value.into()));
+    }
+
+    /// `counters[id].packets += 1; counters[id].bytes += length`
+    fn count(&mut self, id: Operand) {
+        let code = &mut self.code;
+        code.push(Op::Store(Size::W, Reg::R10, -4, id));
+        code.push(Op::LoadImm64(Reg::R1, Imm64::Map(self.stage.counters)));
+        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R10.into()));
+        code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, (-4).into()));
+        code.push(Op::CallHelper(Helper::MapLookupElem));
+        let none = code.label();
+        code.push(Op::Branch(Width::W64, Cond::Eq, Reg::R0, 0.into(), none));
+        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, 1.into()));
+        self.add(0);
+        self.code.push(Op::Load(Size::W, Reg::R1, PACKET, layout::LENGTH));
+        self.add(8);
+        self.code.bind(none);
+    }
+
+    /// `*(u64 *)(r0 + offset) += r1`
+    fn add(&mut self, offset: i16) {
+        match self.stage.counting {
+            Counting::Atomic => self.code.push(Op::AtomicAdd(Reg::R0, offset, Reg::R1)),
+            Counting::Plain => {
+                self.code.push(Op::Load(Size::D, Reg::R2, Reg::R0, offset));
+                self.code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, Reg::R1.into()));
+                self.code.push(Op::Store(Size::D, Reg::R0, offset, Reg::R2.into()));
+            }
+        }
+    }
+
+    /// Puts an entry on the return stack. The plan has made sure that there is room; the check is for
+    /// the verifier.
+    fn push(&mut self, entry: u32) {
+        let drop = self.drop_label();
+        let code = &mut self.code;
+        code.push(Op::Load(Size::W, Reg::R1, PACKET, layout::DEPTH));
+        let full = Operand::Imm(self.stage.plan.depth.min(MAX_DEPTH) as i32);
+        code.push(Op::Branch(Width::W32, Cond::Ge, Reg::R1, full, drop));
+        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R1.into()));
+        code.push(Op::Alu(Width::W64, Alu::Lsh, Reg::R2, 1.into()));
+        code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, PACKET.into()));
+        code.push(Op::Store(Size::H, Reg::R2, layout::STACK, (entry as i32).into()));
+        code.push(Op::Alu(Width::W32, Alu::Add, Reg::R1, 1.into()));
+        code.push(Op::Store(Size::W, PACKET, layout::DEPTH, Reg::R1.into()));
+    }
+
+    fn tail(&mut self) {
+        self.code.line("return");
+        for (label, exit) in std::mem::take(&mut self.exits) {
+            self.code.bind(label);
+            match exit {
+                Exit::Return => {
+                    self.set(Reg::R7, NO_COUNTER);
+                    let pop = self.pop_label();
+                    self.code.push(Op::Jump(pop));
+                }
+                Exit::With(result) => {
+                    self.set(Reg::R0, result as i32);
+                    self.code.push(Op::Exit);
+                }
+            }
+        }
+        if let Some(pop) = self.pop {
+            let drop = self.drop_label();
+            self.finish_label();
+            let code = &mut self.code;
+            code.bind(pop);
+            code.push(Op::Load(Size::W, Reg::R1, PACKET, layout::DEPTH));
+            code.push(Op::Alu(Width::W32, Alu::Sub, Reg::R1, 1.into()));
+            // Also catches an empty stack, which the plan rules out: zero less one.
+            let full = Operand::Imm(self.stage.plan.depth.min(MAX_DEPTH) as i32);
+            code.push(Op::Branch(Width::W32, Cond::Ge, Reg::R1, full, drop));
+            code.push(Op::Store(Size::W, PACKET, layout::DEPTH, Reg::R1.into()));
+            code.push(Op::Alu(Width::W64, Alu::Lsh, Reg::R1, 1.into()));
+            code.push(Op::Alu(Width::W64, Alu::Add, Reg::R1, PACKET.into()));
+            code.push(Op::Load(Size::H, Reg::R8, Reg::R1, layout::STACK));
+        }
+        if let Some(finish) = self.finish {
+            self.code.bind(finish);
+            self.count(Reg::R7.into());
+            self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, Reg::R8.into()));
+            self.code.push(Op::Exit);
+        }
+        if let Some(drop) = self.drop {
+            self.code.bind(drop);
+            self.set(Reg::R0, DROP as i32);
+            self.code.push(Op::Exit);
+        }
+    }
+
+    /// The entry number of a node; the plan lists every node that is asked for.
+    fn entry(&self, node: usize) -> u32 {
+        FIRST_ENTRY + self.stage.plan.entries.partition_point(|&entry| entry < node) as u32
+    }
+
+    fn node_label(&mut self, node: usize) -> Label {
+        *self.nodes.entry(node).or_insert_with(|| self.code.label())
+    }
+
+    fn exit(&mut self, exit: Exit) -> Label {
+        match self.exits.iter().find(|known| known.1 == exit) {
+            Some(&(label, _)) => label,
+            None => {
+                let label = self.code.label();
+                self.exits.push((label, exit));
+                label
+            }
+        }
+    }
+
+    fn drop_label(&mut self) -> Label {
+        *self.drop.get_or_insert_with(|| self.code.label())
+    }
+
+    fn pop_label(&mut self) -> Label {
+        *self.pop.get_or_insert_with(|| self.code.label())
+    }
+
+    fn finish_label(&mut self) -> Label {
+        *self.finish.get_or_insert_with(|| self.code.label())
+    }
+}

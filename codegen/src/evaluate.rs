@@ -1,0 +1,161 @@
+//! The reference evaluator: runs the semantic IR on a packet, without a kernel and without bytecode.
+//!
+//! It is written to be compared with netfilter's `ipt_do_table` by eye, and is the judge that compiled
+//! programs are held against.
+
+use crate::field::Field;
+use crate::packet::Packet;
+use crate::semantic::{
+    Action, ChainId, CounterId, End, FamilyFilter, Otherwise, Path, Stage, Test, Verdict,
+};
+
+/// Where routing sends a packet; asked only at hooks that see both kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route<'a> {
+    /// To this host.
+    Local,
+    /// To another, through the interface of this name, which only the stages for such packets know.
+    Transit(&'a str),
+    /// Nowhere: the kernel drops it, whatever the rules say.
+    Nowhere,
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether it passed.
+    pub verdict: Verdict,
+    /// What happened on its way, in order.
+    pub trace: Vec<Event>,
+}
+
+/// One thing that happened to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It entered a table's built-in chain.
+    Entered(Stage),
+    /// It matched a rule: the chain and the rule's index from 0.
+    Matched(ChainId, usize),
+    /// A rule's test failed in the way that drops the packet: chain, rule and step.
+    HotDrop(ChainId, usize, usize),
+    /// It met the policy of a built-in chain.
+    Policy(ChainId),
+    /// It came to a stage that is not for fragments, and passed.
+    LaterFragment,
+}
+
+impl Outcome {
+    /// The counters that the packet moved, in order.
+    pub fn counters<'a>(&'a self, filter: &'a FamilyFilter) -> impl Iterator<Item = CounterId> + 'a {
+        self.trace.iter().filter_map(|event| match *event {
+            Event::Matched(chain, rule) => Some(filter.chain(chain).rules[rule].counter),
+            Event::Policy(chain) => match filter.chain(chain).end {
+                End::Policy(_, counter) => Some(counter),
+                End::Return => None,
+            },
+            _ => None,
+        })
+    }
+}
+
+/// What the filter does with a packet of its family.
+pub fn evaluate(filter: &FamilyFilter, packet: &Packet<'_>, route: Route<'_>) -> Outcome {
+    let mut trace = Vec::new();
+    let mut packet = packet.clone();
+    for stage in &filter.stages {
+        match (stage.path, route) {
+            (Path::All, _) => {}
+            (Path::Local, Route::Local) => {
+                if packet.is_later_fragment4() {
+                    trace.push(Event::LaterFragment);
+                    break;
+                }
+            }
+            (Path::Transit, Route::Transit(device)) => packet = packet.leaving_by(device),
+            (Path::Local | Path::Transit, _) => continue,
+        }
+        trace.push(Event::Entered(*stage));
+        if run_table(filter, stage.chain, &packet, &mut trace) == Verdict::Drop {
+            return Outcome {
+                verdict: Verdict::Drop,
+                trace,
+            };
+        }
+    }
+    Outcome {
+        verdict: Verdict::Accept,
+        trace,
+    }
+}
+
+fn run_table(
+    filter: &FamilyFilter,
+    builtin: ChainId,
+    packet: &Packet<'_>,
+    trace: &mut Vec<Event>,
+) -> Verdict {
+    let mut callers: Vec<(ChainId, usize)> = Vec::new();
+    let (mut chain, mut next) = (builtin, 0);
+    loop {
+        let Some(rule) = filter.chain(chain).rules.get(next) else {
+            match (filter.chain(chain).end, callers.pop()) {
+                (End::Policy(verdict, _), _) => {
+                    trace.push(Event::Policy(chain));
+                    return verdict;
+                }
+                (End::Return, Some(caller)) => (chain, next) = caller,
+                // A goto out of a built-in chain: the end is that chain's policy.
+                (End::Return, None) => (chain, next) = (builtin, usize::MAX),
+            }
+            continue;
+        };
+        let failed = rule.steps.iter().position(|step| !holds(&step.test, packet));
+        match failed.map(|step| (step, rule.steps[step].otherwise)) {
+            Some((step, Otherwise::HotDrop)) => {
+                trace.push(Event::HotDrop(chain, next, step));
+                return Verdict::Drop;
+            }
+            Some((_, Otherwise::NoMatch)) => next += 1,
+            None => {
+                trace.push(Event::Matched(chain, next));
+                match rule.action {
+                    Action::Continue => next += 1,
+                    Action::Verdict(verdict) => return verdict,
+                    Action::Return => next = usize::MAX,
+                    Action::Jump(target) => {
+                        callers.push((chain, next + 1));
+                        (chain, next) = (target, 0);
+                    }
+                    Action::Goto(target) => (chain, next) = (target, 0),
+                }
+            }
+        }
+    }
+}
+
+/// Whether a test holds.
+pub fn holds(test: &Test, packet: &Packet<'_>) -> bool {
+    match test {
+        Test::Masked { field, mask, value } => packet.get(*field) & mask == *value,
+        Test::Range { field, low, high } => {
+            (u128::from(*low)..=u128::from(*high)).contains(&packet.get(*field))
+        }
+        Test::TcpOption(kind) => packet.has_tcp_option(*kind),
+        Test::Not(inner) => !holds(inner, packet),
+        Test::All(parts) => parts.iter().all(|part| holds(part, packet)),
+        Test::Any(parts) => parts.iter().any(|part| holds(part, packet)),
+    }
+}
+
+/// The value that a test looked at, in words, for a trace.
+pub fn value_seen(test: &Test, packet: &Packet<'_>) -> Vec<(Field, u128)> {
+    let mut seen = Vec::new();
+    test.leaves(&mut |leaf| {
+        if let Test::Masked { field, .. } | Test::Range { field, .. } = leaf
+            && !seen.iter().any(|(known, _)| known == field)
+        {
+            seen.push((*field, packet.get(*field)));
+        }
+    });
+    seen
+}

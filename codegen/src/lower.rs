@@ -1,0 +1,383 @@
+//! From rulesets to the semantic IR: which chains a hook runs, what each rule means there, and what
+//! cannot be said.
+
+use std::collections::HashMap;
+
+use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
+use ipt2bpf_parser::ruleset::{self, Family, NfHook, Policy, Ruleset, Table, TableKind};
+use ipt2bpf_parser::span::Span;
+
+use crate::counters::CounterLayout;
+use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning};
+use crate::module::Hook;
+use crate::options::{Options, XdpPath};
+use crate::semantic::{
+    Action, Chain, ChainId, CounterId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test, Verdict,
+};
+
+/// The built-in chains a hook runs, in order.
+fn composition(hook: Hook) -> &'static [(Path, TableKind, NfHook)] {
+    use NfHook::{Forward, Input, Output, Postrouting, Prerouting};
+    use Path::{All, Local, Transit};
+    use TableKind::{Filter, Mangle, Raw, Security};
+    match hook {
+        Hook::CgroupIngress => &[
+            (All, Raw, Prerouting),
+            (All, Mangle, Prerouting),
+            (All, Mangle, Input),
+            (All, Filter, Input),
+            (All, Security, Input),
+        ],
+        Hook::CgroupEgress => &[
+            (All, Raw, Output),
+            (All, Mangle, Output),
+            (All, Filter, Output),
+            (All, Security, Output),
+            (All, Mangle, Postrouting),
+        ],
+        Hook::Xdp => &[
+            (All, Raw, Prerouting),
+            (All, Mangle, Prerouting),
+            (Local, Mangle, Input),
+            (Local, Filter, Input),
+            (Local, Security, Input),
+            (Transit, Mangle, Forward),
+            (Transit, Filter, Forward),
+            (Transit, Security, Forward),
+            (Transit, Mangle, Postrouting),
+        ],
+    }
+}
+
+/// What rulesets mean at a hook, and what is to be said about it. The filter is complete when no
+/// diagnostic is an error.
+pub fn lower(
+    rulesets: &[Ruleset],
+    counters: &CounterLayout,
+    hook: Hook,
+    options: &Options,
+) -> (Filter, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let mut families = Vec::new();
+    for ruleset in rulesets {
+        let mut lowering = Lowering {
+            family: ruleset.family,
+            hook,
+            options,
+            counters,
+            chains: Vec::new(),
+            diagnostics: &mut diagnostics,
+        };
+        let stages = lowering.stages(ruleset);
+        let chains = lowering.chains;
+        families.push(FamilyFilter {
+            family: ruleset.family,
+            chains,
+            stages,
+        });
+        diagnostics.extend(nat_diagnostics(ruleset, hook, options));
+    }
+    (Filter { hook, families }, diagnostics)
+}
+
+struct Lowering<'a> {
+    family: Family,
+    hook: Hook,
+    options: &'a Options,
+    counters: &'a CounterLayout,
+    chains: Vec<Chain>,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+/// The chains of one table, and those of them that have been reached.
+struct TableChains<'r> {
+    kind: TableKind,
+    by_name: HashMap<&'r str, &'r ruleset::Chain>,
+    ids: HashMap<&'r str, ChainId>,
+    /// Chains with an id whose rules are still to be lowered.
+    pending: Vec<(ChainId, &'r ruleset::Chain)>,
+}
+
+impl Lowering<'_> {
+    fn stages(&mut self, ruleset: &Ruleset) -> Vec<Stage> {
+        let mut tables: Vec<TableChains<'_>> = ruleset
+            .tables
+            .iter()
+            .filter(|table| !is_idle(table))
+            .map(TableChains::new)
+            .collect();
+        let mut stages = Vec::new();
+        for &(path, kind, nf_hook) in composition(self.hook) {
+            let wanted = match (path, self.options.xdp_path) {
+                (Path::Local, XdpPath::Forward) | (Path::Transit, XdpPath::Input) => false,
+                (Path::All | Path::Local | Path::Transit, _) => true,
+            };
+            let table = tables.iter_mut().find(|table| table.kind == kind);
+            let Some(table) = table.filter(|_| wanted) else {
+                continue;
+            };
+            let Some(builtin) = table.builtin(nf_hook) else {
+                continue;
+            };
+            let chain = self.id_of(table, builtin);
+            while let Some((id, chain)) = table.pending.pop() {
+                self.chains[id.0 as usize] = self.chain(table, chain);
+            }
+            stages.push(Stage {
+                path,
+                table: kind,
+                chain,
+            });
+        }
+        stages
+    }
+
+    /// The id of a chain; a new one stands empty until it is lowered.
+    fn id_of<'r>(&mut self, table: &mut TableChains<'r>, chain: &'r ruleset::Chain) -> ChainId {
+        let fresh = ChainId(self.chains.len() as u32);
+        let id = *table.ids.entry(&chain.name).or_insert(fresh);
+        if id == fresh {
+            table.pending.push((id, chain));
+            self.chains.push(Chain {
+                name: chain.name.clone(),
+                rules: Vec::new(),
+                end: End::Return,
+            });
+        }
+        id
+    }
+
+    fn chain<'r>(&mut self, table: &mut TableChains<'r>, chain: &'r ruleset::Chain) -> Chain {
+        let end = match (
+            chain.builtin,
+            self.counters.policy(self.family, table.kind, &chain.name),
+        ) {
+            (Some(builtin), Some(counter)) => {
+                let verdict = match builtin.policy {
+                    Policy::Accept => Verdict::Accept,
+                    Policy::Drop => Verdict::Drop,
+                };
+                End::Policy(verdict, counter)
+            }
+            _ => End::Return,
+        };
+        let first = self.counters.first_rule(self.family, table.kind, &chain.name);
+        let rules = chain.rules.iter().enumerate();
+        let rules = rules.filter_map(|(index, rule)| {
+            let counter = CounterId(first + index as u32);
+            self.rule(table, chain, rule, counter)
+        });
+        Chain {
+            name: chain.name.clone(),
+            rules: rules.collect(),
+            end,
+        }
+    }
+
+    /// None when the rule is refused.
+    fn rule<'r>(
+        &mut self,
+        table: &mut TableChains<'r>,
+        chain: &ruleset::Chain,
+        rule: &'r ruleset::Rule,
+        counter: CounterId,
+    ) -> Option<Rule> {
+        let context = Context {
+            family: self.family,
+            hook: self.hook,
+        };
+        let action = self.action(table, rule, context)?;
+        let mut steps = base_steps(&rule.base, self.family);
+        let mut decidable = true;
+        for extension in &rule.matches {
+            match match_meaning(&extension.value).steps(context) {
+                Ok(more) => steps.extend(more),
+                Err(refusal) => {
+                    let name = format!("-m {}", extension.value.name());
+                    decidable = false;
+                    let approximated = self.options.approximate && may_approximate(action);
+                    self.refuse(&name, refusal, extension.span, approximated);
+                    if !approximated {
+                        return None;
+                    }
+                }
+            }
+        }
+        if !decidable && action != Action::Verdict(Verdict::Drop) {
+            // The rule must not match, but its other tests may still drop short packets.
+            steps.push(Step::require(Test::Any(Vec::new())));
+        }
+        Some(Rule {
+            steps,
+            counter,
+            action,
+            text: String::from_utf8_lossy(&rule.print(chain)).into_owned(),
+            span: rule.span.0,
+        })
+    }
+
+    fn action<'r>(
+        &mut self,
+        table: &mut TableChains<'r>,
+        rule: &'r ruleset::Rule,
+        context: Context,
+    ) -> Option<Action> {
+        use ruleset::Verdict as Word;
+        Some(match &rule.action {
+            ruleset::Action::Continue => Action::Continue,
+            ruleset::Action::Verdict(Word::Accept) => Action::Verdict(Verdict::Accept),
+            ruleset::Action::Verdict(Word::Drop) => Action::Verdict(Verdict::Drop),
+            ruleset::Action::Verdict(Word::Return) => Action::Return,
+            ruleset::Action::Verdict(Word::Queue) => {
+                let refusal = Refusal {
+                    code: "queue",
+                    reason: "leaves the verdict to a program in user space".into(),
+                    help: "write ACCEPT or DROP".into(),
+                };
+                self.refuse("-j QUEUE", refusal, rule.span.0, false);
+                return None;
+            }
+            ruleset::Action::Jump(target) => Action::Jump(self.target_chain(table, target)?),
+            ruleset::Action::Goto(target) => Action::Goto(self.target_chain(table, target)?),
+            ruleset::Action::Target(target) => {
+                let name = format!("-j {}", target.value.name());
+                match target_meaning(&target.value).action(context) {
+                    Ok(meaning) => {
+                        if let Some(note) = meaning.note {
+                            self.warn(&name, note, target.span);
+                        }
+                        meaning.action
+                    }
+                    Err(refusal) => {
+                        self.refuse(&name, refusal, target.span, false);
+                        return None;
+                    }
+                }
+            }
+        })
+    }
+
+    /// None for a name that is no chain of the table, which the parser has reported.
+    fn target_chain<'r>(
+        &mut self,
+        table: &mut TableChains<'r>,
+        target: &ruleset::ChainRef,
+    ) -> Option<ChainId> {
+        let chain = *table.by_name.get(target.value.as_str())?;
+        Some(self.id_of(table, chain))
+    }
+
+    fn refuse(&mut self, name: &str, refusal: Refusal, span: Span, approximated: bool) {
+        let hook = self.hook;
+        let (severity, doing) = match approximated {
+            true => (Severity::Warning, "is approximated towards dropping"),
+            false => (Severity::Error, "cannot be translated"),
+        };
+        self.diagnostics.push(Diagnostic {
+            severity,
+            code: refusal.code,
+            message: format!("`{name}` {doing} at {hook}: it {}", refusal.reason),
+            span,
+            label: String::new(),
+            help: Some(refusal.help),
+        });
+    }
+
+    fn warn(&mut self, name: &str, note: String, span: Span) {
+        self.diagnostics.push(Diagnostic {
+            severity: Severity::Warning,
+            code: "effect",
+            message: format!("`{name}` at {}: {note}", self.hook),
+            span,
+            label: String::new(),
+            help: None,
+        });
+    }
+}
+
+impl<'r> TableChains<'r> {
+    fn new(table: &'r Table) -> Self {
+        TableChains {
+            kind: table.kind,
+            by_name: table
+                .chains
+                .iter()
+                .map(|chain| (chain.name.as_str(), chain))
+                .collect(),
+            ids: HashMap::new(),
+            pending: Vec::new(),
+        }
+    }
+
+    fn builtin(&self, hook: NfHook) -> Option<&'r ruleset::Chain> {
+        self.by_name
+            .values()
+            .copied()
+            .find(|chain| chain.builtin.is_some_and(|builtin| builtin.hook == hook))
+    }
+}
+
+/// Whether a rule that cannot be decided may stand for an exact one without letting anything through:
+/// an ACCEPT that never matches, a DROP that its other tests decide, a rule that changes nothing. A
+/// jump or RETURN leads to what may drop or accept, so it may not.
+fn may_approximate(action: Action) -> bool {
+    match action {
+        Action::Continue | Action::Verdict(_) => true,
+        Action::Return | Action::Jump(_) | Action::Goto(_) => false,
+    }
+}
+
+/// A table without a rule and with only ACCEPT policies decides nothing and costs nothing; its policies
+/// are not counted.
+fn is_idle(table: &Table) -> bool {
+    table.chains.iter().all(|chain| {
+        let accepts = chain
+            .builtin
+            .is_none_or(|builtin| builtin.policy == Policy::Accept);
+        accepts && chain.rules.is_empty()
+    })
+}
+
+/// The names of targets that change what INPUT and FORWARD rules see.
+const DESTINATION_NAT: [&str; 3] = ["DNAT", "REDIRECT", "NETMAP"];
+
+/// What is to be said about the nat table, which is not translated.
+fn nat_diagnostics(ruleset: &Ruleset, hook: Hook, options: &Options) -> Vec<Diagnostic> {
+    let tables = ruleset.tables.iter();
+    let rules = tables
+        .filter(|table| table.kind == TableKind::Nat)
+        .flat_map(|table| &table.chains)
+        .flat_map(|chain| chain.rules.iter().map(|rule| (chain.name.as_str(), rule)));
+    let mut diagnostics = Vec::new();
+    for (chain, rule) in rules {
+        let target = match &rule.action {
+            ruleset::Action::Target(target) => target.value.name(),
+            _ => continue,
+        };
+        let changes = hook == Hook::Xdp && DESTINATION_NAT.contains(&target);
+        // OUTPUT's translation concerns packets of this host, which XDP does not see.
+        let refused = changes && chain != NfHook::Output.to_string() && !options.ignore_nat;
+        diagnostics.push(match refused {
+            true => Diagnostic {
+                severity: Severity::Error,
+                code: "nat",
+                message: format!(
+                    "`-j {target}` cannot be translated at {hook}: it changes the addresses that later \
+                     rules see"
+                ),
+                span: rule.span.0,
+                label: String::new(),
+                help: Some("leave the nat rules out with --ignore-nat, or use cgroup_skb".into()),
+            },
+            false => Diagnostic {
+                severity: Severity::Warning,
+                code: "nat",
+                message: format!("`-j {target}` is left out at {hook}: nat rules are not translated"),
+                span: rule.span.0,
+                label: String::new(),
+                help: None,
+            },
+        });
+    }
+    diagnostics
+}

@@ -1,0 +1,117 @@
+//! What each match and target means: one file per extension, named in one table.
+//!
+//! A match becomes steps; a target becomes an action. What cannot be said exactly is a [`Refusal`].
+
+mod base;
+mod comment;
+mod conntrack;
+mod icmp;
+mod limit;
+mod log;
+mod multiport;
+mod reject;
+mod tcp;
+mod udp;
+mod unknown;
+
+pub use base::base_steps;
+
+use ipt2bpf_parser::matches::{Match, PortRange};
+use ipt2bpf_parser::ruleset::{Family, Negatable};
+use ipt2bpf_parser::targets::Target;
+
+use crate::field::Field;
+use crate::module::Hook;
+use crate::semantic::{Action, Step, Test};
+
+/// What a meaning may depend on besides the extension's own options.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The family of the ruleset.
+    pub family: Family,
+    /// The hook the program is for.
+    pub hook: Hook,
+}
+
+/// Why an extension cannot be translated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A stable name for programs.
+    pub code: &'static str,
+    /// What cannot be done, as the end of a sentence that begins with the extension's name.
+    pub reason: String,
+    /// What to do instead.
+    pub help: String,
+}
+
+/// A match with a meaning.
+pub trait MatchMeaning {
+    /// The steps that stand for it, in order.
+    fn steps(&self, context: Context) -> Result<Vec<Step>, Refusal>;
+}
+
+/// A target with a meaning.
+pub trait TargetMeaning {
+    /// What it does to the packet.
+    fn action(&self, context: Context) -> Result<TargetAction, Refusal>;
+}
+
+/// An action, and what of the target's work is left undone that no verdict depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetAction {
+    /// What happens to the packet.
+    pub action: Action,
+    /// What the administrator should know.
+    pub note: Option<String>,
+}
+
+/// The table of matches.
+pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
+    match extension {
+        Match::Comment(comment) => comment,
+        Match::Conntrack(conntrack) => conntrack,
+        Match::Icmp(icmp) => icmp,
+        Match::Icmp6(icmp6) => icmp6,
+        Match::Limit(limit) => limit,
+        Match::Multiport(multiport) => multiport,
+        Match::State(state) => state,
+        Match::Tcp(tcp) => tcp,
+        Match::Udp(udp) => udp,
+        Match::Unknown(unknown) => unknown,
+    }
+}
+
+/// The table of targets.
+pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
+    match extension {
+        Target::Log(log) => log,
+        Target::Reject(reject) => reject,
+        Target::Unknown(unknown) => unknown,
+    }
+}
+
+/// Not a later fragment: those have no transport header to look at.
+fn first_fragment() -> Step {
+    Step::require(Test::equal(Field::FragmentOffset, 0))
+}
+
+/// So many bytes of transport header are there, or the packet is dropped.
+fn transport_header(bytes: u32) -> Step {
+    Step::demand(Test::at_least(Field::TransportLength, bytes))
+}
+
+/// A port lies in a range; no step when the option is absent.
+fn port_step(field: Field, ports: &Option<Negatable<PortRange>>) -> Option<Step> {
+    let ports = ports.as_ref()?;
+    Some(Step::require(
+        port_test(field, &ports.value.value).negated_if(ports.negated),
+    ))
+}
+
+fn port_test(field: Field, range: &PortRange) -> Test {
+    Test::Range {
+        field,
+        low: range.low.into(),
+        high: range.high.into(),
+    }
+}

@@ -1,0 +1,546 @@
+//! The plan: in which order the rules of a stage stand in the program, which chains are copied into
+//! their callers, and where functions begin and end.
+//!
+//! A stage becomes a list of [`Node`]s, one for each copy of a rule and one for the policy, joined by
+//! [`Flow`]s. All flows lead forward, except that [`Flow::Return`] takes its goal from the return stack.
+//!
+//! A chain with one caller is copied into it, and so is every other chain as long as the program stays
+//! small. A chain that is not copied exists once; who jumps to it pushes the place to come back to on
+//! the packet's return stack. BPF has no indirect jump and calls eight frames deep at most, so
+//! functions give back the *entry* to go on at, and the program calls the function which that is in:
+//! chains may nest as deep as they like, and a ruleset whose chains join in 2^19 paths is as long as its
+//! text.
+//!
+//! The only strategy for the rules within a function is the straight one: one after the other.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::emit::weight;
+use crate::options::KernelVersion;
+use crate::semantic::{Action, ChainId, CounterId, End, FamilyFilter, Stage, Verdict};
+
+/// Programs whose chains, all copied, have no more rules than this are copied whole.
+const COPY_ALL: u64 = 4096;
+/// Else a chain with several callers is copied if it has no more rules than this.
+const COPY_SMALL: u64 = 8;
+/// Conditional branches of a function: the verifier keeps at most 8,192 pending
+/// (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`, kernel/bpf/verifier.c).
+const MAX_BRANCHES: usize = 3000;
+/// Instructions of a function: jumps reach 32,767 far.
+const MAX_INSTRUCTIONS: usize = 20_000;
+/// Nested calls of chains that are not copied: the return stack lies on the program's 512 bytes.
+pub const MAX_DEPTH: usize = 64;
+/// Entries are kept in 16 bits.
+const MAX_ENTRIES: usize = 65_000;
+/// How often `bpf_loop` runs at most (`BPF_MAX_LOOPS`, kernel/bpf/bpf_iter.c).
+const MAX_TURNS: u64 = 1 << 23;
+
+/// What a function gives back for a dropped packet.
+pub const DROP: u32 = 0;
+/// What a function gives back for a packet that its table accepts.
+pub const ACCEPT: u32 = 1;
+/// The first number that stands for an entry.
+pub const FIRST_ENTRY: u32 = 2;
+
+/// One stage, laid out.
+#[derive(Clone, Debug)]
+pub struct StagePlan {
+    /// The stage.
+    pub stage: Stage,
+    /// All rules and the policy, in the order of the code.
+    pub nodes: Vec<Node>,
+    /// The nodes of each function; contiguous.
+    pub functions: Vec<Range<usize>>,
+    /// The nodes where a function may be entered, in order: entry [`FIRST_ENTRY`] + index.
+    pub entries: Vec<usize>,
+    /// How many return places may be on the stack at once.
+    pub depth: usize,
+    /// How often the program must look for the function to go on in; 1 when nothing returns through the
+    /// stack.
+    pub turns: u32,
+}
+
+/// A copy of a rule, or the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// What is tested and counted here.
+    pub kind: NodeKind,
+    /// Where a matching packet goes.
+    pub hit: Flow,
+    /// Where another goes.
+    pub miss: Flow,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A rule by chain and index.
+    Rule(ChainId, usize),
+    /// The policy: every packet hits.
+    Policy(CounterId),
+}
+
+/// Where a packet goes from a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// On to a node.
+    To(usize),
+    /// Into a chain, to come back.
+    Call {
+        /// The chain's first node.
+        to: usize,
+        /// Where to go on afterwards.
+        back: usize,
+    },
+    /// To the place on top of the return stack.
+    Return,
+    /// Out of the table.
+    Verdict(Verdict),
+}
+
+/// Why a stage cannot be laid out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The return stack would be too deep.
+    #[error(
+        "user chains with several callers nest {depth} deep behind {chain}, and programs have room for \
+         {MAX_DEPTH}"
+    )]
+    TooDeep {
+        /// The built-in chain.
+        chain: String,
+        /// How deep.
+        depth: usize,
+    },
+    /// A packet could go through more chains than a program may turn to.
+    #[error(
+        "a packet could return from chains {turns} times behind {chain}, and programs may {MAX_TURNS} times"
+    )]
+    TooLong {
+        /// The built-in chain.
+        chain: String,
+        /// How often.
+        turns: u64,
+    },
+    /// Functions would have more entries than the return stack can name.
+    #[error("{chain} calls chains with several callers from {entries} places, and programs can name 65,000")]
+    TooManyEntries {
+        /// The built-in chain.
+        chain: String,
+        /// How many.
+        entries: usize,
+    },
+    /// The target kernel lacks what chains with several callers need.
+    #[error(
+        "user chains with several callers make {chain} too large to copy them, and kernel {kernel} has no \
+         bpf_loop to call them with"
+    )]
+    NeedsLoop {
+        /// The built-in chain.
+        chain: String,
+        /// The target kernel.
+        kernel: KernelVersion,
+    },
+}
+
+/// Lays out a stage of a simplified filter, for the kernel that is asked for, if one is.
+pub fn plan(
+    filter: &FamilyFilter,
+    stage: Stage,
+    target_kernel: Option<KernelVersion>,
+) -> Result<StagePlan, PlanError> {
+    let graph = CallGraph::new(filter, stage.chain);
+    let name = || filter.chain(stage.chain).name.clone();
+    let mut layout = Layout::new(filter, &graph, stage.chain);
+    layout.run();
+    let nodes = prune(filter, layout.resolve());
+    let functions = cut(filter, &nodes);
+    let entries = entries(&nodes, &functions);
+    let calls = nodes
+        .iter()
+        .any(|node| matches!(node.hit, Flow::Call { .. }));
+    let (depth, turns) = match calls {
+        true => (graph.depth(stage.chain), graph.turns(stage.chain)),
+        false => (0, 1),
+    };
+    if depth > MAX_DEPTH {
+        return Err(PlanError::TooDeep {
+            chain: name(),
+            depth,
+        });
+    }
+    if turns > MAX_TURNS {
+        return Err(PlanError::TooLong {
+            chain: name(),
+            turns,
+        });
+    }
+    if entries.len() > MAX_ENTRIES {
+        return Err(PlanError::TooManyEntries {
+            chain: name(),
+            entries: entries.len(),
+        });
+    }
+    if let Some(kernel) = target_kernel.filter(|kernel| calls && *kernel < KernelVersion::LOOP) {
+        return Err(PlanError::NeedsLoop {
+            chain: name(),
+            kernel,
+        });
+    }
+    Ok(StagePlan {
+        stage,
+        nodes,
+        functions,
+        entries,
+        depth,
+        turns: turns as u32,
+    })
+}
+
+/// Who calls whom among the chains that a stage reaches.
+struct CallGraph<'a> {
+    filter: &'a FamilyFilter,
+    /// The chains, callers before callees.
+    order: Vec<ChainId>,
+    /// Chains that are copied into their callers.
+    copied: Vec<bool>,
+}
+
+impl<'a> CallGraph<'a> {
+    fn new(filter: &'a FamilyFilter, root: ChainId) -> Self {
+        let order = topological(filter, root);
+        let mut callers = vec![0u32; filter.chains.len()];
+        for &chain in &order {
+            for callee in callees(filter, chain) {
+                callers[callee.0 as usize] += 1;
+            }
+        }
+        let size = |limit: u64| {
+            let mut sizes = vec![0u64; filter.chains.len()];
+            let mut copied = vec![false; filter.chains.len()];
+            for &chain in order.iter().rev() {
+                let inner = callees(filter, chain)
+                    .filter(|callee| copied[callee.0 as usize])
+                    .fold(0u64, |sum, callee| sum.saturating_add(sizes[callee.0 as usize]));
+                let size = inner.saturating_add(filter.chain(chain).rules.len() as u64);
+                sizes[chain.0 as usize] = size;
+                copied[chain.0 as usize] = size <= limit || callers[chain.0 as usize] == 1;
+            }
+            (sizes[root.0 as usize], copied)
+        };
+        let (whole, mut copied) = size(u64::MAX);
+        if whole > COPY_ALL {
+            copied = size(COPY_SMALL).1;
+        }
+        CallGraph {
+            filter,
+            order,
+            copied,
+        }
+    }
+
+    fn is_copied(&self, chain: ChainId) -> bool {
+        self.copied[chain.0 as usize]
+    }
+
+    /// The greatest number of chains, not copied, that one packet can be in at once.
+    fn depth(&self, root: ChainId) -> usize {
+        let mut depths = vec![0usize; self.filter.chains.len()];
+        for &chain in self.order.iter().rev() {
+            let inner = callees(self.filter, chain).map(|callee| {
+                depths[callee.0 as usize] + usize::from(!self.is_copied(callee))
+            });
+            depths[chain.0 as usize] = inner.max().unwrap_or(0);
+        }
+        depths[root.0 as usize]
+    }
+
+    /// The greatest number of returns one packet can make, and one more.
+    fn turns(&self, root: ChainId) -> u64 {
+        let mut turns = vec![0u64; self.filter.chains.len()];
+        for &chain in self.order.iter().rev() {
+            turns[chain.0 as usize] = callees(self.filter, chain).fold(0u64, |sum, callee| {
+                let own = u64::from(!self.is_copied(callee));
+                sum.saturating_add(turns[callee.0 as usize]).saturating_add(own)
+            });
+        }
+        turns[root.0 as usize].saturating_add(1)
+    }
+}
+
+fn callees(filter: &FamilyFilter, chain: ChainId) -> impl Iterator<Item = ChainId> {
+    let rules = filter.chain(chain).rules.iter();
+    rules.filter_map(|rule| match rule.action {
+        Action::Jump(target) | Action::Goto(target) => Some(target),
+        Action::Continue | Action::Verdict(_) | Action::Return => None,
+    })
+}
+
+/// The chains that a chain reaches and itself, callers first. Jumps form no cycle.
+fn topological(filter: &FamilyFilter, root: ChainId) -> Vec<ChainId> {
+    let mut seen = vec![false; filter.chains.len()];
+    let mut order = Vec::new();
+    seen[root.0 as usize] = true;
+    let mut open = vec![(root, callees(filter, root))];
+    while let Some((chain, rest)) = open.last_mut() {
+        match rest.find(|callee| !seen[callee.0 as usize]) {
+            Some(callee) => {
+                seen[callee.0 as usize] = true;
+                open.push((callee, callees(filter, callee)));
+            }
+            None => {
+                order.push(*chain);
+                open.pop();
+            }
+        }
+    }
+    order.reverse();
+    order
+}
+
+/// A place in a copy of a chain; bound to a node when that is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Point(usize);
+
+/// Where a packet goes, in points.
+#[derive(Clone, Copy, Debug)]
+enum Goal {
+    To(Point),
+    Call { to: Point, back: Point },
+    Return,
+    Verdict(Verdict),
+}
+
+/// A copy of a chain: where its rules are, and what follows its end.
+#[derive(Clone, Copy, Debug)]
+struct Copy {
+    chain: ChainId,
+    first: Point,
+    end: Goal,
+}
+
+struct Layout<'a> {
+    filter: &'a FamilyFilter,
+    nodes: Vec<(NodeKind, Goal, Goal)>,
+    points: Vec<Option<usize>>,
+    /// The first points of the chains that exist once.
+    shared: HashMap<ChainId, Copy>,
+    /// Copies whose rules are still to be laid out, with the next one; the last is in work.
+    open: Vec<(Copy, usize)>,
+}
+
+impl<'a> Layout<'a> {
+    fn new(filter: &'a FamilyFilter, graph: &CallGraph<'_>, root: ChainId) -> Self {
+        let mut layout = Layout {
+            filter,
+            nodes: Vec::new(),
+            points: Vec::new(),
+            shared: HashMap::new(),
+            open: Vec::new(),
+        };
+        // Last in, first laid out: the root, then the shared chains, callers before callees.
+        for &chain in graph.order.iter().rev() {
+            if chain != root && !graph.is_copied(chain) {
+                let copy = layout.copy(chain, Goal::Return);
+                layout.shared.insert(chain, copy);
+                layout.open.push((copy, 0));
+            }
+        }
+        let policy = layout.point();
+        let root = layout.copy(root, Goal::To(policy));
+        layout.open.push((root, 0));
+        layout
+    }
+
+    fn point(&mut self) -> Point {
+        self.points.push(None);
+        Point(self.points.len() - 1)
+    }
+
+    fn copy(&mut self, chain: ChainId, end: Goal) -> Copy {
+        let first = Point(self.points.len());
+        let rules = self.filter.chain(chain).rules.len();
+        self.points.resize(self.points.len() + rules, None);
+        Copy { chain, first, end }
+    }
+
+    /// The place of a rule in a copy, or what follows the last.
+    fn at(&self, copy: Copy, rule: usize) -> Goal {
+        match rule < self.filter.chain(copy.chain).rules.len() {
+            true => Goal::To(Point(copy.first.0 + rule)),
+            false => copy.end,
+        }
+    }
+
+    fn run(&mut self) {
+        while let Some((copy, rule)) = self.open.pop() {
+            let chain = self.filter.chain(copy.chain);
+            match (chain.rules.get(rule), chain.end, copy.end) {
+                (Some(_), _, _) => {
+                    self.open.push((copy, rule + 1));
+                    self.rule(copy, rule);
+                }
+                (None, End::Policy(verdict, counter), Goal::To(point)) => {
+                    self.points[point.0] = Some(self.nodes.len());
+                    let goal = Goal::Verdict(verdict);
+                    self.nodes.push((NodeKind::Policy(counter), goal, goal));
+                }
+                (None, _, _) => {}
+            }
+        }
+    }
+
+    fn rule(&mut self, copy: Copy, index: usize) {
+        self.points[copy.first.0 + index] = Some(self.nodes.len());
+        let node = self.nodes.len();
+        let miss = self.at(copy, index + 1);
+        let kind = NodeKind::Rule(copy.chain, index);
+        self.nodes.push((kind, miss, miss));
+        self.nodes[node].1 = match self.filter.chain(copy.chain).rules[index].action {
+            Action::Continue => miss,
+            Action::Verdict(verdict) => Goal::Verdict(verdict),
+            Action::Return => copy.end,
+            Action::Jump(chain) => self.enter(chain, miss),
+            Action::Goto(chain) => self.enter(chain, copy.end),
+        };
+    }
+
+    /// Into a chain, and on to `end` behind it.
+    fn enter(&mut self, chain: ChainId, end: Goal) -> Goal {
+        let Some(&shared) = self.shared.get(&chain) else {
+            let copy = self.copy(chain, end);
+            self.open.push((copy, 0));
+            return self.at(copy, 0);
+        };
+        match (self.at(shared, 0), end) {
+            (Goal::To(to), Goal::To(back)) => Goal::Call { to, back },
+            // Nothing left to do here: the chain returns straight to our caller.
+            (to, Goal::Return) => to,
+            (_, end) => end,
+        }
+    }
+
+    fn resolve(self) -> Vec<Node> {
+        // Every point is bound once all copies are laid out.
+        let node = |point: Point| self.points[point.0].unwrap_or_default();
+        let flow = |goal: Goal| match goal {
+            Goal::To(point) => Flow::To(node(point)),
+            Goal::Call { to, back } => Flow::Call {
+                to: node(to),
+                back: node(back),
+            },
+            Goal::Return => Flow::Return,
+            Goal::Verdict(verdict) => Flow::Verdict(verdict),
+        };
+        let nodes = self.nodes.iter();
+        nodes
+            .map(|&(kind, hit, miss)| Node {
+                kind,
+                hit: flow(hit),
+                miss: flow(miss),
+            })
+            .collect()
+    }
+}
+
+/// Takes out the nodes that no packet reaches: the verifier refuses code that is never run.
+fn prune(filter: &FamilyFilter, nodes: Vec<Node>) -> Vec<Node> {
+    let flows = |node: &Node| -> [Option<Flow>; 2] {
+        let (hit, miss) = match node.kind {
+            NodeKind::Rule(chain, rule) => {
+                let rule = &filter.chain(chain).rules[rule];
+                (rule.can_hit(), rule.can_miss())
+            }
+            NodeKind::Policy(_) => (true, false),
+        };
+        [hit.then_some(node.hit), miss.then_some(node.miss)]
+    };
+    let mut reached = vec![false; nodes.len()];
+    let mut open = vec![0];
+    while let Some(index) = open.pop() {
+        if !std::mem::replace(&mut reached[index], true) {
+            for flow in flows(&nodes[index]).into_iter().flatten() {
+                match flow {
+                    Flow::To(to) => open.push(to),
+                    Flow::Call { to, back } => open.extend([to, back]),
+                    Flow::Return | Flow::Verdict(_) => {}
+                }
+            }
+        }
+    }
+    let mut kept = 0;
+    let numbers: Vec<usize> = reached
+        .iter()
+        .map(|&reached| {
+            kept += usize::from(reached);
+            kept.saturating_sub(1)
+        })
+        .collect();
+    let renumber = |flow: Flow| match flow {
+        Flow::To(to) => Flow::To(numbers[to]),
+        Flow::Call { to, back } => Flow::Call {
+            to: numbers[to],
+            back: numbers[back],
+        },
+        other => other,
+    };
+    let nodes = nodes.iter().zip(&reached).filter(|(_, reached)| **reached);
+    nodes
+        .map(|(node, _)| {
+            // A flow that no packet takes stands for the other.
+            let (hit, miss) = match flows(node) {
+                [Some(hit), Some(miss)] => (hit, miss),
+                [Some(only), None] | [None, Some(only)] => (only, only),
+                [None, None] => (Flow::Verdict(Verdict::Drop), Flow::Verdict(Verdict::Drop)),
+            };
+            Node {
+                kind: node.kind,
+                hit: renumber(hit),
+                miss: renumber(miss),
+            }
+        })
+        .collect()
+}
+
+/// Cuts the nodes into functions that the verifier and 16-bit jumps can bear.
+fn cut(filter: &FamilyFilter, nodes: &[Node]) -> Vec<Range<usize>> {
+    let mut functions = Vec::new();
+    let mut start = 0;
+    let mut total = weight::Weight::default();
+    for (index, node) in nodes.iter().enumerate() {
+        let own = weight::of(filter, node);
+        let sum = total + own;
+        if index > start && (sum.branches > MAX_BRANCHES || sum.instructions > MAX_INSTRUCTIONS) {
+            functions.push(start..index);
+            start = index;
+            total = own;
+        } else {
+            total = sum;
+        }
+    }
+    functions.push(start..nodes.len());
+    functions
+}
+
+/// The nodes that are come to from another function or through the return stack, and the first.
+fn entries(nodes: &[Node], functions: &[Range<usize>]) -> Vec<usize> {
+    let mut entries = vec![0];
+    for function in functions {
+        for node in &nodes[function.clone()] {
+            for flow in [node.hit, node.miss] {
+                match flow {
+                    Flow::To(to) => entries.extend((!function.contains(&to)).then_some(to)),
+                    Flow::Call { to, back } => {
+                        entries.extend((!function.contains(&to)).then_some(to));
+                        entries.push(back);
+                    }
+                    Flow::Return | Flow::Verdict(_) => {}
+                }
+            }
+        }
+    }
+    entries.sort_unstable();
+    entries.dedup();
+    entries
+}

@@ -1,0 +1,353 @@
+//! The semantic IR: what a ruleset means at one hook, with nothing of iptables' spelling left.
+//!
+//! A [`Filter`] holds, per family, the chains that can be reached at the hook and the [`Stage`]s a
+//! packet passes one after the other: one built-in chain of one table each. A rule is a list of
+//! [`Step`]s, tried in order. A step whose test fails ends the rule in one of two ways
+//! ([`Otherwise`]): the packet goes on to the next rule, or it is dropped at once, which netfilter calls a
+//! hot drop (`par->hotdrop`, net/ipv4/netfilter/ip_tables.c). When all steps hold, the rule is counted
+//! and its action taken.
+//!
+//! Invariants: every [`ChainId`] is in range; jumps and gotos form no cycle; every stage's chain ends in
+//! a policy and no other chain does.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipt2bpf_parser::ruleset::{Family, TableKind};
+use ipt2bpf_parser::span::Span;
+
+use crate::field::Field;
+use crate::module::Hook;
+
+/// A ruleset's meaning at one hook.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// The hook.
+    pub hook: Hook,
+    /// At most one per family; a packet of another family passes.
+    pub families: Vec<FamilyFilter>,
+}
+
+/// The part of a filter that sees the packets of one family.
+#[derive(Clone, Debug)]
+pub struct FamilyFilter {
+    /// The family.
+    pub family: Family,
+    /// All chains, those of the stages among them.
+    pub chains: Vec<Chain>,
+    /// What a packet passes, in order. The first that drops it ends its way.
+    pub stages: Vec<Stage>,
+}
+
+/// A chain by its index in [`FamilyFilter::chains`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChainId(pub u32);
+
+/// One table's built-in chain at the hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Which packets pass here.
+    pub path: Path,
+    /// The table, for messages.
+    pub table: TableKind,
+    /// Where the packet enters.
+    pub chain: ChainId,
+}
+
+/// Which packets a stage is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// All that the hook sees.
+    All,
+    /// Those that routing gives to this host. IPv4 fragments but the first pass: netfilter's INPUT sees
+    /// the reassembled datagram, whose fate the first fragment decides here.
+    Local,
+    /// Those that routing sends on.
+    Transit,
+}
+
+/// A chain of rules.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// Its name.
+    pub name: String,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+    /// What happens behind the last.
+    pub end: End,
+}
+
+/// The end of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Back to the caller.
+    Return,
+    /// The policy counts and decides.
+    Policy(Verdict, CounterId),
+}
+
+/// What a table says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It goes on to the next stage.
+    Accept,
+    /// It is gone.
+    Drop,
+}
+
+/// A counter by its index in the counters map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CounterId(pub u32);
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The tests in their order.
+    pub steps: Vec<Step>,
+    /// Incremented when all steps hold, before the action.
+    pub counter: CounterId,
+    /// What then happens.
+    pub action: Action,
+    /// The rule as iptables-save prints it.
+    pub text: String,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// What a matching rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The next rule.
+    Continue,
+    /// The verdict of this table.
+    Verdict(Verdict),
+    /// Back to the caller, or to the policy.
+    Return,
+    /// Into a chain, and back.
+    Jump(ChainId),
+    /// Into a chain, whose end is the end of this one.
+    Goto(ChainId),
+}
+
+/// One test of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What must hold.
+    pub test: Test,
+    /// What happens when it does not.
+    pub otherwise: Otherwise,
+}
+
+/// How a failed test ends a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Otherwise {
+    /// The rule does not match.
+    NoMatch,
+    /// The packet is dropped at once.
+    HotDrop,
+}
+
+impl Step {
+    /// The rule does not match unless this holds.
+    pub fn require(test: Test) -> Self {
+        Step {
+            test,
+            otherwise: Otherwise::NoMatch,
+        }
+    }
+
+    /// The packet is dropped at once unless this holds.
+    pub fn demand(test: Test) -> Self {
+        Step {
+            test,
+            otherwise: Otherwise::HotDrop,
+        }
+    }
+}
+
+/// A condition on a packet, without side effect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Test {
+    /// `field & mask == value`
+    Masked {
+        /// The field.
+        field: Field,
+        /// The bits looked at.
+        mask: u128,
+        /// What they must be.
+        value: u128,
+    },
+    /// `low <= field <= high`; never true when `low > high`.
+    Range {
+        /// A field of at most 32 bits in host byte order.
+        field: Field,
+        /// The least value.
+        low: u32,
+        /// The greatest value.
+        high: u32,
+    },
+    /// The TCP options hold this kind (walked as `tcp_find_option`, net/netfilter/xt_tcpudp.c).
+    TcpOption(u8),
+    /// The opposite.
+    Not(Box<Test>),
+    /// Each of them; always true when there is none.
+    All(Vec<Test>),
+    /// One of them; never true when there is none.
+    Any(Vec<Test>),
+}
+
+impl Test {
+    /// `field == value`
+    pub fn equal(field: Field, value: u32) -> Self {
+        Test::Range {
+            field,
+            low: value,
+            high: value,
+        }
+    }
+
+    /// `field >= low`
+    pub fn at_least(field: Field, low: u32) -> Self {
+        Test::Range {
+            field,
+            low,
+            high: u32::MAX,
+        }
+    }
+
+    /// The test, or its opposite.
+    pub fn negated_if(self, negated: bool) -> Self {
+        if negated { Test::Not(Box::new(self)) } else { self }
+    }
+
+    /// Calls `visit` with every part that is not made of others.
+    pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
+        match self {
+            Test::Not(inner) => inner.leaves(visit),
+            Test::All(parts) | Test::Any(parts) => parts.iter().for_each(|part| part.leaves(visit)),
+            leaf => visit(leaf),
+        }
+    }
+}
+
+impl FamilyFilter {
+    /// The chain behind an id.
+    pub fn chain(&self, id: ChainId) -> &Chain {
+        &self.chains[id.0 as usize]
+    }
+
+    /// Calls `visit` with every part of every test of every rule.
+    pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
+        for chain in &self.chains {
+            for step in chain.rules.iter().flat_map(|rule| &rule.steps) {
+                step.test.leaves(visit);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "hook {}", self.hook)?;
+        for family in &self.families {
+            writeln!(f, "  family {}", family_name(family.family))?;
+            for stage in &family.stages {
+                let path = match stage.path {
+                    Path::All => "",
+                    Path::Local => " if local",
+                    Path::Transit => " if transit",
+                };
+                let chain = family.chain(stage.chain);
+                writeln!(f, "    stage {}:{}{path}", stage.table, chain.name)?;
+            }
+            for (id, chain) in family.chains.iter().enumerate() {
+                writeln!(f, "    chain {id} {}", chain.name)?;
+                for rule in &chain.rules {
+                    writeln!(f, "      # {}", rule.text)?;
+                    for step in &rule.steps {
+                        let verb = match step.otherwise {
+                            Otherwise::NoMatch => "require",
+                            Otherwise::HotDrop => "demand",
+                        };
+                        writeln!(f, "      {verb} {}", step.test)?;
+                    }
+                    writeln!(f, "      count {}, {}", rule.counter.0, rule.action)?;
+                }
+                match chain.end {
+                    End::Return => writeln!(f, "      end, return")?,
+                    End::Policy(verdict, counter) => {
+                        writeln!(f, "      end, count {}, {verdict}", counter.0)?
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `IPv4` or `IPv6`.
+pub fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Accept => "accept",
+            Verdict::Drop => "drop",
+        })
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Continue => f.write_str("continue"),
+            Action::Verdict(verdict) => verdict.fmt(f),
+            Action::Return => f.write_str("return"),
+            Action::Jump(chain) => write!(f, "jump {}", chain.0),
+            Action::Goto(chain) => write!(f, "goto {}", chain.0),
+        }
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Test::Masked { field, mask, value } => {
+                let show = |bits: u128| match field {
+                    Field::Source4 | Field::Destination4 => Ipv4Addr::from(bits as u32).to_string(),
+                    Field::Source6 | Field::Destination6 => Ipv6Addr::from(bits).to_string(),
+                    Field::InDevice | Field::OutDevice => {
+                        format!("\"{}\"", bits.to_be_bytes().escape_ascii())
+                    }
+                    _ => format!("{bits:#x}"),
+                };
+                let shown_mask = match field {
+                    Field::InDevice | Field::OutDevice => format!("{mask:032x}"),
+                    _ => show(*mask),
+                };
+                write!(f, "{field} & {shown_mask} == {}", show(*value))
+            }
+            Test::Range { field, low, high } if low == high => write!(f, "{field} == {low}"),
+            Test::Range { field, low, high } if *high == u32::MAX => write!(f, "{field} >= {low}"),
+            Test::Range { field, low, high } => write!(f, "{field} in {low}..={high}"),
+            Test::TcpOption(kind) => write!(f, "tcp option {kind}"),
+            Test::Not(inner) => write!(f, "not ({inner})"),
+            Test::All(parts) => list(f, "all", parts),
+            Test::Any(parts) => list(f, "any", parts),
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, word: &str, parts: &[Test]) -> fmt::Result {
+    write!(f, "{word} of [")?;
+    for (index, part) in parts.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(f, "{comma}{part}")?;
+    }
+    f.write_str("]")
+}

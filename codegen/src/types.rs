@@ -1,0 +1,116 @@
+//! The BTF types of what a module holds: map definitions and function prototypes.
+
+use crate::btf::{Btf, Linkage, Member, SectionEntry, TypeId};
+use crate::module::{Function, FunctionKind, Hook, Parameter};
+
+/// Numbers of `enum bpf_map_type`.
+const BPF_MAP_TYPE_HASH: u32 = 1;
+const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
+
+/// Length of an interface name with its NUL (`IFNAMSIZ`).
+const IFNAMSIZ: u32 = 16;
+
+/// The size of one definition in the section `.maps`: four pointers.
+pub const DEFINITION_SIZE: u32 = 32;
+
+/// The definition of a per-CPU array of counters in the section `.maps`, as a variable.
+pub fn counters(btf: &mut Btf, name: &str, entries: u32) -> TypeId {
+    let kind = btf.unsigned("unsigned long long", 8);
+    let members = ["packets", "bytes"].map(|name| Member { name, kind });
+    let counter = btf.structure("counter", 16, &members);
+    definition(btf, name, BPF_MAP_TYPE_PERCPU_ARRAY, counter, entries)
+}
+
+/// The definition of a hash from interface index to name in the section `.maps`, as a variable.
+pub fn devices(btf: &mut Btf, name: &str, entries: u32) -> TypeId {
+    let char_type = btf.signed("char", 1);
+    let value = btf.array(char_type, IFNAMSIZ);
+    definition(btf, name, BPF_MAP_TYPE_HASH, value, entries)
+}
+
+/// libbpf reads a definition from types alone: a number is the length of an array behind a pointer,
+/// a key or value is what a pointer points to.
+fn definition(btf: &mut Btf, name: &str, kind: u32, value: TypeId, entries: u32) -> TypeId {
+    let key = btf.unsigned("unsigned int", 4);
+    let members = [
+        ("type", number(btf, kind)),
+        ("max_entries", number(btf, entries)),
+        ("key", btf.pointer(key)),
+        ("value", btf.pointer(value)),
+    ]
+    .map(|(name, kind)| Member { name, kind });
+    let definition = btf.structure("", DEFINITION_SIZE, &members);
+    btf.variable(name, definition, Linkage::Global)
+}
+
+fn number(btf: &mut Btf, number: u32) -> TypeId {
+    let int = btf.signed("int", 4);
+    let array = btf.array(int, number);
+    btf.pointer(array)
+}
+
+/// The name of the variable in a section of constant bytes: `rules` for `.rodata.rules`.
+pub fn constant_variable(section: &str) -> &str {
+    section.rsplit('.').next().unwrap_or(section)
+}
+
+/// A section of constant bytes with its one variable.
+pub fn constant_section(btf: &mut Btf, section: &str, size: u32) {
+    let char_type = btf.signed("char", 1);
+    let bytes = btf.array(char_type, size);
+    let variable = btf.variable(constant_variable(section), bytes, Linkage::Static);
+    let entry = SectionEntry {
+        variable,
+        offset: 0,
+        size,
+    };
+    btf.data_section(section, size, &[entry]);
+}
+
+/// A function with its prototype; the result is always `int`.
+pub fn function(btf: &mut Btf, function: &Function) -> TypeId {
+    // The kernel wants a name for every parameter.
+    const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let members: Vec<Member> = NAMES
+        .into_iter()
+        .zip(&function.parameters)
+        .map(|(name, &kind)| Member {
+            name,
+            kind: parameter(btf, kind),
+        })
+        .collect();
+    let linkage = match function.kind {
+        FunctionKind::Program(_) | FunctionKind::Global => Linkage::Global,
+        FunctionKind::Static => Linkage::Static,
+    };
+    let int = btf.signed("int", 4);
+    btf.function(&function.name, int, &members, linkage)
+}
+
+fn parameter(btf: &mut Btf, parameter: Parameter) -> TypeId {
+    let target = match parameter {
+        Parameter::U32 => return btf.unsigned("unsigned int", 4),
+        // The verifier knows a context by the name of the struct; what is in it does not matter.
+        Parameter::Context(hook) => btf.structure(context_name(hook), 0, &[]),
+        Parameter::Memory(size) => {
+            let byte = btf.unsigned("unsigned char", 1);
+            let kind = btf.array(byte, size);
+            btf.structure(
+                "packet",
+                size,
+                &[Member {
+                    name: "bytes",
+                    kind,
+                }],
+            )
+        }
+    };
+    btf.pointer(target)
+}
+
+fn context_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::CgroupIngress | Hook::CgroupEgress => "__sk_buff",
+        Hook::Xdp => "xdp_md",
+    }
+}

@@ -1,0 +1,84 @@
+//! What the interpreter tells a program about one packet.
+
+use super::fault::Cause;
+use super::memory::Region;
+use crate::module::Hook;
+
+/// One packet and where it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'p> {
+    /// The frame at XDP; from the IP header on at the other hooks.
+    pub packet: &'p [u8],
+    /// How many bytes of the packet programs may read directly; more than there are means all.
+    pub linear: usize,
+    /// `__sk_buff.len`, in bytes.
+    pub length: u32,
+    /// `__sk_buff.ifindex`: the interface the packet is on.
+    pub ifindex: u32,
+    /// `ingress_ifindex`: the interface the packet came in on, 0 for one made here.
+    pub ingress_ifindex: u32,
+    /// `__sk_buff.protocol`: the ethertype, in host byte order here.
+    pub protocol: u16,
+    /// `__sk_buff.mark`.
+    pub mark: u32,
+    /// `__sk_buff.pkt_type`, `PACKET_*` of `include/uapi/linux/if_packet.h`.
+    pub packet_type: u32,
+    /// What the routing tables say about it.
+    pub fib: FibAnswer,
+}
+
+/// What `bpf_fib_lookup` gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FibAnswer {
+    /// `BPF_FIB_LKUP_RET_*`, or a negative error number.
+    pub code: i64,
+    /// The interface the packet would leave by.
+    pub ifindex: u32,
+}
+
+impl<'p> Context<'p> {
+    /// A packet that can be read directly as a whole, with everything else zero.
+    pub fn new(packet: &'p [u8]) -> Self {
+        Context {
+            packet,
+            linear: packet.len(),
+            length: u32::try_from(packet.len()).unwrap_or(u32::MAX),
+            ifindex: 0,
+            ingress_ifindex: 0,
+            protocol: 0,
+            mark: 0,
+            packet_type: 0,
+            fib: FibAnswer::default(),
+        }
+    }
+
+    /// The bytes that programs may read directly.
+    pub(super) fn linear(&self) -> &'p [u8] {
+        self.packet.get(..self.linear).unwrap_or(self.packet)
+    }
+
+    /// A field of the context as a load gives it, by its offset in `struct xdp_md` or
+    /// `struct __sk_buff` of `include/uapi/linux/bpf.h`.
+    pub(super) fn load(&self, hook: Hook, offset: u32, size: usize) -> Result<u64, Cause> {
+        let start = Region::Packet.address(0);
+        let end = Region::Packet.address(self.linear().len() as u32);
+        let field = match (hook, offset) {
+            (Hook::Xdp, 0 | 8) => Some(start),
+            (Hook::Xdp, 4) => Some(end),
+            (Hook::Xdp, 12) => Some(u64::from(self.ingress_ifindex)),
+            (Hook::Xdp, _) => None,
+            (_, 0) => Some(u64::from(self.length)),
+            (_, 4) => Some(u64::from(self.packet_type)),
+            (_, 8) => Some(u64::from(self.mark)),
+            (_, 16) => Some(u64::from(self.protocol.swap_bytes())),
+            (_, 36) => Some(u64::from(self.ingress_ifindex)),
+            (_, 40) => Some(u64::from(self.ifindex)),
+            (_, 76) => Some(start),
+            (_, 80) => Some(end),
+            _ => None,
+        };
+        field
+            .filter(|_| size == 4)
+            .ok_or(Cause::NoSuchField { offset, size })
+    }
+}

@@ -1,0 +1,117 @@
+//! The helper functions, as `include/uapi/linux/bpf.h` describes them.
+
+use super::fault::Cause;
+use super::memory::Region;
+use super::{Registers, Run};
+use crate::asm::Helper;
+use crate::module::Hook;
+
+/// The number of `bpf_loop`, which calls back.
+pub(super) const LOOP: i32 = Helper::Loop as i32;
+const MAP_LOOKUP_ELEM: i32 = Helper::MapLookupElem as i32;
+const SKB_LOAD_BYTES: i32 = Helper::SkbLoadBytes as i32;
+const FIB_LOOKUP: i32 = Helper::FibLookup as i32;
+
+/// What `bpf_loop` gives for more rounds.
+pub(super) const E2BIG: i64 = -7;
+const EFAULT: i64 = -14;
+const EINVAL: i64 = -22;
+
+/// `BPF_MAX_LOOPS` of `include/linux/bpf.h`.
+pub(super) const MAX_LOOPS: u32 = 8 << 20;
+
+/// Size of `struct bpf_fib_lookup`, and where its `ifindex` is.
+const FIB_SIZE: usize = 64;
+const FIB_IFINDEX: u64 = 8;
+
+impl Run<'_, '_> {
+    /// Calls a helper that does not call back, and gives R0.
+    pub(super) fn helper(&mut self, helper: i32, registers: &Registers) -> Result<u64, Cause> {
+        let hook = self.hook;
+        match (helper, hook) {
+            (MAP_LOOKUP_ELEM, _) => self.map_lookup(registers),
+            (SKB_LOAD_BYTES, Hook::CgroupIngress | Hook::CgroupEgress) => {
+                self.skb_load_bytes(registers)
+            }
+            (FIB_LOOKUP, Hook::Xdp) => self.fib_lookup(registers),
+            _ => Err(Cause::Helper { helper, hook }),
+        }
+    }
+
+    /// R1: map, R2: address of the key. Gives the address of the value, or null.
+    fn map_lookup(&self, registers: &Registers) -> Result<u64, Cause> {
+        let Some((Region::Map(id), 0)) = Region::of(registers.get(1)?) else {
+            return Err(Cause::Argument(1));
+        };
+        let map = self.memory.map(id).ok_or(Cause::Argument(1))?;
+        let key = self.memory.bytes(registers.get(2)?, 4)?;
+        let key = key.iter().rfold(0, |key, &byte| key << 8 | u32::from(byte));
+        let value = map.lookup(key);
+        Ok(value.map_or(0, |offset| Region::Values(id).address(offset)))
+    }
+
+    /// R1: context, R2: offset in the packet, R3: destination, R4: length. Zero, or an error with the
+    /// destination cleared.
+    fn skb_load_bytes(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        check_context(registers)?;
+        let offset = registers.get(2)? as u32;
+        let to = registers.get(3)?;
+        let length = registers.get(4)? as u32 as usize;
+        if length == 0 {
+            return Err(Cause::Argument(4));
+        }
+        let to = self.memory.bytes_mut(to, length)?;
+        // The kernel refuses offsets that are negative as an int.
+        let start = i32::try_from(offset)
+            .ok()
+            .and_then(|it| usize::try_from(it).ok());
+        let bytes = start.and_then(|start| self.context.packet.get(start..)?.get(..length));
+        match bytes {
+            Some(bytes) => {
+                to.copy_from_slice(bytes);
+                Ok(0)
+            }
+            None => {
+                to.fill(0);
+                Ok(EFAULT.cast_unsigned())
+            }
+        }
+    }
+
+    /// R1: context, R2: `struct bpf_fib_lookup`, R3: its size, R4: flags.
+    fn fib_lookup(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        check_context(registers)?;
+        let parameters = registers.get(2)?;
+        let size = registers.get(3)? as u32 as usize;
+        registers.get(4)?;
+        self.memory.bytes(parameters, size)?;
+        if size < FIB_SIZE {
+            return Ok(EINVAL.cast_unsigned());
+        }
+        let answer = self.context.fib;
+        let ifindex = parameters.wrapping_add(FIB_IFINDEX);
+        self.memory.store(ifindex, 4, u64::from(answer.ifindex))?;
+        Ok(answer.code.cast_unsigned())
+    }
+
+    /// R1: rounds, R2: callback, R3: what it shares with the caller, R4: flags, zero. Gives the rounds,
+    /// the index of the callback and R3.
+    pub(super) fn loop_call(&self, registers: &Registers) -> Result<(u32, usize, u64), Cause> {
+        let rounds = registers.get(1)? as u32;
+        let Some((Region::Function(id), 0)) = Region::of(registers.get(2)?) else {
+            return Err(Cause::Argument(2));
+        };
+        let shared = registers.get(3)?;
+        if registers.get(4)? != 0 {
+            return Err(Cause::Argument(4));
+        }
+        Ok((rounds, usize::from(id.0), shared))
+    }
+}
+
+fn check_context(registers: &Registers) -> Result<(), Cause> {
+    match registers.get(1)? == Region::Context.address(0) {
+        true => Ok(()),
+        false => Err(Cause::Argument(1)),
+    }
+}

@@ -1,0 +1,265 @@
+//! The address space of the interpreter.
+//!
+//! The high 32 bits of an address name a region, the low ones a byte in it. No access crosses from one
+//! region into another, and null and small numbers are in none.
+
+use std::ops::Range;
+
+use super::fault::Cause;
+use crate::asm::{FunctionId, MapId};
+use crate::module::{Map, MapKind};
+
+/// `MAX_BPF_STACK` of `include/linux/filter.h`.
+const STACK_SIZE: usize = 512;
+/// `MAX_CALL_FRAMES` of `include/linux/bpf_verifier.h`.
+const MAX_FRAMES: usize = 8;
+/// Length of an interface name with its NUL (`IFNAMSIZ`).
+const IFNAMSIZ: usize = 16;
+/// Bytes of `struct counter`.
+const COUNTER_SIZE: usize = 16;
+
+/// What an address points into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Region {
+    /// The argument of a program.
+    Context,
+    /// The linear part of the packet.
+    Packet,
+    /// The stack of a frame; the program's is number 0.
+    Stack(u16),
+    /// A map itself, which only helpers look at.
+    Map(MapId),
+    /// The values of a map.
+    Values(MapId),
+    /// A function, which only helpers call.
+    Function(FunctionId),
+}
+
+impl Region {
+    /// The address of a byte of the region.
+    pub(super) fn address(self, offset: u32) -> u64 {
+        let (kind, number) = match self {
+            Region::Context => (1, 0),
+            Region::Packet => (2, 0),
+            Region::Stack(number) => (3, number),
+            Region::Map(MapId(number)) => (4, number),
+            Region::Values(MapId(number)) => (5, number),
+            Region::Function(FunctionId(number)) => (6, number),
+        };
+        u64::from(kind << 16 | u32::from(number)) << 32 | u64::from(offset)
+    }
+
+    /// The region and byte behind an address.
+    pub(super) fn of(address: u64) -> Option<(Self, u32)> {
+        let number = (address >> 32) as u16;
+        let region = match address >> 48 {
+            1 => Region::Context,
+            2 => Region::Packet,
+            3 => Region::Stack(number),
+            4 => Region::Map(MapId(number)),
+            5 => Region::Values(MapId(number)),
+            6 => Region::Function(FunctionId(number)),
+            _ => return None,
+        };
+        Some((region, address as u32))
+    }
+}
+
+/// The stack of one frame.
+pub(super) struct Frame {
+    bytes: [u8; STACK_SIZE],
+    /// Which bytes were written.
+    known: [bool; STACK_SIZE],
+}
+
+/// What a map holds.
+pub(super) enum Values<'m> {
+    Counters(Vec<u8>),
+    Devices { keys: Vec<u32>, names: Vec<u8> },
+    Constant(&'m [u8]),
+}
+
+impl<'m> Values<'m> {
+    /// The initial contents of a map.
+    pub(super) fn of(map: &'m Map) -> Self {
+        match &map.kind {
+            MapKind::Counters { entries } => {
+                Values::Counters(vec![0; *entries as usize * COUNTER_SIZE])
+            }
+            MapKind::Devices { .. } => Values::Devices {
+                keys: Vec::new(),
+                names: Vec::new(),
+            },
+            MapKind::Constant { bytes } => Values::Constant(bytes),
+        }
+    }
+
+    /// Where the value for a key begins.
+    pub(super) fn lookup(&self, key: u32) -> Option<u32> {
+        let (index, size, length) = match self {
+            Values::Counters(bytes) => (key as usize, COUNTER_SIZE, bytes.len()),
+            Values::Devices { keys, names } => {
+                let index = keys.iter().position(|&other| other == key)?;
+                (index, IFNAMSIZ, names.len())
+            }
+            Values::Constant(bytes) => (key as usize, bytes.len(), bytes.len()),
+        };
+        let offset = index.checked_mul(size).filter(|&at| at < length)?;
+        u32::try_from(offset).ok()
+    }
+
+    /// Packets and bytes of every counter; nothing for other maps.
+    pub(super) fn counters(&self) -> Vec<(u64, u64)> {
+        let Values::Counters(bytes) = self else {
+            return Vec::new();
+        };
+        let (words, _) = bytes.as_chunks::<8>();
+        let (pairs, _) = words.as_chunks::<2>();
+        let pair = |&[packets, bytes]: &[[u8; 8]; 2]| {
+            (u64::from_le_bytes(packets), u64::from_le_bytes(bytes))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    /// Adds or renames an interface; a name is cut to 15 bytes. Nothing for other maps.
+    pub(super) fn set_device(&mut self, ifindex: u32, name: &str) {
+        let Values::Devices { keys, names } = self else {
+            return;
+        };
+        let mut value = [0; IFNAMSIZ];
+        let length = name.len().min(IFNAMSIZ - 1);
+        value[..length].copy_from_slice(&name.as_bytes()[..length]);
+        match keys.iter().position(|&key| key == ifindex) {
+            Some(index) => names[index * IFNAMSIZ..][..IFNAMSIZ].copy_from_slice(&value),
+            None => {
+                keys.push(ifindex);
+                names.extend(value);
+            }
+        }
+    }
+}
+
+/// Everything a program can read or write but its context.
+pub(super) struct Memory<'r, 'm> {
+    packet: &'r [u8],
+    frames: Vec<Frame>,
+    maps: &'r mut [Values<'m>],
+}
+
+impl<'r, 'm> Memory<'r, 'm> {
+    /// No frames yet; of the packet only the part that direct access may reach.
+    pub(super) fn new(packet: &'r [u8], maps: &'r mut [Values<'m>]) -> Self {
+        Memory {
+            packet,
+            frames: Vec::new(),
+            maps,
+        }
+    }
+
+    /// A fresh frame; gives its frame pointer.
+    pub(super) fn push_frame(&mut self) -> Result<u64, Cause> {
+        if self.frames.len() == MAX_FRAMES {
+            return Err(Cause::TooManyFrames);
+        }
+        let number = self.frames.len() as u16;
+        self.frames.push(Frame {
+            bytes: [0; STACK_SIZE],
+            known: [false; STACK_SIZE],
+        });
+        Ok(Region::Stack(number).address(STACK_SIZE as u32))
+    }
+
+    /// The end of the newest frame.
+    pub(super) fn pop_frame(&mut self) {
+        self.frames.pop();
+    }
+
+    /// What a map holds.
+    pub(super) fn map(&self, id: MapId) -> Option<&Values<'m>> {
+        self.maps.get(usize::from(id.0))
+    }
+
+    /// A little-endian number of `size` bytes.
+    pub(super) fn load(&self, address: u64, size: usize) -> Result<u64, Cause> {
+        check_alignment(address, size)?;
+        let bytes = self.bytes(address, size)?;
+        let mut word = [0; 8];
+        word[..size].copy_from_slice(bytes);
+        Ok(u64::from_le_bytes(word))
+    }
+
+    /// Writes the low `size` bytes of a number.
+    pub(super) fn store(&mut self, address: u64, size: usize, value: u64) -> Result<(), Cause> {
+        check_alignment(address, size)?;
+        let bytes = self.bytes_mut(address, size)?;
+        bytes.copy_from_slice(&value.to_le_bytes()[..size]);
+        Ok(())
+    }
+
+    /// `size` bytes to read.
+    pub(super) fn bytes(&self, address: u64, size: usize) -> Result<&[u8], Cause> {
+        let out = Cause::OutOfBounds { address, size };
+        let (region, offset) = Region::of(address).ok_or(Cause::NotAnAddress(address))?;
+        let range = range(offset, size);
+        let all: &[u8] = match region {
+            Region::Packet => self.packet,
+            Region::Stack(number) => {
+                let frame = self.frames.get(usize::from(number)).ok_or(out.clone())?;
+                let known = frame.known.get(range.clone()).ok_or(out.clone())?;
+                if !known.iter().all(|&known| known) {
+                    return Err(Cause::UninitialisedStack);
+                }
+                &frame.bytes
+            }
+            Region::Values(id) => match self.map(id).ok_or(out.clone())? {
+                Values::Counters(bytes) => bytes,
+                Values::Devices { names, .. } => names,
+                Values::Constant(bytes) => bytes,
+            },
+            Region::Context | Region::Map(_) | Region::Function(_) => {
+                return Err(Cause::NotAnAddress(address));
+            }
+        };
+        all.get(range).ok_or(out)
+    }
+
+    /// `size` bytes to write; from now on they count as written.
+    pub(super) fn bytes_mut(&mut self, address: u64, size: usize) -> Result<&mut [u8], Cause> {
+        let out = Cause::OutOfBounds { address, size };
+        let (region, offset) = Region::of(address).ok_or(Cause::NotAnAddress(address))?;
+        let range = range(offset, size);
+        match region {
+            Region::Stack(number) => {
+                let frame = self
+                    .frames
+                    .get_mut(usize::from(number))
+                    .ok_or(out.clone())?;
+                let known = frame.known.get_mut(range.clone()).ok_or(out.clone())?;
+                known.fill(true);
+                frame.bytes.get_mut(range).ok_or(out)
+            }
+            Region::Values(id) => match self.maps.get_mut(usize::from(id.0)) {
+                Some(Values::Counters(bytes)) => bytes.get_mut(range).ok_or(out),
+                _ => Err(Cause::ReadOnly),
+            },
+            Region::Context | Region::Packet | Region::Map(_) | Region::Function(_) => {
+                Err(Cause::ReadOnly)
+            }
+        }
+    }
+}
+
+fn range(offset: u32, size: usize) -> Range<usize> {
+    let start = offset as usize;
+    start..start.saturating_add(size)
+}
+
+/// The verifier wants accesses to the stack aligned, on every machine. Others may be unaligned on
+/// machines whose memory allows it, which are those we know.
+fn check_alignment(address: u64, size: usize) -> Result<(), Cause> {
+    let aligned = address.is_multiple_of(size as u64);
+    match Region::of(address) {
+        Some((Region::Stack(_), _)) if !aligned => Err(Cause::Misaligned { address, size }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,329 @@
+//! The running kernel takes our objects from libbpf (through bpftool) and from aya.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ipt2bpf_codegen::asm::{
+    Alu, Code, Cond, FunctionId, Helper, Imm64, MapId, Op, Operand, Reg, Size, Width,
+};
+use ipt2bpf_codegen::module::{
+    COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
+    RULES_MAP,
+};
+use ipt2bpf_codegen::object;
+
+/// Whether this process may load programs; says so when not.
+fn may_load() -> bool {
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|it| it.stdout == b"0\n");
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+/// A BPF file system of its own, gone with the value.
+struct BpfFs(tempfile::TempDir);
+
+impl BpfFs {
+    fn mount() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        run(Command::new("mount")
+            .args(["-t", "bpf", "none"])
+            .arg(dir.path()));
+        BpfFs(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for BpfFs {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg(self.path()));
+    }
+}
+
+/// Runs a command that must succeed and gives what it printed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+fn bpftool() -> Command {
+    Command::new("bpftool")
+}
+
+/// Loads a module with both loaders; gives the xlated dump of the program at `hook`.
+fn loads(module: &Module, hook: Hook) -> String {
+    let bytes = object::write(module).unwrap();
+    let fs = BpfFs::mount();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bytes).unwrap();
+    let pins: PathBuf = fs.path().join("programs");
+    run(bpftool()
+        .args(["prog", "loadall"])
+        .arg(file.path())
+        .arg(&pins));
+    let dump = run(bpftool()
+        .args(["prog", "dump", "xlated", "pinned"])
+        .arg(pins.join(hook.program_name()))
+        .arg("linum"));
+    loads_with_aya(&bytes, module);
+    dump
+}
+
+fn loads_with_aya(bytes: &[u8], module: &Module) {
+    use aya::programs::{CgroupSkb, Xdp};
+    let mut object = aya::Ebpf::load(bytes).unwrap();
+    for function in &module.functions {
+        let FunctionKind::Program(hook) = function.kind else {
+            continue;
+        };
+        let program = object.program_mut(&function.name).unwrap();
+        match hook {
+            Hook::Xdp => <&mut Xdp>::try_from(program).unwrap().load(),
+            _ => <&mut CgroupSkb>::try_from(program).unwrap().load(),
+        }
+        .unwrap_or_else(|error| panic!("{}: {error:?}", function.name));
+    }
+}
+
+fn code(ops: &[Op]) -> Code {
+    let mut code = Code::default();
+    for &op in ops {
+        code.push(op);
+    }
+    code
+}
+
+fn mov(dst: Reg, src: impl Into<Operand>) -> Op {
+    Op::Alu(Width::W64, Alu::Mov, dst, src.into())
+}
+
+fn program(hook: Hook, code: Code) -> Function {
+    Function {
+        name: hook.program_name().to_owned(),
+        kind: FunctionKind::Program(hook),
+        parameters: vec![Parameter::Context(hook)],
+        code,
+    }
+}
+
+fn map(name: &str, kind: MapKind) -> Map {
+    Map {
+        name: name.to_owned(),
+        kind,
+    }
+}
+
+/// Counts at index 0 of the map with id 0.
+fn count() -> Code {
+    let mut code = Code::default();
+    let end = code.label();
+    code.line("-A INPUT -p tcp -j ACCEPT");
+    code.push(Op::Store(Size::W, Reg::R10, -4, Operand::Imm(0)));
+    code.push(Op::LoadImm64(Reg::R1, Imm64::Map(MapId(0))));
+    code.push(mov(Reg::R2, Reg::R10));
+    code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, Operand::Imm(-4)));
+    code.push(Op::CallHelper(Helper::MapLookupElem));
+    code.push(Op::Branch(
+        Width::W64,
+        Cond::Eq,
+        Reg::R0,
+        Operand::Imm(0),
+        end,
+    ));
+    code.push(mov(Reg::R1, 1));
+    code.push(Op::AtomicAdd(Reg::R0, 0, Reg::R1));
+    code.line("policy ACCEPT");
+    code.bind(end);
+    code.push(mov(Reg::R0, 1));
+    code.push(Op::Exit);
+    code
+}
+
+#[test]
+fn a_trivial_program_at_each_hook() {
+    if !may_load() {
+        return;
+    }
+    for hook in Hook::ALL {
+        let code = code(&[mov(Reg::R0, 1), Op::Exit]);
+        let module = Module {
+            functions: vec![program(hook, code)],
+            maps: Vec::new(),
+        };
+        assert!(loads(&module, hook).contains("exit"));
+    }
+}
+
+#[test]
+fn counters_and_rule_text() {
+    if !may_load() {
+        return;
+    }
+    let module = Module {
+        functions: Hook::ALL.map(|hook| program(hook, count())).into(),
+        maps: vec![
+            map(COUNTERS_MAP, MapKind::Counters { entries: 3 }),
+            map(DEVICES_MAP, MapKind::Devices { entries: 64 }),
+            map(
+                RULES_MAP,
+                MapKind::Constant {
+                    bytes: b"*filter\nCOMMIT\n".into(),
+                },
+            ),
+        ],
+    };
+    let dump = loads(&module, Hook::CgroupIngress);
+    assert!(
+        dump.contains("; -A INPUT -p tcp -j ACCEPT [file:rules line_num:1"),
+        "{dump}"
+    );
+    assert!(dump.contains("; policy ACCEPT"), "{dump}");
+}
+
+#[test]
+fn a_byte_of_constants() {
+    if !may_load() {
+        return;
+    }
+    let code = code(&[
+        Op::LoadImm64(Reg::R1, Imm64::MapValue(MapId(0), 5)),
+        Op::Load(Size::B, Reg::R0, Reg::R1, 0),
+        Op::Alu(Width::W32, Alu::And, Reg::R0, Operand::Imm(1)),
+        Op::Exit,
+    ]);
+    let module = Module {
+        functions: vec![program(Hook::Xdp, code)],
+        maps: vec![map(
+            ".rodata.table",
+            MapKind::Constant { bytes: vec![7; 8] },
+        )],
+    };
+    assert!(loads(&module, Hook::Xdp).contains("[0]+5"));
+}
+
+/// A function that reads the first word behind its argument, or gives 1 without one.
+fn reader(kind: FunctionKind) -> Function {
+    let mut code = Code::default();
+    let null = code.label();
+    code.push(mov(Reg::R0, 1));
+    code.push(Op::Branch(
+        Width::W64,
+        Cond::Eq,
+        Reg::R1,
+        Operand::Imm(0),
+        null,
+    ));
+    code.push(Op::Load(Size::W, Reg::R0, Reg::R1, 0));
+    code.push(Op::Alu(Width::W32, Alu::And, Reg::R0, Operand::Imm(1)));
+    code.bind(null);
+    code.push(Op::Exit);
+    Function {
+        name: "reader".to_owned(),
+        kind,
+        parameters: vec![Parameter::Memory(16)],
+        code,
+    }
+}
+
+fn calls(callees: &[u16]) -> Code {
+    let mut ops = vec![
+        Op::Store(Size::D, Reg::R10, -16, Operand::Imm(1)),
+        Op::Store(Size::D, Reg::R10, -8, Operand::Imm(0)),
+    ];
+    for &callee in callees {
+        ops.push(mov(Reg::R1, Reg::R10));
+        ops.push(Op::Alu(Width::W64, Alu::Add, Reg::R1, Operand::Imm(-16)));
+        ops.push(Op::CallFunction(FunctionId(callee)));
+    }
+    ops.extend([
+        Op::Alu(Width::W64, Alu::And, Reg::R0, Operand::Imm(1)),
+        Op::Exit,
+    ]);
+    code(&ops)
+}
+
+#[test]
+fn static_and_global_functions_calling_each_other() {
+    if !may_load() {
+        return;
+    }
+    // Between functions of `.text`: one that is not the first, static and global.
+    let middle = |name: &str, kind, callee| Function {
+        name: name.to_owned(),
+        kind,
+        parameters: Vec::new(),
+        code: calls(&[callee]),
+    };
+    let module = Module {
+        functions: vec![
+            program(Hook::CgroupEgress, calls(&[2, 3, 4, 5])),
+            program(Hook::Xdp, calls(&[5])),
+            middle("first", FunctionKind::Static, 4),
+            middle("second", FunctionKind::Global, 5),
+            reader(FunctionKind::Global),
+            Function {
+                name: "static_reader".to_owned(),
+                ..reader(FunctionKind::Static)
+            },
+        ],
+        maps: Vec::new(),
+    };
+    let dump = loads(&module, Hook::CgroupEgress);
+    assert_eq!(dump.matches("call pc").count(), 6, "{dump}");
+}
+
+#[test]
+fn a_loop_calls_back() {
+    if !may_load() {
+        return;
+    }
+    let callback = Function {
+        name: "step".to_owned(),
+        kind: FunctionKind::Static,
+        parameters: vec![Parameter::U32, Parameter::Memory(8)],
+        code: code(&[
+            Op::Alu(Width::W64, Alu::Add, Reg::R1, Operand::Imm(1)),
+            Op::Store(Size::D, Reg::R2, 0, Operand::Reg(Reg::R1)),
+            mov(Reg::R0, 0),
+            Op::Exit,
+        ]),
+    };
+    // Something in front, so that the callback's address is not zero.
+    let other = Function {
+        name: "other".to_owned(),
+        ..reader(FunctionKind::Static)
+    };
+    let main = code(&[
+        Op::Store(Size::D, Reg::R10, -8, Operand::Imm(0)),
+        mov(Reg::R1, 10),
+        Op::LoadImm64(Reg::R2, Imm64::Function(FunctionId(2))),
+        mov(Reg::R3, Reg::R10),
+        Op::Alu(Width::W64, Alu::Add, Reg::R3, Operand::Imm(-8)),
+        mov(Reg::R4, 0),
+        Op::CallHelper(Helper::Loop),
+        mov(Reg::R0, 1),
+        Op::Exit,
+    ]);
+    let module = Module {
+        functions: vec![program(Hook::Xdp, main), other, callback],
+        maps: Vec::new(),
+    };
+    let dump = loads(&module, Hook::Xdp);
+    assert!(
+        dump.contains("subprog[+") || dump.contains("step"),
+        "{dump}"
+    );
+}

@@ -1,0 +1,294 @@
+//! What an extension is to the parser: a name, a table of options, and a way to build its value.
+
+use crate::diagnostic::{Diagnostic, code};
+use crate::print::Line;
+use crate::ruleset::{BaseMatch, Family, Negatable, TableKind};
+use crate::span::{Span, Spanned};
+use crate::words::Word;
+
+/// How an option is written.
+#[derive(Debug)]
+pub(crate) struct OptionSpec {
+    /// Its names without `--`; the first is used in messages.
+    pub names: &'static [&'static str],
+    /// How many words follow it.
+    pub arity: usize,
+    /// Whether `!` may stand before it.
+    pub invertible: bool,
+    /// Whether the extension's value can hold it. A rule with one that it cannot hold keeps the
+    /// whole extension word for word, as [`Unknown`](crate::unknown::Unknown).
+    pub supported: bool,
+}
+
+impl OptionSpec {
+    pub const fn new(names: &'static [&'static str], arity: usize) -> Self {
+        Self {
+            names,
+            arity,
+            invertible: false,
+            supported: true,
+        }
+    }
+
+    /// An option of iptables that is only passed through.
+    pub const fn passed_through(names: &'static [&'static str]) -> Self {
+        Self {
+            names,
+            arity: 1,
+            invertible: true,
+            supported: false,
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.names.first().copied().unwrap_or_default()
+    }
+}
+
+/// An option with the grammar of its value.
+pub(crate) struct Opt<T: 'static> {
+    pub spec: OptionSpec,
+    pub read: fn(&Value<'_>) -> Result<T, Problem>,
+}
+
+impl<T> Opt<T> {
+    pub const fn new(
+        names: &'static [&'static str],
+        read: fn(&Value<'_>) -> Result<T, Problem>,
+    ) -> Self {
+        Self {
+            spec: OptionSpec::new(names, 1),
+            read,
+        }
+    }
+
+    pub const fn with_arity(mut self, arity: usize) -> Self {
+        self.spec.arity = arity;
+        self
+    }
+
+    pub const fn invertible(mut self) -> Self {
+        self.spec.invertible = true;
+        self
+    }
+}
+
+/// An option without a value.
+pub(crate) const fn switch(names: &'static [&'static str]) -> Opt<()> {
+    Opt::new(names, |_| Ok(())).with_arity(0)
+}
+
+/// The words behind an option and what bears on their meaning.
+pub(crate) struct Value<'a> {
+    pub words: &'a [Word],
+    pub rule: &'a Surroundings<'a>,
+}
+
+impl Value<'_> {
+    /// The bytes of the n-th word.
+    pub fn word(&self, n: usize) -> &[u8] {
+        self.words.get(n).map(Word::as_bytes).unwrap_or_default()
+    }
+}
+
+/// What is wrong with a value; the option and its place are known to the caller.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl Problem {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub fn at(self, span: Span) -> Diagnostic {
+        Diagnostic {
+            help: self.help,
+            ..Diagnostic::error(code::BAD_VALUE, span, self.message)
+        }
+    }
+}
+
+/// The rest of the rule that an extension stands in.
+pub(crate) struct Surroundings<'a> {
+    pub family: Family,
+    pub table: TableKind,
+    pub base: &'a BaseMatch,
+}
+
+impl Surroundings<'_> {
+    /// The protocol of `-p`, unless inverted.
+    pub fn protocol(&self) -> Option<u8> {
+        match &self.base.protocol {
+            Some(protocol) if !protocol.negated => Some(protocol.value.value),
+            _ => None,
+        }
+    }
+}
+
+/// An option as a rule gives it.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub spec: &'static OptionSpec,
+    pub negated: bool,
+    pub words: Vec<Word>,
+    /// The option and its words.
+    pub span: Span,
+}
+
+/// All that a rule gives to one extension.
+pub(crate) struct Arguments<'a> {
+    pub given: &'a [Given],
+    pub rule: Surroundings<'a>,
+    /// The extension's name in the text.
+    pub span: Span,
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Arguments<'_> {
+    /// The option's value, if it is given.
+    pub fn get<T>(&self, option: &'static Opt<T>) -> Result<Option<Negatable<T>>, Diagnostic> {
+        let Some(given) = self.find(&option.spec) else {
+            return Ok(None);
+        };
+        let value = Value {
+            words: &given.words,
+            rule: &self.rule,
+        };
+        let span = match (given.words.first(), given.words.last()) {
+            (Some(first), Some(last)) => first.span.to(last.span),
+            _ => given.span,
+        };
+        let value = (option.read)(&value).map_err(|problem| problem.at(span))?;
+        Ok(Some(Negatable {
+            negated: given.negated,
+            value: Spanned {
+                value,
+                span: given.span,
+            },
+        }))
+    }
+
+    /// The option's value, or the error that it is missing.
+    pub fn need<T>(&self, option: &'static Opt<T>) -> Result<Negatable<T>, Diagnostic> {
+        self.get(option)?.ok_or_else(|| {
+            let message = format!("--{} is missing", option.spec.name());
+            Diagnostic::error(code::MISSING_OPTION, self.span, message)
+        })
+    }
+
+    /// Whether a switch is given.
+    pub fn has(&self, option: &'static Opt<()>) -> bool {
+        self.find(&option.spec).is_some()
+    }
+
+    /// An error when more than one of these is given.
+    pub fn at_most_one(&self, specs: &[&OptionSpec]) -> Result<(), Diagnostic> {
+        let mut found = specs.iter().filter_map(|spec| self.find(spec));
+        match (found.next(), found.next()) {
+            (Some(first), Some(second)) => Err(Diagnostic::error(
+                code::REPEATED_OPTION,
+                second.span,
+                format!(
+                    "--{} and --{} exclude each other",
+                    first.spec.name(),
+                    second.spec.name()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// An error unless the rule has `-p` with one of these protocols.
+    pub fn need_protocol(&self, numbers: &[u8], wanted: &str) -> Result<(), Diagnostic> {
+        match self.rule.protocol() {
+            Some(protocol) if numbers.contains(&protocol) => Ok(()),
+            _ => Err(Diagnostic::error(
+                code::MISPLACED,
+                self.span,
+                format!("this needs {wanted} in the same rule"),
+            )
+            .with_help(format!("add {wanted}, not inverted"))),
+        }
+    }
+
+    pub fn warn(&mut self, warning: Diagnostic) {
+        self.warnings.push(warning);
+    }
+
+    fn find(&self, spec: &OptionSpec) -> Option<&Given> {
+        self.given
+            .iter()
+            .find(|given| given.spec.names == spec.names)
+    }
+}
+
+/// A match or target that this crate knows.
+pub(crate) trait Extension: Sized {
+    /// The name behind `-m` or `-j`.
+    const NAME: &'static str;
+    /// The family that has it, when not both do.
+    const FAMILY: Option<Family> = None;
+    /// Its options.
+    const OPTIONS: &'static [&'static OptionSpec];
+
+    /// Reads and checks the options.
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic>;
+
+    /// Writes the options as iptables-save does.
+    fn print(&self, line: &mut Line);
+}
+
+/// A row of a registry.
+pub(crate) struct Spec<E> {
+    pub name: &'static str,
+    pub family: Option<Family>,
+    pub options: &'static [&'static OptionSpec],
+    pub build: fn(&mut Arguments<'_>) -> Result<E, Diagnostic>,
+}
+
+/// Makes a registry from the variants of an extension enum, and what dispatches over them.
+macro_rules! registry {
+    ($enum:ident: $($variant:ident($type:ty)),+ $(,)?) => {
+        /// Every extension of this kind that has a type.
+        pub(crate) static REGISTRY: &[$crate::extension::Spec<$enum>] = &[$(
+            $crate::extension::Spec {
+                name: <$type as $crate::extension::Extension>::NAME,
+                family: <$type as $crate::extension::Extension>::FAMILY,
+                options: <$type as $crate::extension::Extension>::OPTIONS,
+                build: |arguments| {
+                    <$type as $crate::extension::Extension>::build(arguments).map($enum::$variant)
+                },
+            },
+        )+];
+
+        impl $enum {
+            /// The name that the text calls it by.
+            pub fn name(&self) -> &str {
+                match self {
+                    $($enum::$variant(_) => <$type as $crate::extension::Extension>::NAME,)+
+                    $enum::Unknown(unknown) => &unknown.name,
+                }
+            }
+
+            /// Writes the options as iptables-save does.
+            pub(crate) fn print(&self, line: &mut $crate::print::Line) {
+                match self {
+                    $($enum::$variant(extension) => $crate::extension::Extension::print(extension, line),)+
+                    $enum::Unknown(unknown) => unknown.print(line),
+                }
+            }
+        }
+    };
+}
+pub(crate) use registry;

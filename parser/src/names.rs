@@ -1,0 +1,346 @@
+//! Names that stand for numbers, and names that iptables knows.
+
+use bstr::ByteSlice;
+
+use crate::ruleset::Family;
+
+/// IANA protocol numbers by the names of Debian's /etc/protocols, which iptables-save prints.
+const PROTOCOLS: &[(&str, u8)] = &[
+    ("hopopt", 0),
+    ("ip", 0),
+    ("icmp", 1),
+    ("igmp", 2),
+    ("ggp", 3),
+    ("ipencap", 4),
+    ("st", 5),
+    ("tcp", 6),
+    ("egp", 8),
+    ("igp", 9),
+    ("pup", 12),
+    ("udp", 17),
+    ("hmp", 20),
+    ("xns-idp", 22),
+    ("rdp", 27),
+    ("iso-tp4", 29),
+    ("dccp", 33),
+    ("xtp", 36),
+    ("ddp", 37),
+    ("idpr-cmtp", 38),
+    ("ipv6", 41),
+    ("ipv6-route", 43),
+    ("ipv6-frag", 44),
+    ("idrp", 45),
+    ("rsvp", 46),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("skip", 57),
+    ("ipv6-icmp", 58),
+    ("ipv6-nonxt", 59),
+    ("ipv6-opts", 60),
+    ("rspf", 73),
+    ("vmtp", 81),
+    ("eigrp", 88),
+    ("ospf", 89),
+    ("ax.25", 93),
+    ("ipip", 94),
+    ("etherip", 97),
+    ("encap", 98),
+    ("pim", 103),
+    ("ipcomp", 108),
+    ("vrrp", 112),
+    ("l2tp", 115),
+    ("isis", 124),
+    ("sctp", 132),
+    ("fc", 133),
+    ("mobility-header", 135),
+    ("udplite", 136),
+    ("mpls-in-ip", 137),
+    ("manet", 138),
+    ("hip", 139),
+    ("shim6", 140),
+    ("wesp", 141),
+    ("rohc", 142),
+    ("ethernet", 143),
+];
+
+/// Further names: those of iptables itself and aliases of /etc/protocols.
+const PROTOCOL_ALIASES: &[(&str, u8)] = &[
+    ("all", 0),
+    ("icmpv6", 58),
+    ("mh", 135),
+    ("ip-encap", 4),
+    ("ipsec-esp", 50),
+    ("ipsec-ah", 51),
+    ("ospfigp", 89),
+];
+
+/// The number of a protocol name in lower case.
+pub(crate) fn protocol_number(name: &[u8]) -> Option<u8> {
+    PROTOCOLS
+        .iter()
+        .chain(PROTOCOL_ALIASES)
+        .find(|row| row.0.as_bytes() == name)
+        .map(|row| row.1)
+}
+
+/// The name that iptables-save prints for a protocol number.
+pub(crate) fn protocol_name(number: u8) -> Option<&'static str> {
+    PROTOCOLS
+        .iter()
+        .find(|row| row.1 == number)
+        .map(|row| row.0)
+}
+
+/// All protocol names.
+pub(crate) fn protocols() -> impl Iterator<Item = &'static str> {
+    PROTOCOLS.iter().chain(PROTOCOL_ALIASES).map(|row| row.0)
+}
+
+/// Well-known services by their IANA names, the same port for TCP and UDP.
+const SERVICES: &[(&str, u16)] = &[
+    ("echo", 7),
+    ("discard", 9),
+    ("daytime", 13),
+    ("chargen", 19),
+    ("ftp-data", 20),
+    ("ftp", 21),
+    ("ssh", 22),
+    ("telnet", 23),
+    ("smtp", 25),
+    ("time", 37),
+    ("whois", 43),
+    ("tacacs", 49),
+    ("domain", 53),
+    ("bootps", 67),
+    ("bootpc", 68),
+    ("tftp", 69),
+    ("gopher", 70),
+    ("finger", 79),
+    ("http", 80),
+    ("www", 80),
+    ("kerberos", 88),
+    ("pop3", 110),
+    ("sunrpc", 111),
+    ("auth", 113),
+    ("nntp", 119),
+    ("ntp", 123),
+    ("epmap", 135),
+    ("netbios-ns", 137),
+    ("netbios-dgm", 138),
+    ("netbios-ssn", 139),
+    ("imap2", 143),
+    ("imap", 143),
+    ("snmp", 161),
+    ("snmp-trap", 162),
+    ("snmptrap", 162),
+    ("bgp", 179),
+    ("irc", 194),
+    ("ldap", 389),
+    ("https", 443),
+    ("microsoft-ds", 445),
+    ("kpasswd", 464),
+    ("submissions", 465),
+    ("isakmp", 500),
+    ("exec", 512),
+    ("login", 513),
+    ("shell", 514),
+    ("syslog", 514),
+    ("printer", 515),
+    ("route", 520),
+    ("dhcpv6-client", 546),
+    ("dhcpv6-server", 547),
+    ("rtsp", 554),
+    ("submission", 587),
+    ("ipp", 631),
+    ("ldaps", 636),
+    ("rsync", 873),
+    ("nntps", 563),
+    ("ftps-data", 989),
+    ("ftps", 990),
+    ("telnets", 992),
+    ("imaps", 993),
+    ("pop3s", 995),
+    ("socks", 1080),
+    ("openvpn", 1194),
+    ("ms-sql-s", 1433),
+    ("ms-sql-m", 1434),
+    ("l2f", 1701),
+    ("radius", 1812),
+    ("radius-acct", 1813),
+    ("nfs", 2049),
+    ("mysql", 3306),
+    ("rdp", 3389),
+    ("svn", 3690),
+    ("ipsec-nat-t", 4500),
+    ("sip", 5060),
+    ("sip-tls", 5061),
+    ("xmpp-client", 5222),
+    ("xmpp-server", 5269),
+    ("mdns", 5353),
+    ("postgresql", 5432),
+    ("amqp", 5672),
+    ("amqps", 5671),
+    ("x11", 6000),
+    ("redis", 6379),
+    ("http-alt", 8080),
+];
+
+/// The port of a service name.
+pub(crate) fn service(name: &[u8]) -> Option<u16> {
+    SERVICES
+        .iter()
+        .find(|row| row.0.as_bytes() == name)
+        .map(|row| row.1)
+}
+
+/// Matches of iptables 1.8.9 that have no type here, with the family when only one has them.
+const MATCHES: &[(&str, Option<Family>)] = &[
+    ("addrtype", None),
+    ("ah", None),
+    ("bpf", None),
+    ("cgroup", None),
+    ("cluster", None),
+    ("connbytes", None),
+    ("connlabel", None),
+    ("connlimit", None),
+    ("connmark", None),
+    ("cpu", None),
+    ("dccp", None),
+    ("devgroup", None),
+    ("dscp", None),
+    ("dst", Some(Family::V6)),
+    ("ecn", None),
+    ("esp", None),
+    ("eui64", Some(Family::V6)),
+    ("frag", Some(Family::V6)),
+    ("hashlimit", None),
+    ("hbh", Some(Family::V6)),
+    ("helper", None),
+    ("hl", Some(Family::V6)),
+    ("ipcomp", None),
+    ("iprange", None),
+    ("ipv6header", Some(Family::V6)),
+    ("ipvs", None),
+    ("length", None),
+    ("mac", None),
+    ("mark", None),
+    ("mh", Some(Family::V6)),
+    ("nfacct", None),
+    ("osf", None),
+    ("owner", None),
+    ("physdev", None),
+    ("pkttype", None),
+    ("policy", None),
+    ("quota", None),
+    ("rateest", None),
+    ("realm", Some(Family::V4)),
+    ("recent", None),
+    ("rpfilter", None),
+    ("rt", Some(Family::V6)),
+    ("sctp", None),
+    ("set", None),
+    ("socket", None),
+    ("srh", Some(Family::V6)),
+    ("statistic", None),
+    ("string", None),
+    ("tcpmss", None),
+    ("time", None),
+    ("tos", None),
+    ("ttl", Some(Family::V4)),
+    ("u32", None),
+];
+
+/// Targets of iptables 1.8.9 that have no type here, with the family when only one has them.
+const TARGETS: &[(&str, Option<Family>)] = &[
+    ("AUDIT", None),
+    ("CHECKSUM", None),
+    ("CLASSIFY", None),
+    ("CLUSTERIP", Some(Family::V4)),
+    ("CONNMARK", None),
+    ("CONNSECMARK", None),
+    ("CT", None),
+    ("DNAT", None),
+    ("DNPT", Some(Family::V6)),
+    ("DSCP", None),
+    ("ECN", Some(Family::V4)),
+    ("HL", Some(Family::V6)),
+    ("HMARK", None),
+    ("IDLETIMER", None),
+    ("LED", None),
+    ("MARK", None),
+    ("MASQUERADE", None),
+    ("NETMAP", None),
+    ("NFLOG", None),
+    ("NFQUEUE", None),
+    ("NOTRACK", None),
+    ("RATEEST", None),
+    ("REDIRECT", None),
+    ("SECMARK", None),
+    ("SET", None),
+    ("SNAT", None),
+    ("SNPT", Some(Family::V6)),
+    ("SYNPROXY", None),
+    ("TCPMSS", None),
+    ("TCPOPTSTRIP", None),
+    ("TEE", None),
+    ("TOS", None),
+    ("TPROXY", None),
+    ("TRACE", None),
+    ("TTL", Some(Family::V4)),
+    ("ULOG", Some(Family::V4)),
+];
+
+fn names_in(
+    table: &'static [(&'static str, Option<Family>)],
+    family: Family,
+) -> impl Iterator<Item = &'static str> {
+    table
+        .iter()
+        .filter(move |row| row.1.is_none_or(|only| only == family))
+        .map(|row| row.0)
+}
+
+/// The matches of a family that have no type here.
+pub(crate) fn untyped_matches(family: Family) -> impl Iterator<Item = &'static str> {
+    names_in(MATCHES, family)
+}
+
+/// The targets of a family that have no type here.
+pub(crate) fn untyped_targets(family: Family) -> impl Iterator<Item = &'static str> {
+    names_in(TARGETS, family)
+}
+
+/// The match that options after `-p` belong to when none is loaded, by protocol number.
+pub(crate) fn protocol_match(protocol: u8, family: Family) -> Option<&'static str> {
+    Some(match (protocol, family) {
+        (6, _) => "tcp",
+        (17, _) => "udp",
+        (1, Family::V4) => "icmp",
+        (58, Family::V6) => "icmp6",
+        (33, _) => "dccp",
+        (50, _) => "esp",
+        (51, _) => "ah",
+        (108, _) => "ipcomp",
+        (132, _) => "sctp",
+        (135, Family::V6) => "mh",
+        _ => return None,
+    })
+}
+
+/// The candidate that a misspelt word most likely meant.
+pub(crate) fn closest<'a>(
+    word: &[u8],
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let word = word.to_str().ok()?;
+    candidates
+        .map(|candidate| {
+            let distance =
+                strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase());
+            (distance, candidate)
+        })
+        .filter(|&(distance, candidate)| distance <= 1 + candidate.len() / 5)
+        .min()
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,342 @@
+//! Printing: byte for byte what iptables-save prints, without its `# Generated` and `# Completed`
+//! lines (iptables-save.c; iptables.c, `print_rule4`; ip6tables.c, `print_rule6`).
+
+use std::fmt::{self, Display};
+use std::net::Ipv6Addr;
+
+use bstr::ByteSlice;
+
+use crate::names;
+use crate::ruleset::{
+    Action, BaseMatch, Chain, Counters, Family, InterfacePattern, Negatable, Network, NfHook,
+    Policy, Rule, Ruleset, Table, TableKind, Verdict,
+};
+use crate::unknown::Unknown;
+
+/// Which counters a print shows.
+#[derive(Clone, Copy)]
+pub enum Counts<'a> {
+    /// Those of the text on chains, none before rules: `iptables-save`.
+    Chains,
+    /// Those of the text on chains and rules: `iptables-save -c`.
+    All,
+    /// Those that a function finds, on chains and rules.
+    Live(&'a dyn Fn(Place<'_>) -> Counters),
+}
+
+/// A counter's place in a ruleset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place<'a> {
+    /// The table.
+    pub table: TableKind,
+    /// The chain's name.
+    pub chain: &'a str,
+    /// The rule's index in its chain from 0, or none for the chain's policy.
+    pub rule: Option<usize>,
+}
+
+impl Ruleset {
+    /// The text of all tables. It is bytes because comments may hold any.
+    pub fn print(&self, counts: Counts<'_>) -> Vec<u8> {
+        self.tables
+            .iter()
+            .flat_map(|table| table.print(counts))
+            .collect()
+    }
+}
+
+impl Table {
+    /// The text of one table, from `*name` to `COMMIT`.
+    pub fn print(&self, counts: Counts<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(format!("*{}\n", self.kind).as_bytes());
+        for chain in &self.chains {
+            let place = Place {
+                table: self.kind,
+                chain: &chain.name,
+                rule: None,
+            };
+            let counters = match counts {
+                Counts::Chains | Counts::All => chain.counters,
+                Counts::Live(find) => find(place),
+            };
+            let policy = chain
+                .builtin
+                .map_or("-".to_owned(), |builtin| builtin.policy.to_string());
+            out.extend_from_slice(format!(":{} {policy} {counters}\n", chain.name).as_bytes());
+        }
+        for chain in &self.chains {
+            for (index, rule) in chain.rules.iter().enumerate() {
+                let place = Place {
+                    table: self.kind,
+                    chain: &chain.name,
+                    rule: Some(index),
+                };
+                let counters = match counts {
+                    Counts::Chains => None,
+                    Counts::All => Some(rule.counters),
+                    Counts::Live(find) => Some(find(place)),
+                };
+                if let Some(counters) = counters {
+                    out.extend_from_slice(format!("{counters} ").as_bytes());
+                }
+                out.extend_from_slice(&rule.print(chain));
+                out.push(b'\n');
+            }
+        }
+        out.extend_from_slice(b"COMMIT\n");
+        out
+    }
+}
+
+impl Rule {
+    /// The rule as `-A CHAIN ...`, without counters and newline.
+    pub fn print(&self, chain: &Chain) -> Vec<u8> {
+        let mut line = Line(format!("-A {}", chain.name).into_bytes());
+        self.base.print(&mut line);
+        for extension in &self.matches {
+            line.word("-m");
+            line.word(extension.value.name());
+            extension.value.print(&mut line);
+        }
+        match &self.action {
+            Action::Continue => {}
+            Action::Verdict(verdict) => {
+                line.word("-j");
+                line.word(verdict);
+            }
+            Action::Jump(chain) => {
+                line.word("-j");
+                line.word(&chain.value);
+            }
+            Action::Goto(chain) => {
+                line.word("-g");
+                line.word(&chain.value);
+            }
+            Action::Target(target) => {
+                line.word("-j");
+                line.word(target.value.name());
+                target.value.print(&mut line);
+            }
+        }
+        line.0
+    }
+}
+
+impl BaseMatch {
+    fn print(&self, line: &mut Line) {
+        for (option, network) in [("-s", &self.source), ("-d", &self.destination)] {
+            if let Some(network) = network
+                .as_ref()
+                .filter(|it| it.negated || !it.value.value.is_everything())
+            {
+                line.option(network.negated, option);
+                line.word(network.value.value);
+            }
+        }
+        for (option, interface) in [("-i", &self.in_interface), ("-o", &self.out_interface)] {
+            // A lone `+` has an empty mask, which the tool takes for no interface at all.
+            if let Some(interface) = interface
+                .as_ref()
+                .filter(|it| !it.value.value.name.is_empty())
+            {
+                line.option(interface.negated, option);
+                line.word(&interface.value.value);
+            }
+        }
+        if let Some(Negatable { negated, value }) =
+            self.protocol.as_ref().filter(|it| it.value.value != 0)
+        {
+            line.option(*negated, "-p");
+            match names::protocol_name(value.value) {
+                Some(name) => line.word(name),
+                None => line.word(value.value),
+            }
+        }
+        if let Some(fragment) = &self.fragment {
+            line.option(fragment.negated, "-f");
+        }
+    }
+}
+
+impl Unknown {
+    pub(crate) fn print(&self, line: &mut Line) {
+        for word in &self.words {
+            line.as_given(word);
+        }
+    }
+}
+
+/// A line that grows word by word.
+pub(crate) struct Line(Vec<u8>);
+
+impl Line {
+    /// A word that needs no quotes.
+    pub fn word(&mut self, word: impl Display) {
+        self.0.push(b' ');
+        self.0.extend_from_slice(word.to_string().as_bytes());
+    }
+
+    /// An option, behind `!` when inverted.
+    pub fn option(&mut self, negated: bool, option: &str) {
+        if negated {
+            self.word("!");
+        }
+        self.word(option);
+    }
+
+    /// A string in quotes unless it is made of letters, digits, `_` and `-` (libxtables,
+    /// `xtables_save_string`).
+    pub fn string(&mut self, text: &[u8]) {
+        let is_plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if !text.is_empty() && text.iter().all(is_plain) {
+            self.0.push(b' ');
+            self.0.extend_from_slice(text);
+        } else {
+            self.quoted(text);
+        }
+    }
+
+    /// A word of an extension that nobody read: in quotes only if it would not survive without.
+    fn as_given(&mut self, text: &[u8]) {
+        if text.is_empty()
+            || text
+                .iter()
+                .any(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'"'))
+        {
+            self.quoted(text);
+        } else {
+            self.0.push(b' ');
+            self.0.extend_from_slice(text);
+        }
+    }
+
+    fn quoted(&mut self, text: &[u8]) {
+        self.0.extend_from_slice(b" \"");
+        for &byte in text {
+            if matches!(byte, b'"' | b'\\' | b'\'') {
+                self.0.push(b'\\');
+            }
+            self.0.push(byte);
+        }
+        self.0.push(b'"');
+    }
+}
+
+/// The text of [`Ruleset::print`] with rule counters left out; bytes that are not UTF-8 are replaced.
+impl Display for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.print(Counts::Chains).to_str_lossy())
+    }
+}
+
+/// The text of [`Table::print`] with rule counters left out; bytes that are not UTF-8 are replaced.
+impl Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.print(Counts::Chains).to_str_lossy())
+    }
+}
+
+impl Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
+}
+
+impl Display for TableKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TableKind::Raw => "raw",
+            TableKind::Mangle => "mangle",
+            TableKind::Nat => "nat",
+            TableKind::Filter => "filter",
+            TableKind::Security => "security",
+        })
+    }
+}
+
+impl Display for NfHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NfHook::Prerouting => "PREROUTING",
+            NfHook::Input => "INPUT",
+            NfHook::Forward => "FORWARD",
+            NfHook::Output => "OUTPUT",
+            NfHook::Postrouting => "POSTROUTING",
+        })
+    }
+}
+
+impl Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Policy::Accept => "ACCEPT",
+            Policy::Drop => "DROP",
+        })
+    }
+}
+
+impl Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Accept => "ACCEPT",
+            Verdict::Drop => "DROP",
+            Verdict::Return => "RETURN",
+            Verdict::Queue => "QUEUE",
+        })
+    }
+}
+
+impl Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}:{}]", self.packets, self.bytes)
+    }
+}
+
+impl Display for InterfacePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.name, if self.prefix { "+" } else { "" })
+    }
+}
+
+/// `address/length`, or `address/mask` when the mask has holes.
+impl Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Network::V4 { address, mask } => {
+                let bits = mask.to_bits();
+                match bits.leading_ones() {
+                    length if length == bits.count_ones() => write!(f, "{address}/{length}"),
+                    _ => write!(f, "{address}/{mask}"),
+                }
+            }
+            Network::V6 { address, mask } => {
+                let bits = mask.to_bits();
+                let address = Inet6(address);
+                match bits.leading_ones() {
+                    length if length == bits.count_ones() => write!(f, "{address}/{length}"),
+                    _ => write!(f, "{address}/{}", Inet6(mask)),
+                }
+            }
+        }
+    }
+}
+
+/// An IPv6 address as `inet_ntop` of glibc writes it: an IPv4-compatible one ends dotted, too.
+struct Inet6(Ipv6Addr);
+
+impl Display for Inet6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.segments() {
+            [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
+                let [a, b] = high.to_be_bytes();
+                let [c, d] = low.to_be_bytes();
+                write!(f, "::{a}.{b}.{c}.{d}")
+            }
+            _ => write!(f, "{}", self.0),
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! A whole text: lines to tables, tables to rulesets, as the loop of iptables-restore goes over them
+//! (iptables-restore.c).
+
+use std::collections::HashMap;
+
+use bstr::ByteSlice;
+
+use crate::check;
+use crate::command::{self, ChainKind, Command, Place};
+use crate::diagnostic::{Diagnostic, code};
+use crate::family::Families;
+use crate::names;
+use crate::ruleset::{Builtin, Chain, Counters, Family, Policy, Rule, Ruleset, Table, TableKind};
+use crate::span::{SourceId, Sources, Span};
+use crate::targets;
+use crate::value;
+use crate::words::{self, Word};
+
+/// What the caller knows about the text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// The family of every table. Without it each save tells its own.
+    pub family: Option<Family>,
+}
+
+/// What a text says, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// At most one per family. Rules with errors are left out, so with an error among the
+    /// diagnostics these are only good for looking at.
+    pub rulesets: Vec<Ruleset>,
+    /// In the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// `fgets` of iptables-restore reads 10,240 bytes with the newline and a NUL.
+const LINE_LIMIT: usize = 10_238;
+/// `XT_EXTENSION_MAXNAMELEN` less the NUL.
+const CHAIN_NAME_LIMIT: usize = 28;
+
+/// Reads one source. Every text has a result; errors are among its diagnostics.
+///
+/// Several saves may stand one behind the other, of both families. A second table of the same
+/// family and name replaces the first and takes over its policies, as restoring both would do.
+pub fn parse(sources: &Sources, id: SourceId, options: &ParseOptions) -> Parsed {
+    let text = &sources.get(id).text;
+    if u32::try_from(text.len()).is_err() {
+        let span = Span {
+            source: id,
+            start: 0,
+            end: 0,
+        };
+        return Parsed {
+            rulesets: Vec::new(),
+            diagnostics: vec![Diagnostic::error(
+                code::TOO_LONG,
+                span,
+                "the text is larger than 4 GiB",
+            )],
+        };
+    }
+    let mut reader = Reader {
+        source: id,
+        families: Families::new(text, options.family),
+        rulesets: Vec::new(),
+        open: None,
+        diagnostics: Vec::new(),
+    };
+    let mut start = 0;
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
+        reader.line(line, start as u32);
+        start += line.len();
+    }
+    reader.end()
+}
+
+struct Reader {
+    source: SourceId,
+    families: Families,
+    rulesets: Vec<Ruleset>,
+    open: Option<OpenTable>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// A table whose `COMMIT` has not come.
+struct OpenTable {
+    family: Family,
+    table: Table,
+    /// Where each chain is in `table.chains`.
+    index: HashMap<String, usize>,
+    span: Span,
+}
+
+impl Reader {
+    /// Takes one line with its newline.
+    fn line(&mut self, line: &[u8], start: u32) {
+        let body = line.strip_suffix(b"\n").unwrap_or(line);
+        let span = self.span(start, body);
+        if body.len() > LINE_LIMIT {
+            let message = format!("a line of {} bytes is too long", body.len());
+            return self.error(Diagnostic::error(code::TOO_LONG, span, message).with_help(
+                format!("iptables-restore cuts lines after {LINE_LIMIT} bytes"),
+            ));
+        }
+        // The C string ends at a NUL.
+        let line = line.split(|&byte| byte == 0).next().unwrap_or_default();
+        match line {
+            b"" | b"\n" | [b'#', ..] => {}
+            b"COMMIT\n" if self.open.is_some() => self.commit(),
+            [b'*', name @ ..] if self.open.is_none() => self.open_table(name, start + 1, span),
+            [b':', declaration @ ..] if self.open.is_some() => {
+                self.chain(declaration, start + 1, span)
+            }
+            _ if self.open.is_some() => self.command(line, start, span),
+            _ => self.error(
+                Diagnostic::error(code::STRUCTURE, span, "this line stands outside a table")
+                    .with_help("a table starts with *filter or another name and ends with COMMIT"),
+            ),
+        }
+    }
+
+    fn span(&self, start: u32, text: &[u8]) -> Span {
+        Span {
+            source: self.source,
+            start,
+            end: start + text.len() as u32,
+        }
+    }
+
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn open_table(&mut self, name: &[u8], start: u32, span: Span) {
+        let family = self.families.of_table(start - 1);
+        let words = words::fields(name, self.source, start);
+        let kind = words.first().and_then(|word| {
+            let kinds = TableKind::ALL.into_iter();
+            kinds
+                .into_iter()
+                .find(|kind| kind.to_string().as_bytes() == word.as_bytes())
+        });
+        if kind.is_none() {
+            let shown = words
+                .first()
+                .map(|word| word.show().to_string())
+                .unwrap_or_default();
+            let names: Vec<String> = TableKind::ALL.iter().map(TableKind::to_string).collect();
+            let help = match names::closest(shown.as_bytes(), names.iter().map(String::as_str)) {
+                Some(name) => format!("did you mean {name}?"),
+                None if shown.ends_with('\r') => {
+                    "the lines end with a carriage return: remove it".to_owned()
+                }
+                None => format!("the tables are {}", names.join(", ")),
+            };
+            let message = format!("{shown:?} is no table");
+            self.error(Diagnostic::error(code::UNKNOWN_TABLE, span, message).with_help(help));
+        }
+        // An unknown table is read like filter, so that errors in it are told, too.
+        let kind = kind.unwrap_or(TableKind::Filter);
+        let before = self.rulesets.iter().find(|it| it.family == family);
+        let before = before.and_then(|it| it.tables.iter().find(|it| it.kind == kind));
+        let chains = kind.hooks().iter().enumerate().map(|(index, &hook)| Chain {
+            name: hook.to_string(),
+            builtin: Some(Builtin {
+                hook,
+                policy: before
+                    .and_then(|table| table.chains.get(index)?.builtin)
+                    .map_or(Policy::Accept, |builtin| builtin.policy),
+            }),
+            counters: Counters::default(),
+            rules: Vec::new(),
+            span,
+        });
+        let chains: Vec<Chain> = chains.collect();
+        if before.is_some() {
+            let message = format!("this {family} {kind} table replaces the one above");
+            self.error(
+                Diagnostic::warning(code::REPLACED_TABLE, span, message)
+                    .with_help("if it is of the other family, say so with its # Generated by line or with -4 or -6"),
+            );
+        }
+        let index = chains
+            .iter()
+            .enumerate()
+            .map(|(at, chain)| (chain.name.clone(), at))
+            .collect();
+        self.open = Some(OpenTable {
+            family,
+            table: Table { kind, chains },
+            index,
+            span,
+        });
+    }
+
+    /// `:name policy [packets:bytes]`
+    fn chain(&mut self, declaration: &[u8], start: u32, span: Span) {
+        let words = words::fields(declaration, self.source, start);
+        let Some(open) = &mut self.open else { return };
+        let (name, policy) = match words.as_slice() {
+            [name, policy, ..] => (name, policy),
+            _ => {
+                return self.error(
+                    Diagnostic::error(code::BAD_CHAIN, span, "a chain needs a name and a policy")
+                        .with_help("write :NAME - [0:0] for a chain of your own"),
+                );
+            }
+        };
+        if let Err(diagnostic) = open.declare(name, span) {
+            return self.error(diagnostic);
+        }
+        if policy.as_bytes() == b"-" {
+            return;
+        }
+        let counters = match words.get(2) {
+            None => Ok(Counters::default()),
+            Some(word) => bracketed(word.as_bytes()).ok_or_else(|| {
+                Diagnostic::error(
+                    code::BAD_COUNTERS,
+                    word.span,
+                    format!("{:?} is no pair of counters", word.show()),
+                )
+                .with_help("write [packets:bytes]")
+            }),
+        };
+        let result = counters.and_then(|counters| open.set_policy(name, policy, counters));
+        self.diagnostics.extend(result.err());
+    }
+
+    /// A rule or another command, perhaps behind `[packets:bytes]`.
+    fn command(&mut self, line: &[u8], start: u32, span: Span) {
+        let Some(open) = &mut self.open else { return };
+        let (counters, skipped) = match leading_counters(line) {
+            Ok(found) => found,
+            Err(message) => {
+                return self.error(
+                    Diagnostic::error(code::BAD_COUNTERS, span, message)
+                        .with_help("write [packets:bytes] -A CHAIN ..."),
+                );
+            }
+        };
+        let words = match words::split(&line[skipped..], self.source, start + skipped as u32) {
+            Ok(words) => words,
+            Err(diagnostic) => return self.error(diagnostic),
+        };
+        if let [only] = words.as_slice()
+            && only.as_bytes().eq_ignore_ascii_case(b"COMMIT")
+        {
+            let message =
+                "COMMIT must stand alone in its line, in capitals, and end with a newline";
+            return self.error(Diagnostic::error(code::BAD_ARGUMENT, span, message));
+        }
+        if let Some(first) = words
+            .first()
+            .filter(|word| word.as_bytes().starts_with(b"*"))
+        {
+            let message = "a table starts before the one above has its COMMIT";
+            return self.error(Diagnostic::error(code::STRUCTURE, first.span, message));
+        }
+        let whole = match (words.first(), words.last()) {
+            (Some(first), Some(last)) => first.span.to(last.span),
+            _ => span,
+        };
+        let place = Place {
+            family: open.family,
+            table: open.table.kind,
+            chain: &|name| open.chain_kind(name),
+            chain_names: &|| open.index.keys().cloned().collect(),
+        };
+        let read = command::read(&words, whole, counters, &place, &mut self.diagnostics);
+        let result = read.map_or(Ok(()), |line| open.carry_out(line, span));
+        self.diagnostics.extend(result.err());
+    }
+
+    /// Ends the open table: checks it, sorts it, and puts it into its ruleset.
+    fn commit(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        check::table(&open.table, &mut self.diagnostics);
+        let mut table = open.table;
+        table.chains.sort_by(|a, b| match (&a.builtin, &b.builtin) {
+            (Some(a), Some(b)) => a.hook.cmp(&b.hook),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (None, None) => a.name.cmp(&b.name),
+        });
+        let at = self
+            .rulesets
+            .iter()
+            .position(|it| it.family == open.family)
+            .unwrap_or_else(|| {
+                self.rulesets.push(Ruleset {
+                    family: open.family,
+                    tables: Vec::new(),
+                });
+                self.rulesets.len() - 1
+            });
+        let tables = &mut self.rulesets[at].tables;
+        match tables.iter_mut().find(|it| it.kind == table.kind) {
+            Some(old) => *old = table,
+            None => tables.push(table),
+        }
+    }
+
+    fn end(mut self) -> Parsed {
+        if let Some(open) = &self.open {
+            let message = format!("the {} table has no COMMIT", open.table.kind);
+            self.error(
+                Diagnostic::error(code::NO_COMMIT, open.span, message)
+                    .with_help("end it with the line COMMIT; its newline must not be missing"),
+            );
+            self.commit();
+        }
+        let mut diagnostics = self.diagnostics;
+        diagnostics.sort_by_key(|it| it.span.start);
+        Parsed {
+            rulesets: self.rulesets,
+            diagnostics,
+        }
+    }
+}
+
+impl OpenTable {
+    fn chain_kind(&self, name: &str) -> ChainKind {
+        match self
+            .index
+            .get(name)
+            .and_then(|&at| self.table.chains.get(at))
+        {
+            None => ChainKind::Missing,
+            Some(Chain {
+                builtin: Some(builtin),
+                ..
+            }) => ChainKind::Builtin(builtin.hook),
+            Some(_) => ChainKind::User,
+        }
+    }
+
+    fn get(&mut self, name: &Word) -> Result<&mut Chain, Diagnostic> {
+        let text = name.as_bytes().to_str().unwrap_or_default();
+        let at = self.index.get(text).copied();
+        match at.and_then(|at| self.table.chains.get_mut(at)) {
+            Some(chain) => Ok(chain),
+            None => {
+                let message = format!(
+                    "there is no chain {:?} in the {} table",
+                    name.show(),
+                    self.table.kind
+                );
+                let diagnostic = Diagnostic::error(code::UNKNOWN_CHAIN, name.span, message);
+                Err(
+                    match names::closest(name.as_bytes(), self.index.keys().map(String::as_str)) {
+                        Some(close) => diagnostic.with_help(format!("did you mean {close}?")),
+                        None => diagnostic.with_help(format!(
+                            "declare it above this line: :{} - [0:0]",
+                            name.show()
+                        )),
+                    },
+                )
+            }
+        }
+    }
+
+    /// Declares a chain; a built-in one exists already.
+    fn declare(&mut self, name: &Word, span: Span) -> Result<(), Diagnostic> {
+        let bad = |message: String| Diagnostic::error(code::BAD_CHAIN, name.span, message);
+        let Ok(text) = name.as_bytes().to_str() else {
+            return Err(bad("a chain name is valid UTF-8".to_owned()));
+        };
+        match self.chain_kind(text) {
+            ChainKind::Builtin(_) => return Ok(()),
+            ChainKind::User => {
+                let message = format!("the chain {text} is declared twice");
+                return Err(Diagnostic::error(code::DUPLICATE_CHAIN, name.span, message));
+            }
+            ChainKind::Missing => {}
+        }
+        if text.len() > CHAIN_NAME_LIMIT {
+            let message = format!("the chain name is {} bytes long", text.len());
+            return Err(bad(message).with_help(format!("keep it to {CHAIN_NAME_LIMIT} bytes")));
+        }
+        if let "ACCEPT" | "DROP" | "RETURN" | "QUEUE" = text {
+            return Err(bad(format!("{text} is a verdict and cannot name a chain")));
+        }
+        self.index.insert(text.to_owned(), self.table.chains.len());
+        self.table.chains.push(Chain {
+            name: text.to_owned(),
+            builtin: None,
+            counters: Counters::default(),
+            rules: Vec::new(),
+            span,
+        });
+        Ok(())
+    }
+
+    fn set_policy(
+        &mut self,
+        name: &Word,
+        policy: &Word,
+        counters: Counters,
+    ) -> Result<(), Diagnostic> {
+        let value = match policy.as_bytes() {
+            b"ACCEPT" => Policy::Accept,
+            b"DROP" => Policy::Drop,
+            _ => {
+                let message = format!("{:?} is no policy", policy.show());
+                return Err(Diagnostic::error(code::BAD_POLICY, policy.span, message)
+                    .with_help("a policy is ACCEPT or DROP; a chain of your own has -"));
+            }
+        };
+        let chain = self.get(name)?;
+        match &mut chain.builtin {
+            Some(builtin) => {
+                builtin.policy = value;
+                chain.counters = counters;
+                Ok(())
+            }
+            None => Err(Diagnostic::error(
+                code::BAD_POLICY,
+                policy.span,
+                format!("{} is not a built-in chain and has no policy", chain.name),
+            )
+            .with_help(format!(
+                "write :{} - and end the chain with a rule",
+                chain.name
+            ))),
+        }
+    }
+
+    fn carry_out(&mut self, line: command::Line, span: Span) -> Result<(), Diagnostic> {
+        match line.command {
+            Command::Append(chain) => self.get(&chain)?.rules.extend(line.rules),
+            Command::Insert(chain, at) => {
+                let rules = &mut self.get(&chain)?.rules;
+                if at > rules.len() {
+                    let message = format!(
+                        "the chain has {} rules, so none can be inserted at {}",
+                        rules.len(),
+                        at + 1
+                    );
+                    return Err(Diagnostic::error(code::BAD_VALUE, span, message));
+                }
+                // Each rule of a list goes to the same place, so the last comes first.
+                let reversed: Vec<Rule> = line.rules.into_iter().rev().collect();
+                rules.splice(at..at, reversed);
+            }
+            Command::NewChain(chain) => {
+                let name = chain.as_bytes();
+                let is_target = targets::REGISTRY.iter().map(|spec| spec.name);
+                let mut is_target = is_target.chain(names::untyped_targets(self.family));
+                let help = "chain names do not start with - or !";
+                if name.starts_with(b"-") || name.starts_with(b"!") {
+                    let message = format!("{:?} cannot name a chain", chain.show());
+                    return Err(
+                        Diagnostic::error(code::BAD_CHAIN, chain.span, message).with_help(help)
+                    );
+                }
+                if is_target.any(|target| target.as_bytes() == name) {
+                    let message = format!("{} is a target and cannot name a chain", chain.show());
+                    return Err(Diagnostic::error(code::BAD_CHAIN, chain.span, message));
+                }
+                let is_builtin = matches!(
+                    self.chain_kind(name.to_str().unwrap_or_default()),
+                    ChainKind::Builtin(_)
+                );
+                if is_builtin {
+                    let message = format!("the chain {} exists already", chain.show());
+                    return Err(Diagnostic::error(
+                        code::DUPLICATE_CHAIN,
+                        chain.span,
+                        message,
+                    ));
+                }
+                self.declare(&chain, span)?;
+            }
+            Command::Policy(chain, policy) => {
+                self.set_policy(&chain, &policy, Counters::default())?
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `[packets:bytes]` as a whole word.
+fn bracketed(word: &[u8]) -> Option<Counters> {
+    let inner = word.strip_prefix(b"[")?.strip_suffix(b"]")?;
+    let (packets, bytes) = inner.split_once_str(":")?;
+    Some(Counters {
+        packets: value::counter(packets)?,
+        bytes: value::counter(bytes)?,
+    })
+}
+
+/// The counters at the very start of a line, and how many bytes they take.
+fn leading_counters(line: &[u8]) -> Result<(Counters, usize), &'static str> {
+    if !line.starts_with(b"[") {
+        return Ok((Counters::default(), 0));
+    }
+    let end = line.find_byte(b']').ok_or("the counters have no ]")?;
+    let counters = bracketed(&line[..=end]).ok_or("these are no counters")?;
+    Ok((counters, end + 1))
+}

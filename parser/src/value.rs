@@ -1,0 +1,285 @@
+//! The grammars of values: numbers, ports, addresses, interfaces.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use bstr::{BStr, ByteSlice};
+use nom::branch::alt;
+use nom::bytes::complete::{tag, tag_no_case, take_while1};
+use nom::character::complete::{digit1, hex_digit1, multispace0, oct_digit0};
+use nom::combinator::{all_consuming, map_opt, opt};
+use nom::sequence::{preceded, terminated};
+use nom::{IResult, Parser};
+
+use crate::extension::Problem;
+use crate::matches::PortRange;
+use crate::names;
+use crate::ruleset::{Family, InterfacePattern, Network};
+
+/// A number as `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, `0` octal.
+fn number(input: &[u8]) -> IResult<&[u8], u64> {
+    let hexadecimal = preceded(tag_no_case(&b"0x"[..]), digits(hex_digit1, 16));
+    let octal = preceded(tag(&b"0"[..]), digits(oct_digit0, 8));
+    let decimal = digits(digit1, 10);
+    preceded(
+        (multispace0, opt(tag(&b"+"[..]))),
+        alt((hexadecimal, octal, decimal)),
+    )
+    .parse(input)
+}
+
+fn digits<'a, P>(
+    pattern: P,
+    radix: u32,
+) -> impl Parser<&'a [u8], Output = u64, Error = nom::error::Error<&'a [u8]>>
+where
+    P: Parser<&'a [u8], Output = &'a [u8], Error = nom::error::Error<&'a [u8]>>,
+{
+    map_opt(pattern, move |digits: &[u8]| match digits {
+        b"" => Some(0),
+        _ => u64::from_str_radix(digits.to_str().ok()?, radix).ok(),
+    })
+}
+
+/// A whole word that is a number up to `max`.
+pub(crate) fn integer(word: &[u8], max: u64) -> Option<u64> {
+    let (_, value) = all_consuming(number).parse(word).ok()?;
+    (value <= max).then_some(value)
+}
+
+/// A whole word that is a number of eight bits.
+pub(crate) fn byte(word: &[u8]) -> Option<u8> {
+    integer(word, 0xff).and_then(|value| u8::try_from(value).ok())
+}
+
+/// A word of decimal digits alone, as counters are written.
+pub(crate) fn counter(word: &[u8]) -> Option<u64> {
+    let (_, digits): (_, &[u8]) =
+        all_consuming(terminated(digit1::<_, nom::error::Error<_>>, multispace0))
+            .parse(word)
+            .ok()?;
+    digits.to_str().ok()?.parse().ok()
+}
+
+/// A range `low[:high]` of eight-bit numbers.
+pub(crate) fn byte_range(word: &[u8]) -> Option<(u8, u8)> {
+    let (rest, low) = number(word).ok()?;
+    let (_, high) = all_consuming(opt(preceded(tag(&b":"[..]), number)))
+        .parse(rest)
+        .ok()?;
+    Some((
+        u8::try_from(low).ok()?,
+        u8::try_from(high.unwrap_or(low)).ok()?,
+    ))
+}
+
+/// A port number or the name of a service.
+pub(crate) fn port(word: &[u8]) -> Result<u16, Problem> {
+    if let Some(port) = integer(word, 0xffff).and_then(|port| u16::try_from(port).ok()) {
+        return Ok(port);
+    }
+    names::service(word).ok_or_else(|| {
+        let problem = Problem::new(format!(
+            "{:?} is no port number or known service",
+            BStr::new(word)
+        ));
+        if word.contains(&b',') {
+            problem.with_help("use -m multiport --dports for several ports")
+        } else {
+            problem.with_help("write a number from 0 to 65535")
+        }
+    })
+}
+
+/// `port`, `low:high`, `low:` or `:high` (libxt_tcp, libxt_udp).
+pub(crate) fn port_range(word: &[u8]) -> Result<PortRange, Problem> {
+    let Some((low, high)) = word.split_once_str(":") else {
+        let port = port(word)?;
+        return Ok(PortRange {
+            low: port,
+            high: port,
+        });
+    };
+    let low = if low.is_empty() { 0 } else { port(low)? };
+    let high = if high.is_empty() {
+        u16::MAX
+    } else {
+        port(high)?
+    };
+    if low > high {
+        return Err(
+            Problem::new(format!("the range {low}:{high} runs backwards"))
+                .with_help(format!("write {high}:{low}")),
+        );
+    }
+    Ok(PortRange { low, high })
+}
+
+/// The addresses of `-s` or `-d`, separated by commas (libxtables, `xtables_ipparse_multiple`).
+pub(crate) fn networks(word: &[u8], family: Family) -> Result<Vec<Network>, Problem> {
+    word.split_str(",")
+        .map(|item| network(item.trim_start(), family))
+        .collect()
+}
+
+/// `address[/mask]`, masked.
+pub(crate) fn network(word: &[u8], family: Family) -> Result<Network, Problem> {
+    let (address, mask) = match word.rsplit_once_str("/") {
+        Some((address, mask)) => (address, Some(mask)),
+        None => (word, None),
+    };
+    let bad_mask = || {
+        let help = match family {
+            Family::V4 => "write /0 to /32 or a dotted mask",
+            Family::V6 => "write /0 to /128 or an address as mask",
+        };
+        Problem::new(format!(
+            "/{} is no mask",
+            BStr::new(mask.unwrap_or_default())
+        ))
+        .with_help(help)
+    };
+    let bad_address = || bad_address(address, family);
+    match family {
+        Family::V4 => {
+            let mask = mask.map_or(Some(u32::MAX), mask_v4).ok_or_else(bad_mask)?;
+            // Under an empty mask iptables does not look at the address, as in `any/0`.
+            let address = if mask == 0 {
+                0
+            } else {
+                address_v4(address).ok_or_else(bad_address)?
+            };
+            Ok(Network::V4 {
+                address: Ipv4Addr::from_bits(address & mask),
+                mask: Ipv4Addr::from_bits(mask),
+            })
+        }
+        Family::V6 => {
+            let mask = mask.map_or(Some(u128::MAX), mask_v6).ok_or_else(bad_mask)?;
+            let address = if mask == 0 {
+                0
+            } else {
+                address_v6(address).ok_or_else(bad_address)?
+            };
+            Ok(Network::V6 {
+                address: Ipv6Addr::from_bits(address & mask),
+                mask: Ipv6Addr::from_bits(mask),
+            })
+        }
+    }
+}
+
+fn bad_address(address: &[u8], family: Family) -> Problem {
+    let shown = BStr::new(address);
+    match family {
+        Family::V4 if address_v6(address).is_some() => {
+            Problem::new(format!("{shown} is an IPv6 address in an IPv4 ruleset"))
+                .with_help("give -6, or put the rule into the ip6tables ruleset")
+        }
+        Family::V6 if address_v4(address).is_some() => {
+            Problem::new(format!("{shown} is an IPv4 address in an IPv6 ruleset"))
+                .with_help("give -4, or put the rule into the iptables ruleset")
+        }
+        _ => Problem::new(format!("{shown:?} is no address"))
+            .with_help("host names are not looked up: write addresses"),
+    }
+}
+
+fn mask_v4(word: &[u8]) -> Option<u32> {
+    dotted(word, false).or_else(|| {
+        let length = integer(word, 32)? as u32;
+        Some(u32::MAX.checked_shl(32 - length).unwrap_or(0))
+    })
+}
+
+fn mask_v6(word: &[u8]) -> Option<u128> {
+    address_v6(word).or_else(|| {
+        let length = integer(word, 128)? as u32;
+        Some(u128::MAX.checked_shl(128 - length).unwrap_or(0))
+    })
+}
+
+/// One to four parts; missing ones are zero, unlike `inet_aton`, which takes over where a part is
+/// too large for that (libxtables first tries its own reading, then the resolver).
+fn address_v4(word: &[u8]) -> Option<u32> {
+    dotted(word, true)
+        .or_else(|| {
+            let parts: Option<Vec<u64>> = word
+                .split_str(".")
+                .map(|part| integer(part, u64::from(u32::MAX)))
+                .collect();
+            let parts = parts?;
+            let (last, heads) = parts.split_last()?;
+            let free = 32_u32.checked_sub(8 * u32::try_from(heads.len()).ok()?)?;
+            let head = heads
+                .iter()
+                .try_fold(0_u64, |sum, &part| (part <= 255).then_some(sum << 8 | part))?;
+            (free > 0 && *last < 1 << free).then_some(())?;
+            u32::try_from(head << free | last).ok()
+        })
+        .or((word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits()))
+}
+
+fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {
+    let parts: Option<Vec<u8>> = word.split_str(".").map(byte).collect();
+    let mut parts = parts?;
+    if parts.len() < 4 && autocomplete {
+        parts.resize(4, 0);
+    }
+    Some(u32::from_be_bytes(parts.try_into().ok()?))
+}
+
+fn address_v6(word: &[u8]) -> Option<u128> {
+    let address: Ipv6Addr = word.to_str().ok()?.parse().ok()?;
+    Some(address.to_bits())
+}
+
+/// An interface name, perhaps with `+` at its end.
+pub(crate) fn interface(word: &[u8]) -> Result<InterfacePattern, Problem> {
+    /// `IFNAMSIZ` less the NUL.
+    const LIMIT: usize = 15;
+    let name = word
+        .to_str()
+        .map_err(|_| Problem::new("an interface name is valid UTF-8"))?;
+    if name.is_empty() {
+        return Err(Problem::new("the interface name is empty"));
+    }
+    if name.len() > LIMIT {
+        return Err(Problem::new(format!(
+            "the interface name {name:?} is longer than {LIMIT} bytes"
+        )));
+    }
+    Ok(match name.strip_suffix('+') {
+        Some(prefix) => InterfacePattern {
+            name: prefix.to_owned(),
+            prefix: true,
+        },
+        None => InterfacePattern {
+            name: name.to_owned(),
+            prefix: false,
+        },
+    })
+}
+
+/// A protocol number or name, in either case.
+pub(crate) fn protocol(word: &[u8]) -> Result<u8, Problem> {
+    let lower = word.to_ascii_lowercase();
+    byte(&lower)
+        .or_else(|| names::protocol_number(&lower))
+        .ok_or_else(|| {
+            let problem = Problem::new(format!("{:?} is no protocol", BStr::new(word)));
+            match names::closest(word, names::protocols()) {
+                Some(name) => problem.with_help(format!("did you mean {name}?")),
+                None => {
+                    problem.with_help("write a number from 0 to 255 or a name of /etc/protocols")
+                }
+            }
+        })
+}
+
+/// The names of a comma list, each found by any leading part of it in any case.
+pub(crate) fn is_prefix_of(part: &[u8], name: &str) -> bool {
+    let found: IResult<&[u8], &[u8]> = all_consuming(take_while1(|_| true)).parse(part);
+    found.is_ok()
+        && name.len() >= part.len()
+        && name.as_bytes()[..part.len()].eq_ignore_ascii_case(part)
+}
