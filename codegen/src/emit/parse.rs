@@ -294,6 +294,7 @@ impl Parser<'_> {
 
         self.code.bind(next);
         self.alu(Alu::Add, AT, Reg::R1);
+        self.forget(AT);
         self.copy(Size::B, protocol, 0);
         self.alu(Alu::Add, STEP, 1);
         self.if_imm(Cond::Lt, STEP, MAX_EXTENSION_HEADERS as i32, again);
@@ -558,6 +559,14 @@ impl Parser<'_> {
         self.mov(Reg::R5, address);
         self.alu(Alu::Add, Reg::R5, i32::from(bytes));
         self.if_reg(Cond::Gt, Reg::R5, Reg::R3, missing);
+    }
+
+    /// Makes the verifier forget the bounds of a number of 32 bits, so that all ways through a loop look
+    /// the same to it: what is stored off an 8-byte boundary counts as unknown when it is read.
+    fn forget(&mut self, reg: Reg) {
+        let offset = self.frame.scratch() + Frame::SCRATCH - 4;
+        self.keep(Size::W, offset, reg);
+        self.field(Size::W, reg, offset);
     }
 
     fn copy(&mut self, size: Size, to: i16, from: i16) {
