@@ -7,7 +7,7 @@ use anyhow::Result;
 use ipt2bpf_parser::ruleset::Counters;
 
 use crate::frame::Frame;
-use crate::netfilter::{CountedRule, CounterKey, Judgement, Netfilter, Path, Verdict};
+use crate::netfilter::{CountedRule, CounterKey, Judgement, Netfilter, Path, Route, Verdict};
 use crate::words;
 
 /// Something that judges packets by a ruleset as netfilter does: a compiled program under
@@ -20,12 +20,13 @@ pub trait Subject {
     /// shown those that the IP layer drops, and must not count them.
     fn sees_all_frames(&self) -> bool;
 
-    /// Judges one frame that the kernel sends down this path; none when the IP layer drops it.
-    /// [`Frame::packet`] is what a hook behind the IP layer sees.
+    /// Judges one frame that the kernel sends this way: [`Route::Local`], [`Route::Via`], or
+    /// [`Route::Unseen`] if it sees all frames. [`Frame::packet`] is what a hook behind the IP layer
+    /// sees.
     ///
     /// # Errors
     /// When it cannot be asked; a difference is no error.
-    fn verdict(&mut self, frame: &Frame, path: Option<Path>) -> Result<Verdict>;
+    fn verdict(&mut self, frame: &Frame, route: &Route) -> Result<Verdict>;
 
     /// All that it has counted so far. A rule that is not in the map has counted nothing.
     ///
@@ -84,8 +85,8 @@ pub struct Difference {
     pub subject: String,
     /// The packet in words, and its bytes.
     pub packet: String,
-    /// What was asked.
-    pub path: Path,
+    /// Where it goes.
+    pub route: Route,
     /// What netfilter said.
     pub netfilter: Verdict,
     /// What the subject said.
@@ -116,7 +117,7 @@ struct Selection<'a> {
     /// On the wanted paths.
     frames: Vec<&'a Frame>,
     /// Where each of them goes.
-    routes: Vec<Judgement>,
+    routes: Vec<Route>,
     /// Dropped before any table.
     unseen: Vec<&'a Frame>,
 }
@@ -161,14 +162,14 @@ impl Trial<'_> {
             .count();
 
         let mut decided = Vec::new();
-        for (frame, judgement) in frames.into_iter().zip(judged) {
+        for ((frame, route), judgement) in frames.into_iter().zip(&routes).zip(judged) {
             match judgement {
-                Judgement::Decided(path, verdict) => {
+                Judgement::Decided(_, verdict) => {
                     match verdict {
                         Verdict::Accept => report.accepted += 1,
                         Verdict::Drop => report.dropped += 1,
                     }
-                    decided.push((frame, path, verdict));
+                    decided.push((frame, route, verdict));
                 }
                 _ => report.unseen += 1,
             }
@@ -176,29 +177,29 @@ impl Trial<'_> {
 
         for subject in subjects {
             let mut first = None;
-            for &(frame, path, expected) in &decided {
-                let verdict = subject.verdict(frame, Some(path))?;
+            for &(frame, route, expected) in &decided {
+                let verdict = subject.verdict(frame, route)?;
                 if verdict != expected {
                     report.differences += 1;
-                    first.get_or_insert((frame, path, expected, verdict));
+                    first.get_or_insert((frame, route, expected, verdict));
                 }
             }
             if subject.sees_all_frames() {
                 for frame in &unseen {
                     // Whether it drops them is all the same: the IP layer does.
-                    subject.verdict(frame, None)?;
+                    subject.verdict(frame, &Route::Unseen)?;
                 }
             }
             let counted = subject.counters()?;
             report
                 .counters
                 .extend(counter_differences(subject.name(), &rules, &counted));
-            if let Some((frame, path, expected, verdict)) = first {
-                subject.verdict(frame, Some(path))?;
+            if let Some((frame, route, expected, verdict)) = first {
+                subject.verdict(frame, route)?;
                 report.first.push(Difference {
                     subject: subject.name().to_owned(),
                     packet: words::describe(frame),
-                    path,
+                    route: route.clone(),
                     netfilter: expected,
                     verdict,
                     netfilter_steps: self.steps(netfilter, frame)?,
@@ -215,18 +216,21 @@ impl Trial<'_> {
         let routes = netfilter.route(&all)?;
         let mut selection = Selection::default();
         for (frame, route) in all.into_iter().zip(routes) {
-            match route {
-                Judgement::Decided(path, _) if self.paths.contains(&path) => {
-                    selection.frames.push(frame);
-                    selection.routes.push(route);
-                }
-                Judgement::Decided(..) => report.elsewhere += 1,
-                Judgement::Unseen => {
+            match &route {
+                Route::Unseen => {
                     report.unseen += 1;
                     selection.unseen.push(frame);
                 }
-                Judgement::Unrouted => report.unrouted += 1,
-                Judgement::Held => report.held += 1,
+                Route::Unrouted => report.unrouted += 1,
+                Route::Held => report.held += 1,
+                Route::Local | Route::Via(_) => {
+                    if route.path().is_some_and(|path| self.paths.contains(&path)) {
+                        selection.frames.push(frame);
+                        selection.routes.push(route);
+                    } else {
+                        report.elsewhere += 1;
+                    }
+                }
             }
         }
         Ok(selection)
@@ -235,8 +239,7 @@ impl Trial<'_> {
     /// The rules that count a packet which comes alone.
     fn steps(&self, netfilter: &Netfilter<'_>, frame: &Frame) -> Result<Vec<String>> {
         netfilter.load(self.text)?;
-        let nowhere = Judgement::Unseen;
-        netfilter.judge(&[frame], &[nowhere])?;
+        netfilter.judge(&[frame], &[Route::Local])?;
         let rules = netfilter.counters()?;
         Ok(rules
             .iter()
@@ -322,7 +325,7 @@ impl fmt::Display for Report {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.packet)?;
-        writeln!(f, "  on its way through {}:", self.path)?;
+        writeln!(f, "  on its way {}:", self.route)?;
         for (who, verdict, steps) in [
             ("netfilter", self.netfilter, &self.netfilter_steps),
             (&self.subject, self.verdict, &self.subject_steps),

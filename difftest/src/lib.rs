@@ -38,5 +38,7 @@ pub mod netfilter;
 pub mod netns;
 pub mod packets;
 pub mod scene;
+pub mod subjects;
 mod tool;
+pub mod trials;
 pub mod words;
