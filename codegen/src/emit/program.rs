@@ -270,7 +270,9 @@ impl Writer {
         let frame = self.settings.frame;
         let local = self.code.label();
         self.code.line("where routing sends the packet");
-        self.multicast_is_local(family, local);
+        if self.settings.xdp_path == XdpPath::Auto {
+            self.multicast_is_local(family, local);
+        }
         let at = |offset: i16| frame.address(frame.scratch() + offset);
         for offset in (0..fib::SIZE as i16).step_by(8) {
             self.code.push(Op::Store(Size::D, Reg::R10, at(offset), 0.into()));

@@ -79,7 +79,9 @@ fn interface() -> impl Strategy<Value = InterfacePattern> {
 }
 
 /// A protocol option with the matches that may follow it.
-fn protocol_and_matches(family: Family) -> BoxedStrategy<(Option<Negatable<u8>>, Vec<Spanned<Match>>)> {
+type Protocol = (Option<Negatable<u8>>, Vec<Spanned<Match>>);
+
+fn protocol_and_matches(family: Family) -> BoxedStrategy<Protocol> {
     let plain = weighted(0.7, negatable(select(&PROTOCOLS))).prop_map(|protocol| (protocol, Vec::new()));
     let with = |number: u8, matches: BoxedStrategy<Match>| {
         matches.prop_map(move |extension| {
