@@ -1,5 +1,7 @@
 //! The language of `iptables-save`: text to a typed [`Ruleset`](ruleset::Ruleset) and back.
 
+#[cfg(feature = "arbitrary")]
+pub mod arbitrary;
 mod check;
 mod command;
 pub mod diagnostic;
