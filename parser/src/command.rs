@@ -567,7 +567,13 @@ impl<'a> Scan<'a> {
                     .any(|option| option.names.iter().any(|it| it.as_bytes() == name))
             });
         if let Some(spec) = owner {
-            return diagnostic.with_help(format!("add -m {} before it", spec.name));
+            let of_protocol = (0..=u8::MAX)
+                .find(|&it| names::protocol_match(it, self.place.family) == Some(spec.name))
+                .and_then(names::protocol_name);
+            return diagnostic.with_help(match of_protocol {
+                Some(protocol) => format!("put -p {protocol} before it"),
+                None => format!("put -m {} before it", spec.name),
+            });
         }
         match names::closest(name, self.known_options().map(|(name, _)| name)) {
             Some(close) => diagnostic.with_help(format!("did you mean --{close}?")),
