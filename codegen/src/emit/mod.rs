@@ -66,6 +66,12 @@ pub fn emit(filters: &[Filter], counters: u32, text: Vec<u8>, options: &Options)
         first: filters.len(),
         functions: Vec::new(),
     };
+    let count = callees.add(
+        "count".into(),
+        FunctionKind::Static,
+        vec![Parameter::Memory(layout::size(0)), Parameter::U32],
+        rules::emit_count(counters_map, counting),
+    );
     let mut kernel = KernelVersion::BASELINE;
     for (filter, plans) in filters.iter().zip(&plans) {
         let depth = plans.iter().flatten().map(|plan| plan.depth).max().unwrap_or(0);
@@ -82,8 +88,7 @@ pub fn emit(filters: &[Filter], counters: u32, text: Vec<u8>, options: &Options)
                 let stage = rules::Stage {
                     filter: family,
                     plan,
-                    counters: counters_map,
-                    counting,
+                    count,
                 };
                 callees.stage(filter.hook, &stage, frame, linkage)
             });

@@ -104,21 +104,24 @@ impl Parser<'_> {
             Hook::CgroupIngress | Hook::CgroupEgress => self.load(Size::W, Reg::R1, CONTEXT, skb::PROTOCOL),
             Hook::Xdp => {
                 self.load(Size::W, BASE, CONTEXT, xdp::DATA);
-                self.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
                 self.bytes_from(BASE, 14, self.pass);
                 self.load(Size::H, Reg::R1, BASE, 12);
-                self.alu(Alu::Add, BASE, 14);
+                self.set(AT, 14);
                 let untagged = self.code.label();
-                for _ in 0..MAX_VLAN_TAGS {
+                for tag in 0..MAX_VLAN_TAGS as i16 {
                     let tagged = self.code.label();
                     self.if_imm(Cond::Eq, Reg::R1, 0x0081, tagged);
                     self.if_imm(Cond::Ne, Reg::R1, 0xa888, untagged);
                     self.code.bind(tagged);
-                    self.bytes_from(BASE, 4, self.pass);
-                    self.load(Size::H, Reg::R1, BASE, 2);
-                    self.alu(Alu::Add, BASE, 4);
+                    let header = 14 + 4 * tag;
+                    self.bytes_from(BASE, header + 4, self.pass);
+                    self.load(Size::H, Reg::R1, BASE, header + 2);
+                    self.set(AT, i32::from(header) + 4);
                 }
                 self.code.bind(untagged);
+                self.forget(AT);
+                self.alu(Alu::And, AT, 0x3f);
+                self.alu(Alu::Add, BASE, AT);
             }
         }
     }

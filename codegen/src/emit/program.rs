@@ -326,13 +326,18 @@ impl Writer {
 
     /// Goes to `local` for multicast and IPv4's limited broadcast, which the lookup does not know.
     fn multicast_is_local(&mut self, family: Family, local: Label) {
-        let (field, cond, bound) = match family {
-            Family::V4 => (Field::Destination4, Cond::Ge, 0xe0),
-            Family::V6 => (Field::Destination6, Cond::Eq, 0xff),
+        let (field, mask, value) = match family {
+            Family::V4 => (Field::Destination4, 0xf0, 0xe0),
+            Family::V6 => (Field::Destination6, 0xff, 0xff),
         };
-        let first = self.settings.frame.address(field.place().offset);
-        self.code.push(Op::Load(Size::B, Reg::R1, Reg::R10, first));
-        self.code.push(Op::Branch(Width::W64, cond, Reg::R1, bound.into(), local));
+        let address = self.settings.frame.address(field.place().offset);
+        self.code.push(Op::Load(Size::B, Reg::R1, Reg::R10, address));
+        self.code.push(Op::Alu(Width::W64, Alu::And, Reg::R1, mask.into()));
+        self.code.push(Op::Branch(Width::W64, Cond::Eq, Reg::R1, value.into(), local));
+        if family == Family::V4 {
+            self.code.push(Op::Load(Size::W, Reg::R1, Reg::R10, address));
+            self.code.push(Op::Branch(Width::W32, Cond::Eq, Reg::R1, (-1).into(), local));
+        }
     }
 
     /// netfilter's INPUT sees the reassembled datagram: the first fragment decides here for all.

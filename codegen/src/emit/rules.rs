@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::test::{PACKET, branch};
-use crate::asm::{Alu, Code, Cond, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
+use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
 use crate::field::layout;
 use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, Flow, MAX_DEPTH, Node, NodeKind, StagePlan};
 use crate::semantic::{End, FamilyFilter, Otherwise, Verdict};
@@ -30,10 +30,44 @@ pub struct Stage<'a> {
     pub filter: &'a FamilyFilter,
     /// Their layout.
     pub plan: &'a StagePlan,
-    /// The counters map.
-    pub counters: MapId,
-    /// How it is written.
-    pub counting: Counting,
+    /// The function that counts, made by [`emit_count`].
+    pub count: FunctionId,
+}
+
+/// Writes `void count(struct packet *packet, u32 id)`: `counters[id].packets += 1; counters[id].bytes +=
+/// length`. It is a function because the kernel rewrites each look-up when it loads a program, moving
+/// all code behind it: thousands of them take seconds.
+pub fn emit_count(counters: MapId, counting: Counting) -> Code {
+    let mut code = Code::default();
+    code.line("count");
+    code.push(Op::Alu(Width::W64, Alu::Mov, PACKET, Reg::R1.into()));
+    code.push(Op::Store(Size::W, Reg::R10, -4, Reg::R2.into()));
+    code.push(Op::LoadImm64(Reg::R1, Imm64::Map(counters)));
+    code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R10.into()));
+    code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, (-4).into()));
+    code.push(Op::CallHelper(Helper::MapLookupElem));
+    let none = code.label();
+    code.push(Op::Branch(Width::W64, Cond::Eq, Reg::R0, 0.into(), none));
+    code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, 1.into()));
+    add(&mut code, counting, 0);
+    code.push(Op::Load(Size::W, Reg::R1, PACKET, layout::LENGTH));
+    add(&mut code, counting, 8);
+    code.bind(none);
+    code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, 0.into()));
+    code.push(Op::Exit);
+    code
+}
+
+/// `*(u64 *)(r0 + offset) += r1`
+fn add(code: &mut Code, counting: Counting, offset: i16) {
+    match counting {
+        Counting::Atomic => code.push(Op::AtomicAdd(Reg::R0, offset, Reg::R1)),
+        Counting::Plain => {
+            code.push(Op::Load(Size::D, Reg::R2, Reg::R0, offset));
+            code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, Reg::R1.into()));
+            code.push(Op::Store(Size::D, Reg::R0, offset, Reg::R2.into()));
+        }
+    }
 }
 
 /// Whether a function is told where to begin.
@@ -218,33 +252,10 @@ impl Writer<'_> {
         self.code.push(Op::Alu(Width::W32, Alu::Mov, reg, value.into()));
     }
 
-    /// `counters[id].packets += 1; counters[id].bytes += length`
     fn count(&mut self, id: Operand) {
-        let code = &mut self.code;
-        code.push(Op::Store(Size::W, Reg::R10, -4, id));
-        code.push(Op::LoadImm64(Reg::R1, Imm64::Map(self.stage.counters)));
-        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R10.into()));
-        code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, (-4).into()));
-        code.push(Op::CallHelper(Helper::MapLookupElem));
-        let none = code.label();
-        code.push(Op::Branch(Width::W64, Cond::Eq, Reg::R0, 0.into(), none));
-        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, 1.into()));
-        self.add(0);
-        self.code.push(Op::Load(Size::W, Reg::R1, PACKET, layout::LENGTH));
-        self.add(8);
-        self.code.bind(none);
-    }
-
-    /// `*(u64 *)(r0 + offset) += r1`
-    fn add(&mut self, offset: i16) {
-        match self.stage.counting {
-            Counting::Atomic => self.code.push(Op::AtomicAdd(Reg::R0, offset, Reg::R1)),
-            Counting::Plain => {
-                self.code.push(Op::Load(Size::D, Reg::R2, Reg::R0, offset));
-                self.code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, Reg::R1.into()));
-                self.code.push(Op::Store(Size::D, Reg::R0, offset, Reg::R2.into()));
-            }
-        }
+        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, PACKET.into()));
+        self.code.push(Op::Alu(Width::W32, Alu::Mov, Reg::R2, id));
+        self.code.push(Op::CallFunction(self.stage.count));
     }
 
     /// Puts an entry on the return stack. The plan has made sure that there is room; the check is for
