@@ -28,8 +28,9 @@ pub trait Subject {
     /// When it cannot be asked; a difference is no error.
     fn verdict(&mut self, frame: &Frame, route: &Route) -> Result<Verdict>;
 
-    /// All that it has counted so far. A rule that is not in the map has counted nothing. Policies of
-    /// tables that have no rule and accept everything need not be counted.
+    /// All that it has counted so far. A rule that is not in the map has counted nothing; a policy that
+    /// is not in the map is not compared, because a text need not declare the chains it does not use.
+    /// Policies of tables that have no rule and accept everything need not be counted.
     ///
     /// # Errors
     /// When it cannot be asked.
@@ -312,7 +313,11 @@ fn counter_differences(
 ) -> Vec<CounterDifference> {
     let mut unknown = counted.clone();
     let mut differences = Vec::new();
-    for rule in rules.iter().filter(|rule| !is_idle(rules, rule.key.table)) {
+    let compared = |rule: &&CountedRule| {
+        let known = rule.key.rule.is_some() || counted.contains_key(&rule.key);
+        known && !is_idle(rules, rule.key.table)
+    };
+    for rule in rules.iter().filter(compared) {
         let counted = unknown.remove(&rule.key).unwrap_or_default();
         if counted != rule.counters {
             differences.push(CounterDifference {
