@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
-use ipt2bpf_parser::ruleset::Counters;
+use ipt2bpf_parser::ruleset::{Counters, TableKind};
 
 use crate::frame::Frame;
 use crate::netfilter::{CountedRule, CounterKey, Judgement, Netfilter, Path, Route, Verdict};
@@ -28,7 +28,9 @@ pub trait Subject {
     /// When it cannot be asked; a difference is no error.
     fn verdict(&mut self, frame: &Frame, route: &Route) -> Result<Verdict>;
 
-    /// All that it has counted so far. A rule that is not in the map has counted nothing.
+    /// All that it has counted so far. A rule that is not in the map has counted nothing; a policy that
+    /// is not in the map is not compared, because a text need not declare the chains it does not use.
+    /// Policies of tables that have no rule and accept everything need not be counted.
     ///
     /// # Errors
     /// When it cannot be asked.
@@ -76,6 +78,19 @@ pub struct Report {
     pub first: Vec<Difference>,
     /// Counters that differed after all frames.
     pub counters: Vec<CounterDifference>,
+    /// The first frame of each subject that it counts and no table sees.
+    pub miscounts: Vec<Miscount>,
+}
+
+/// A frame that the IP layer drops and a subject counts.
+#[derive(Clone, Debug)]
+pub struct Miscount {
+    /// The subject.
+    pub subject: String,
+    /// The packet in words, and its bytes.
+    pub packet: String,
+    /// The rules and policies that count it.
+    pub steps: Vec<String>,
 }
 
 /// A packet that netfilter and a subject judge differently.
@@ -102,8 +117,7 @@ pub struct Difference {
 pub struct CounterDifference {
     /// The subject.
     pub subject: String,
-    /// The rule in iptables' words, or its place when netfilter has no such rule. A subject that
-    /// counts frames which the IP layer drops shows here as well.
+    /// The rule in iptables' words, or its place when netfilter has no such rule.
     pub rule: String,
     /// What netfilter counted.
     pub netfilter: Counters,
@@ -125,7 +139,7 @@ struct Selection<'a> {
 impl Report {
     /// Whether every verdict and counter was the same.
     pub fn is_clean(&self) -> bool {
-        self.differences == 0 && self.counters.is_empty()
+        self.differences == 0 && self.counters.is_empty() && self.miscounts.is_empty()
     }
 }
 
@@ -184,12 +198,6 @@ impl Trial<'_> {
                     first.get_or_insert((frame, route, expected, verdict));
                 }
             }
-            if subject.sees_all_frames() {
-                for frame in &unseen {
-                    // Whether it drops them is all the same: the IP layer does.
-                    subject.verdict(frame, &Route::Unseen)?;
-                }
-            }
             let counted = subject.counters()?;
             report
                 .counters
@@ -205,6 +213,11 @@ impl Trial<'_> {
                     netfilter_steps: self.steps(netfilter, frame)?,
                     subject_steps: grown(&rules, &counted, &subject.counters()?),
                 });
+            }
+            if subject.sees_all_frames() {
+                report
+                    .miscounts
+                    .extend(first_miscount(*subject, &unseen, &rules)?);
             }
         }
         Ok(report)
@@ -249,6 +262,37 @@ impl Trial<'_> {
     }
 }
 
+/// The first of the frames that the IP layer drops which a subject counts. Whether it drops them is
+/// all the same.
+fn first_miscount(
+    subject: &mut dyn Subject,
+    unseen: &[&Frame],
+    rules: &[CountedRule],
+) -> Result<Option<Miscount>> {
+    let before = subject.counters()?;
+    for frame in unseen {
+        subject.verdict(frame, &Route::Unseen)?;
+    }
+    let mut before = match subject.counters()? {
+        after if after == before => return Ok(None),
+        after => after,
+    };
+    // Some frame was counted; once more, to find it.
+    for frame in unseen {
+        subject.verdict(frame, &Route::Unseen)?;
+        let after = subject.counters()?;
+        if after != before {
+            return Ok(Some(Miscount {
+                subject: subject.name().to_owned(),
+                packet: words::describe(frame),
+                steps: grown(rules, &before, &after),
+            }));
+        }
+        before = after;
+    }
+    Ok(None)
+}
+
 /// The rules whose counters grew from one reading to the next.
 fn grown(
     rules: &[CountedRule],
@@ -269,7 +313,11 @@ fn counter_differences(
 ) -> Vec<CounterDifference> {
     let mut unknown = counted.clone();
     let mut differences = Vec::new();
-    for rule in rules {
+    let compared = |rule: &&CountedRule| {
+        let known = rule.key.rule.is_some() || counted.contains_key(&rule.key);
+        known && !is_idle(rules, rule.key.table)
+    };
+    for rule in rules.iter().filter(compared) {
         let counted = unknown.remove(&rule.key).unwrap_or_default();
         if counted != rule.counters {
             differences.push(CounterDifference {
@@ -280,6 +328,7 @@ fn counter_differences(
             });
         }
     }
+    unknown.retain(|key, _| !is_idle(rules, key.table));
     for (key, counted) in unknown {
         if counted != Counters::default() {
             differences.push(CounterDifference {
@@ -291,6 +340,14 @@ fn counter_differences(
         }
     }
     differences
+}
+
+/// Whether a table has no rule and accepts everything.
+fn is_idle(rules: &[CountedRule], table: TableKind) -> bool {
+    rules
+        .iter()
+        .filter(|rule| rule.key.table == table)
+        .all(|rule| rule.key.rule.is_none() && rule.text.ends_with(" ACCEPT"))
 }
 
 impl fmt::Display for Report {
@@ -318,6 +375,9 @@ impl fmt::Display for Report {
         for difference in &self.counters {
             write!(f, "\n{difference}")?;
         }
+        for miscount in &self.miscounts {
+            write!(f, "\n{miscount}")?;
+        }
         Ok(())
     }
 }
@@ -338,6 +398,21 @@ impl fmt::Display for Difference {
             for step in steps {
                 writeln!(f, "    {step}")?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Miscount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.packet)?;
+        write!(
+            f,
+            "  is dropped by the IP layer, but {} counts it in",
+            self.subject
+        )?;
+        for step in &self.steps {
+            write!(f, "\n    {step}")?;
         }
         Ok(())
     }

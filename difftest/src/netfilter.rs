@@ -168,7 +168,7 @@ impl<'host> Netfilter<'host> {
     /// # Errors
     /// When iptables or the kernel refuses the text.
     pub fn load(&self, text: &str) -> Result<()> {
-        tool::run(&self.program("restore"), &["-w"], text).map(drop)
+        load(self.family, text)
     }
 
     /// Lets frames arrive one after the other and tells what became of each.
@@ -226,15 +226,7 @@ impl<'host> Netfilter<'host> {
     /// # Errors
     /// When iptables-save fails or its output is not understood.
     pub fn counters(&self) -> Result<Vec<CountedRule>> {
-        parse_counters(&tool::run(&self.program("save"), &["-c"], "")?)
-    }
-
-    fn program(&self, action: &str) -> String {
-        let tool = match self.family {
-            Family::V4 => "iptables",
-            Family::V6 => "ip6tables",
-        };
-        format!("{tool}-legacy-{action}")
+        parse_counters(&tool::run(&program(self.family, "save"), &["-c"], "")?)
     }
 
     /// Injects frames; gives back what the taps saw, and empties them.
@@ -275,6 +267,22 @@ impl<'host> Netfilter<'host> {
             forwarded: forwarded.collect(),
         })
     }
+}
+
+/// Loads the tables of a save text into the current namespace.
+///
+/// # Errors
+/// When iptables or the kernel refuses the text.
+pub fn load(family: Family, text: &str) -> Result<()> {
+    tool::run(&program(family, "restore"), &["-w"], text).map(drop)
+}
+
+fn program(family: Family, action: &str) -> String {
+    let tool = match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    };
+    format!("{tool}-legacy-{action}")
 }
 
 /// The part of `nft -j list set` that we read (libnftables-json(5)).

@@ -12,13 +12,14 @@ use crate::frame::Frame;
 use crate::packets::Packets;
 use crate::scene::Scene;
 use crate::subjects;
+use crate::{netfilter, netns};
 
 /// What became of a ruleset.
 pub enum Outcome {
     /// One report for each scene.
     Tried(Vec<Report>),
     /// It is not for this test, for this reason: it cannot be read, or not translated exactly, or
-    /// the system has not what it needs.
+    /// iptables does not load it here.
     Skipped(String),
 }
 
@@ -42,6 +43,9 @@ pub fn run(name: &str, family: Family, text: &str, frames: usize, seed: u64) -> 
         }
     }
     let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+    if let Err(reason) = netns::isolated(|| netfilter::load(family, &text)) {
+        return Ok(Outcome::Skipped(format!("{reason:#}")));
+    }
     let constants = Constants::of(&ruleset);
     let frames: Vec<Frame> = Packets::new(&constants, seed).take(frames).collect();
     let mut reports = Vec::new();

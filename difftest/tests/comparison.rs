@@ -223,6 +223,9 @@ fn a_subject_must_not_count_what_the_ip_layer_drops() {
     };
     if let Some(report) = trial(Family::V4, V4_RULES, subject) {
         assert_eq!(report.differences, 0);
-        assert!(!report.counters.is_empty());
+        assert!(report.counters.is_empty());
+        assert_eq!(report.miscounts.len(), 1);
+        assert!(!report.miscounts[0].steps.is_empty());
+        assert!(!report.is_clean());
     }
 }
