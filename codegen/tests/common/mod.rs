@@ -3,6 +3,8 @@
 // Each test takes what it needs.
 #![allow(dead_code)]
 
+pub mod loaders;
+
 use std::process::Command;
 
 use ipt2bpf_codegen::asm::{Alu, Code, Op, Operand, Reg, Width};
