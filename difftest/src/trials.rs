@@ -4,7 +4,8 @@
 use anyhow::{Context, Result};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_parser::Counts;
-use ipt2bpf_parser::ruleset::{Family, TableKind};
+use ipt2bpf_parser::matches::Match;
+use ipt2bpf_parser::ruleset::{Family, Ruleset, TableKind};
 
 use crate::compare::Report;
 use crate::constants::Constants;
@@ -37,6 +38,10 @@ pub fn run(name: &str, family: Family, text: &str, frames: usize, seed: u64) -> 
     if ruleset.tables.is_empty() {
         return Ok(Outcome::Skipped("only nat".to_owned()));
     }
+    if tracks_connections(&ruleset) {
+        let reason = "a rule switches connection tracking on, which reassembles fragments";
+        return Ok(Outcome::Skipped(reason.to_owned()));
+    }
     for hook in [Hook::CgroupIngress, Hook::Xdp] {
         if let Err(reason) = subjects::reference::Reference::new(&ruleset, hook) {
             return Ok(Outcome::Skipped(format!("{reason:#}")));
@@ -62,4 +67,13 @@ pub fn run(name: &str, family: Family, text: &str, frames: usize, seed: u64) -> 
         reports.push(report);
     }
     Ok(Outcome::Tried(reports))
+}
+
+/// Whether a rule makes the kernel track connections. A rule that no packet can reach does so too.
+fn tracks_connections(ruleset: &Ruleset) -> bool {
+    let chains = ruleset.tables.iter().flat_map(|table| &table.chains);
+    chains
+        .flat_map(|chain| &chain.rules)
+        .flat_map(|rule| &rule.matches)
+        .any(|found| matches!(found.value, Match::Conntrack(_) | Match::State(_)))
 }
