@@ -40,10 +40,16 @@ pub struct Compiled {
 /// Compiles rulesets, at most one per family. The error holds every diagnostic, warnings among them.
 pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
     let (filters, counters, mut diagnostics) = translate(rulesets, options);
-    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+    if diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
+    {
         return Err(diagnostics);
     }
-    let text = rulesets.iter().flat_map(|ruleset| ruleset.print(Counts::All)).collect();
+    let text = rulesets
+        .iter()
+        .flat_map(|ruleset| ruleset.print(Counts::All))
+        .collect();
     let emitted = emit(&filters, counters.len(), text, options).map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]
@@ -71,7 +77,10 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
 
 /// The meaning of rulesets at each wanted hook, simplified, and what is to be said about it: complete
 /// when no diagnostic is an error.
-pub fn translate(rulesets: &[Ruleset], options: &Options) -> (Vec<Filter>, CounterLayout, Vec<Diagnostic>) {
+pub fn translate(
+    rulesets: &[Ruleset],
+    options: &Options,
+) -> (Vec<Filter>, CounterLayout, Vec<Diagnostic>) {
     let counters = CounterLayout::new(rulesets);
     let mut diagnostics = Vec::new();
     let mut filters = Vec::new();
@@ -139,8 +148,14 @@ impl Compiled {
     pub fn stats(&self) -> Stats {
         let stages = self.plans.iter().filter_map(|(hook, family, plan)| {
             let filter = self.filters.iter().find(|filter| filter.hook == *hook)?;
-            let filter = filter.families.iter().find(|known| known.family == *family)?;
-            let branches = plan.nodes.iter().map(|node| weight::of(filter, node).branches);
+            let filter = filter
+                .families
+                .iter()
+                .find(|known| known.family == *family)?;
+            let branches = plan
+                .nodes
+                .iter()
+                .map(|node| weight::of(filter, node).branches);
             Some(StageStats {
                 hook: *hook,
                 family: family_name(*family),
@@ -166,7 +181,11 @@ impl Compiled {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "object: {} bytes, for kernels from {}", self.object_bytes, self.kernel)?;
+        writeln!(
+            f,
+            "object: {} bytes, for kernels from {}",
+            self.object_bytes, self.kernel
+        )?;
         for stage in &self.stages {
             writeln!(
                 f,

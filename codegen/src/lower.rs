@@ -12,7 +12,8 @@ use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning
 use crate::module::Hook;
 use crate::options::{Options, XdpPath};
 use crate::semantic::{
-    Action, Chain, ChainId, CounterId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test, Verdict,
+    Action, Chain, ChainId, CounterId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test,
+    Verdict,
 };
 
 /// The built-in chains a hook runs, in order.
@@ -162,7 +163,9 @@ impl Lowering<'_> {
             }
             _ => End::Return,
         };
-        let first = self.counters.first_rule(self.family, table.kind, &chain.name);
+        let first = self
+            .counters
+            .first_rule(self.family, table.kind, &chain.name);
         let rules = chain.rules.iter().enumerate();
         let rules = rules.filter_map(|(index, rule)| {
             let counter = CounterId(first + index as u32);
@@ -345,11 +348,15 @@ fn link_local_diagnostic(ruleset: &Ruleset, hook: Hook, options: &Options) -> Op
     if ruleset.family != Family::V6 || hook != Hook::Xdp || options.xdp_path != XdpPath::Auto {
         return None;
     }
-    let chains = ruleset.tables.iter().filter(|table| table.kind != TableKind::Nat);
+    let chains = ruleset
+        .tables
+        .iter()
+        .filter(|table| table.kind != TableKind::Nat);
     let mut chains = chains.flat_map(|table| &table.chains);
     let forward = chains.find(|chain| {
         chain.builtin.is_some_and(|builtin| {
-            builtin.hook == NfHook::Forward && (builtin.policy == Policy::Drop || !chain.rules.is_empty())
+            builtin.hook == NfHook::Forward
+                && (builtin.policy == Policy::Drop || !chain.rules.is_empty())
         })
     })?;
     Some(Diagnostic {
@@ -361,7 +368,9 @@ fn link_local_diagnostic(ruleset: &Ruleset, hook: Hook, options: &Options) -> Op
         ),
         span: forward.span,
         label: String::new(),
-        help: Some("keep the FORWARD rules for link-local destinations in ip6tables as well".into()),
+        help: Some(
+            "keep the FORWARD rules for link-local destinations in ip6tables as well".into(),
+        ),
     })
 }
 

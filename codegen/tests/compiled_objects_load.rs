@@ -12,7 +12,10 @@ use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use support::texts::{different_rules, filter, joining_chains, many_rules};
 
 fn compiled(rulesets: &[Ruleset], target_kernel: Option<KernelVersion>) -> Compiled {
-    let options = Options { target_kernel, ..Options::default() };
+    let options = Options {
+        target_kernel,
+        ..Options::default()
+    };
     compile(rulesets, &options).expect("compiles")
 }
 
@@ -44,9 +47,16 @@ fn every_kind_of_test_in_both_families() {
         + "-A INPUT -s 2001:db8::/33 ! -d fe80::1 -j DROP\n-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 1/3 -j DROP\n";
     let mut rulesets = filter(Family::V4, &v4);
     rulesets.extend(filter(Family::V6, &v6));
-    for target in [None, Some(KernelVersion::BASELINE), Some(KernelVersion::GLOBAL_POINTERS)] {
+    for target in [
+        None,
+        Some(KernelVersion::BASELINE),
+        Some(KernelVersion::GLOBAL_POINTERS),
+    ] {
         let dump = loads(&compiled(&rulesets, target).module, Hook::Xdp);
-        assert!(dump.contains("-A INPUT -i lo -j ACCEPT"), "the dump shows rules: {dump}");
+        assert!(
+            dump.contains("-A INPUT -i lo -j ACCEPT"),
+            "the dump shows rules: {dump}"
+        );
     }
 }
 
@@ -67,7 +77,10 @@ fn a_thousand_different_rules_for_the_oldest_kernel() {
         return;
     }
     let rulesets = filter(Family::V4, &different_rules(1000));
-    loads(&compiled(&rulesets, Some(KernelVersion::BASELINE)).module, Hook::CgroupIngress);
+    loads(
+        &compiled(&rulesets, Some(KernelVersion::BASELINE)).module,
+        Hook::CgroupIngress,
+    );
 }
 
 #[test]
@@ -76,7 +89,12 @@ fn ten_thousand_rules_in_several_functions() {
         return;
     }
     let compiled = compiled(&filter(Family::V4, &many_rules(10_000)), None);
-    assert!(compiled.plans.iter().any(|(_, _, plan)| plan.functions.len() > 1));
+    assert!(
+        compiled
+            .plans
+            .iter()
+            .any(|(_, _, plan)| plan.functions.len() > 1)
+    );
     loads(&compiled.module, Hook::Xdp);
 }
 
@@ -86,7 +104,10 @@ fn chains_that_join_in_half_a_million_paths() {
         return;
     }
     let compiled = compiled(&filter(Family::V4, &joining_chains()), None);
-    assert!(compiled.plans.iter().any(|(_, _, plan)| plan.depth > 8), "deeper than BPF calls go");
+    assert!(
+        compiled.plans.iter().any(|(_, _, plan)| plan.depth > 8),
+        "deeper than BPF calls go"
+    );
     loads(&compiled.module, Hook::Xdp);
 }
 
@@ -102,8 +123,18 @@ fn readers_of_elf_know_the_object() {
     let rulesets = filter(Family::V6, "-A INPUT -p tcp -j ACCEPT");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), compiled(&rulesets, None).object).expect("written");
-    let sections = run(std::process::Command::new("readelf").arg("-SW").arg(file.path()));
-    for name in ["cgroup_skb/ingress", "cgroup_skb/egress", "xdp", ".maps", "license", ".BTF", ".BTF.ext"] {
+    let sections = run(std::process::Command::new("readelf")
+        .arg("-SW")
+        .arg(file.path()));
+    for name in [
+        "cgroup_skb/ingress",
+        "cgroup_skb/egress",
+        "xdp",
+        ".maps",
+        "license",
+        ".BTF",
+        ".BTF.ext",
+    ] {
         assert!(sections.contains(name), "{name} in {sections}");
     }
 }

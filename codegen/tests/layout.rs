@@ -16,12 +16,19 @@ fn joining_chains_are_as_long_as_their_text() {
     let rulesets = filter(Family::V4, &joining_chains());
     let compiled = compile(&rulesets, &Options::default()).expect("compiles");
     assert_eq!(compiled.kernel, KernelVersion::LOOP);
-    assert!(compiled.object.len() < 200_000, "{} bytes", compiled.object.len());
+    assert!(
+        compiled.object.len() < 200_000,
+        "{} bytes",
+        compiled.object.len()
+    );
 }
 
 #[test]
 fn chains_are_copied_for_kernels_without_a_loop_or_refused() {
-    let options = Options { target_kernel: Some(KernelVersion::BASELINE), ..Options::default() };
+    let options = Options {
+        target_kernel: Some(KernelVersion::BASELINE),
+        ..Options::default()
+    };
     let error = compile(&filter(Family::V4, &joining_chains()), &options).expect_err("2^19 copies");
     insta::assert_snapshot!(error[0].message);
 }
@@ -35,8 +42,15 @@ fn rules_that_no_packet_reaches_have_counters_and_no_code() {
     let compiled = compile(&rulesets, &Options::default()).expect("compiles");
     assert_eq!(compiled.counters.len(), 3 + 3);
     let stats = compiled.stats();
-    let input = stats.stages.iter().find(|stage| stage.stage == "filter:INPUT").expect("INPUT");
-    assert_eq!(input.nodes, 2, "the first two rules; neither the third nor the policy");
+    let input = stats
+        .stages
+        .iter()
+        .find(|stage| stage.stage == "filter:INPUT")
+        .expect("INPUT");
+    assert_eq!(
+        input.nodes, 2,
+        "the first two rules; neither the third nor the policy"
+    );
 }
 
 proptest! {

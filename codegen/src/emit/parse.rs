@@ -44,6 +44,9 @@ pub const ETHERTYPE_IPV4: i32 = 0x0008;
 /// See [`ETHERTYPE_IPV4`].
 pub const ETHERTYPE_IPV6: i32 = 0xdd86;
 
+/// The number of the loopback interface in every network namespace (include/linux/netdevice.h).
+const LOOPBACK_IFINDEX: i32 = 1;
+
 /// Which fields the rules of a family ask for beyond addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
@@ -69,7 +72,9 @@ impl Demand {
                 Field::InDevice => demand.in_device = true,
                 Field::OutDevice => demand.out_device = true,
                 Field::TcpOptionsWhole => demand.tcp_options = true,
-                Field::Protocol | Field::BrokenHeaders | Field::FragmentOffset => demand.walk = true,
+                Field::Protocol | Field::BrokenHeaders | Field::FragmentOffset => {
+                    demand.walk = true
+                }
                 field if field.is_transport() => demand.transport = true,
                 Field::TransportLength => demand.walk = true,
                 _ => {}
@@ -101,7 +106,9 @@ impl Parser<'_> {
     pub fn ethertype(&mut self) {
         self.code.line("which family");
         match self.hook {
-            Hook::CgroupIngress | Hook::CgroupEgress => self.load(Size::W, Reg::R1, CONTEXT, skb::PROTOCOL),
+            Hook::CgroupIngress | Hook::CgroupEgress => {
+                self.load(Size::W, Reg::R1, CONTEXT, skb::PROTOCOL)
+            }
             Hook::Xdp => {
                 self.load(Size::W, BASE, CONTEXT, xdp::DATA);
                 self.bytes_from(BASE, 14, self.pass);
@@ -217,7 +224,10 @@ impl Parser<'_> {
         if self.hook == Hook::Xdp {
             self.check6();
         }
-        for (offset, from) in [(Field::Source6.place().offset, 8), (Field::Destination6.place().offset, 24)] {
+        for (offset, from) in [
+            (Field::Source6.place().offset, 8),
+            (Field::Destination6.place().offset, 24),
+        ] {
             self.copy(Size::D, offset, from);
             self.copy(Size::D, offset + 8, from + 8);
         }
@@ -234,8 +244,7 @@ impl Parser<'_> {
         self.scratch(Size::B, Reg::R1, 0);
         self.alu(Alu::Rsh, Reg::R1, 4);
         self.if_imm(Cond::Ne, Reg::R1, 6, pass);
-        self.scratch(Size::B, Reg::R1, 8);
-        self.if_imm(Cond::Eq, Reg::R1, 0xff, pass);
+        self.check_addresses6();
         self.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
         self.alu(Alu::Sub, Reg::R3, BASE);
         self.scratch_be16(Reg::R4, 4);
@@ -254,17 +263,54 @@ impl Parser<'_> {
         self.keep(Size::W, layout::LENGTH, Reg::R4);
     }
 
+    /// No multicast source, no multicast destination of scope 0, and off the loopback interface (always
+    /// number 1) neither `::1` nor interface-local multicast.
+    fn check_addresses6(&mut self) {
+        let pass = self.pass;
+        self.scratch(Size::B, Reg::R1, 8);
+        self.if_imm(Cond::Eq, Reg::R1, 0xff, pass);
+        let unicast = self.code.label();
+        let checked = self.code.label();
+        self.load(Size::W, Reg::R2, CONTEXT, xdp::INGRESS_IFINDEX);
+        self.scratch(Size::B, Reg::R1, 24);
+        self.if_imm(Cond::Ne, Reg::R1, 0xff, unicast);
+        self.scratch(Size::B, Reg::R1, 25);
+        self.alu(Alu::And, Reg::R1, 0x0f);
+        self.if_imm(Cond::Eq, Reg::R1, 0, pass);
+        self.if_imm(Cond::Ne, Reg::R1, 1, unicast);
+        self.if_imm(Cond::Ne, Reg::R2, LOOPBACK_IFINDEX, pass);
+        self.code.bind(unicast);
+        self.if_imm(Cond::Eq, Reg::R2, LOOPBACK_IFINDEX, checked);
+        for address in [8, 24] {
+            let other = self.code.label();
+            self.scratch(Size::D, Reg::R1, address);
+            self.if_imm(Cond::Ne, Reg::R1, 0, other);
+            self.scratch(Size::D, Reg::R1, address + 8);
+            self.code.push(Op::ToBigEndian(Reg::R1, 64));
+            self.if_imm(Cond::Eq, Reg::R1, 1, pass);
+            self.code.bind(other);
+        }
+        self.code.bind(checked);
+    }
+
     /// `ipv6_find_hdr` as rules with `-p` call it: the protocol behind the extension headers into the
     /// struct, its offset in R9.
     fn walk(&mut self) {
         self.code.line("walk the extension headers");
-        let [again, options, authentication, routing, fragment] = [(); 5].map(|()| self.code.label());
+        let [again, options, authentication, routing, fragment] =
+            [(); 5].map(|()| self.code.label());
         let [next, later, broken, done] = [(); 4].map(|()| self.code.label());
         let protocol = Field::Protocol.place().offset;
         self.set(STEP, 0);
         self.code.bind(again);
         self.field(Size::B, Reg::R1, protocol);
-        for (number, label) in [(0, options), (60, options), (51, authentication), (43, routing), (44, fragment)] {
+        for (number, label) in [
+            (0, options),
+            (60, options),
+            (51, authentication),
+            (43, routing),
+            (44, fragment),
+        ] {
             self.if_imm(Cond::Eq, Reg::R1, number, label);
         }
         self.code.push(Op::Jump(done));
@@ -357,7 +403,11 @@ impl Parser<'_> {
             self.scratch_be16(Reg::R1, from);
             self.keep(Size::H, field.place().offset, Reg::R1);
         }
-        for (field, from) in [(Field::IcmpType, 0), (Field::IcmpCode, 1), (Field::TcpFlags, 13)] {
+        for (field, from) in [
+            (Field::IcmpType, 0),
+            (Field::IcmpCode, 1),
+            (Field::TcpFlags, 13),
+        ] {
             self.copy(Size::B, field.place().offset, from);
         }
         self.scratch(Size::B, Reg::R1, 12);
@@ -449,9 +499,14 @@ impl Parser<'_> {
         self.keep(Size::W, self.frame.scratch(), Reg::R1);
         self.code.push(Op::LoadImm64(Reg::R1, Imm64::Map(devices)));
         self.mov(Reg::R2, Reg::R10);
-        self.alu(Alu::Add, Reg::R2, i32::from(self.frame.address(self.frame.scratch())));
+        self.alu(
+            Alu::Add,
+            Reg::R2,
+            i32::from(self.frame.address(self.frame.scratch())),
+        );
         self.code.push(Op::CallHelper(Helper::MapLookupElem));
-        self.code.push(Op::Branch(Width::W64, Cond::Eq, Reg::R0, 0.into(), drop));
+        self.code
+            .push(Op::Branch(Width::W64, Cond::Eq, Reg::R0, 0.into(), drop));
         for half in [0, 8] {
             self.load(Size::D, Reg::R1, Reg::R0, half);
             self.keep(Size::D, field.place().offset + half, Reg::R1);
@@ -474,7 +529,11 @@ impl Parser<'_> {
         }
         self.alu(Alu::Add, Reg::R3, i32::from(access.device_name));
         self.mov(Reg::R1, Reg::R10);
-        self.alu(Alu::Add, Reg::R1, i32::from(self.frame.address(field.place().offset)));
+        self.alu(
+            Alu::Add,
+            Reg::R1,
+            i32::from(self.frame.address(field.place().offset)),
+        );
         self.set(Reg::R2, 16);
         self.code.push(Op::CallHelper(Helper::ProbeReadKernel));
     }
@@ -543,9 +602,14 @@ impl Parser<'_> {
         self.mov(Reg::R1, CONTEXT);
         self.mov(Reg::R2, AT);
         self.mov(Reg::R3, Reg::R10);
-        self.alu(Alu::Add, Reg::R3, i32::from(self.frame.address(self.frame.scratch())));
+        self.alu(
+            Alu::Add,
+            Reg::R3,
+            i32::from(self.frame.address(self.frame.scratch())),
+        );
         self.code.push(Op::CallHelper(Helper::SkbLoadBytes));
-        self.code.push(Op::Branch(Width::W64, Cond::Ne, Reg::R0, 0.into(), drop));
+        self.code
+            .push(Op::Branch(Width::W64, Cond::Ne, Reg::R0, 0.into(), drop));
     }
 
     /// R4 = the address of the packet's byte at R9, in the frame.
@@ -592,12 +656,14 @@ impl Parser<'_> {
 
     fn keep(&mut self, size: Size, offset: i16, src: Reg) {
         let address = self.frame.address(offset);
-        self.code.push(Op::Store(size, Reg::R10, address, src.into()));
+        self.code
+            .push(Op::Store(size, Reg::R10, address, src.into()));
     }
 
     fn store(&mut self, size: Size, offset: i16, value: i32) {
         let address = self.frame.address(offset);
-        self.code.push(Op::Store(size, Reg::R10, address, value.into()));
+        self.code
+            .push(Op::Store(size, Reg::R10, address, value.into()));
     }
 
     fn load(&mut self, size: Size, dst: Reg, base: Reg, offset: i16) {
@@ -617,10 +683,12 @@ impl Parser<'_> {
     }
 
     fn if_imm(&mut self, cond: Cond, reg: Reg, value: i32, target: Label) {
-        self.code.push(Op::Branch(Width::W64, cond, reg, value.into(), target));
+        self.code
+            .push(Op::Branch(Width::W64, cond, reg, value.into(), target));
     }
 
     fn if_reg(&mut self, cond: Cond, left: Reg, right: Reg, target: Label) {
-        self.code.push(Op::Branch(Width::W64, cond, left, right.into(), target));
+        self.code
+            .push(Op::Branch(Width::W64, cond, left, right.into(), target));
     }
 }

@@ -11,7 +11,9 @@ use ipt2bpf_parser::ruleset::Family;
 use super::frame::Frame;
 use super::parse::{CONTEXT, Demand, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Parser, xdp};
 use super::rules::{entries_of, takes_entry};
-use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
+use crate::asm::{
+    Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width,
+};
 use crate::field::{Field, layout};
 use crate::module::Hook;
 use crate::options::{DeviceNames, XdpPath};
@@ -97,7 +99,13 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
             Family::V4 => ETHERTYPE_IPV4,
             Family::V6 => ETHERTYPE_IPV6,
         };
-        writer.code.push(Op::Branch(Width::W64, Cond::Ne, Reg::R1, ethertype.into(), other));
+        writer.code.push(Op::Branch(
+            Width::W64,
+            Cond::Ne,
+            Reg::R1,
+            ethertype.into(),
+            other,
+        ));
         writer.code.line(family_name(family.filter.family));
         writer.family(family);
         writer.code.push(Op::Jump(pass));
@@ -131,7 +139,13 @@ pub fn emit_turn(plan: &StagePlan, functions: &[FunctionId]) -> Code {
     code.push(Op::Store(Size::W, Reg::R6, layout::ENTRY, Reg::R7.into()));
     let decided = code.label();
     code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, 1.into()));
-    code.push(Op::Branch(Width::W32, Cond::Lt, Reg::R7, (FIRST_ENTRY as i32).into(), decided));
+    code.push(Op::Branch(
+        Width::W32,
+        Cond::Lt,
+        Reg::R7,
+        (FIRST_ENTRY as i32).into(),
+        decided,
+    ));
     code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, 0.into()));
     code.bind(decided);
     code.push(Op::Exit);
@@ -139,7 +153,12 @@ pub fn emit_turn(plan: &StagePlan, functions: &[FunctionId]) -> Code {
 }
 
 /// Calls each function whose entries hold R7, which its result replaces.
-fn call_in_turn(code: &mut Code, plan: &StagePlan, functions: &[FunctionId], packet: impl Fn(&mut Code)) {
+fn call_in_turn(
+    code: &mut Code,
+    plan: &StagePlan,
+    functions: &[FunctionId],
+    packet: impl Fn(&mut Code),
+) {
     for (range, function) in plan.functions.iter().zip(functions) {
         let Range { start, end } = entries_of(plan, range);
         let next = code.label();
@@ -191,7 +210,12 @@ impl Writer {
         if let Some(field) = own {
             self.parser().device(field, device_names, devices);
         }
-        let on = |path: Path| family.stages.iter().filter(move |stage| stage.plan.stage.path == path);
+        let on = |path: Path| {
+            family
+                .stages
+                .iter()
+                .filter(move |stage| stage.plan.stage.path == path)
+        };
         for stage in on(Path::All) {
             self.stage(family.filter, stage);
         }
@@ -255,7 +279,9 @@ impl Writer {
             (None, several) => {
                 let first = Operand::Imm(FIRST_ENTRY as i32);
                 code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R7, first));
-                call_in_turn(code, &stage.plan, several, |code| point_to_packet(code, Reg::R1));
+                call_in_turn(code, &stage.plan, several, |code| {
+                    point_to_packet(code, Reg::R1)
+                });
                 code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, Reg::R7.into()));
             }
         }
@@ -275,23 +301,41 @@ impl Writer {
         }
         let at = |offset: i16| frame.address(frame.scratch() + offset);
         for offset in (0..fib::SIZE as i16).step_by(8) {
-            self.code.push(Op::Store(Size::D, Reg::R10, at(offset), 0.into()));
+            self.code
+                .push(Op::Store(Size::D, Reg::R10, at(offset), 0.into()));
         }
         let number = match family {
             Family::V4 => fib::AF_INET,
             Family::V6 => fib::AF_INET6,
         };
-        self.code.push(Op::Store(Size::B, Reg::R10, at(fib::FAMILY), number.into()));
-        self.code.push(Op::Load(Size::W, Reg::R1, CONTEXT, xdp::INGRESS_IFINDEX));
-        self.code.push(Op::Store(Size::W, Reg::R10, at(fib::IFINDEX), Reg::R1.into()));
-        self.code.push(Op::Load(Size::B, Reg::R1, Reg::R10, frame.address(layout::TOS)));
+        self.code
+            .push(Op::Store(Size::B, Reg::R10, at(fib::FAMILY), number.into()));
+        self.code
+            .push(Op::Load(Size::W, Reg::R1, CONTEXT, xdp::INGRESS_IFINDEX));
+        self.code.push(Op::Store(
+            Size::W,
+            Reg::R10,
+            at(fib::IFINDEX),
+            Reg::R1.into(),
+        ));
+        self.code.push(Op::Load(
+            Size::B,
+            Reg::R1,
+            Reg::R10,
+            frame.address(layout::TOS),
+        ));
         match family {
-            Family::V4 => self.code.push(Op::Store(Size::B, Reg::R10, at(fib::TOS), Reg::R1.into())),
+            Family::V4 => {
+                self.code
+                    .push(Op::Store(Size::B, Reg::R10, at(fib::TOS), Reg::R1.into()))
+            }
             Family::V6 => {
                 // The traffic class in the big-endian word of version, class and flow label.
-                self.code.push(Op::Alu(Width::W64, Alu::Lsh, Reg::R1, 20.into()));
+                self.code
+                    .push(Op::Alu(Width::W64, Alu::Lsh, Reg::R1, 20.into()));
                 self.code.push(Op::ToBigEndian(Reg::R1, 32));
-                self.code.push(Op::Store(Size::W, Reg::R10, at(fib::TOS), Reg::R1.into()));
+                self.code
+                    .push(Op::Store(Size::W, Reg::R10, at(fib::TOS), Reg::R1.into()));
             }
         }
         let (source, destination) = match family {
@@ -303,18 +347,25 @@ impl Writer {
             for word in (0..i16::from(place.size)).step_by(4) {
                 let from = frame.address(place.offset + word);
                 self.code.push(Op::Load(Size::W, Reg::R1, Reg::R10, from));
-                self.code.push(Op::Store(Size::W, Reg::R10, at(to + word), Reg::R1.into()));
+                self.code
+                    .push(Op::Store(Size::W, Reg::R10, at(to + word), Reg::R1.into()));
             }
         }
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, CONTEXT.into()));
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R10.into()));
+        self.code
+            .push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, CONTEXT.into()));
+        self.code
+            .push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R10.into()));
         let params = i32::from(at(0));
-        self.code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, params.into()));
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R3, fib::SIZE.into()));
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R4, 0.into()));
+        self.code
+            .push(Op::Alu(Width::W64, Alu::Add, Reg::R2, params.into()));
+        self.code
+            .push(Op::Alu(Width::W64, Alu::Mov, Reg::R3, fib::SIZE.into()));
+        self.code
+            .push(Op::Alu(Width::W64, Alu::Mov, Reg::R4, 0.into()));
         self.code.push(Op::CallHelper(Helper::FibLookup));
         let mut on_result = |cond: Cond, result: i32, target: Label| {
-            self.code.push(Op::Branch(Width::W64, cond, Reg::R0, result.into(), target));
+            self.code
+                .push(Op::Branch(Width::W64, cond, Reg::R0, result.into(), target));
         };
         on_result(Cond::Slt, fib::SUCCESS, self.drop);
         on_result(Cond::Eq, fib::SUCCESS, transit);
@@ -326,28 +377,59 @@ impl Writer {
         self.code.bind(local);
     }
 
-    /// Goes to `local` for multicast and IPv4's limited broadcast, which the lookup does not know.
+    /// Goes to `local` for multicast and IPv4's limited broadcast, which the lookup does not know: the
+    /// latter is all ones, or no address on both sides (`ip_route_input_slow`, net/ipv4/route.c).
     fn multicast_is_local(&mut self, family: Family, local: Label) {
         let (field, mask, value) = match family {
             Family::V4 => (Field::Destination4, 0xf0, 0xe0),
             Family::V6 => (Field::Destination6, 0xff, 0xff),
         };
         let address = self.settings.frame.address(field.place().offset);
-        self.code.push(Op::Load(Size::B, Reg::R1, Reg::R10, address));
-        self.code.push(Op::Alu(Width::W64, Alu::And, Reg::R1, mask.into()));
-        self.code.push(Op::Branch(Width::W64, Cond::Eq, Reg::R1, value.into(), local));
+        self.code
+            .push(Op::Load(Size::B, Reg::R1, Reg::R10, address));
+        self.code
+            .push(Op::Alu(Width::W64, Alu::And, Reg::R1, mask.into()));
+        self.code.push(Op::Branch(
+            Width::W64,
+            Cond::Eq,
+            Reg::R1,
+            value.into(),
+            local,
+        ));
         if family == Family::V4 {
-            self.code.push(Op::Load(Size::W, Reg::R1, Reg::R10, address));
-            self.code.push(Op::Branch(Width::W32, Cond::Eq, Reg::R1, (-1).into(), local));
+            self.code
+                .push(Op::Load(Size::W, Reg::R1, Reg::R10, address));
+            self.code.push(Op::Branch(
+                Width::W32,
+                Cond::Eq,
+                Reg::R1,
+                (-1).into(),
+                local,
+            ));
+            let source = self.settings.frame.address(Field::Source4.place().offset);
+            self.code.push(Op::Load(Size::W, Reg::R2, Reg::R10, source));
+            self.code
+                .push(Op::Alu(Width::W32, Alu::Or, Reg::R1, Reg::R2.into()));
+            self.code
+                .push(Op::Branch(Width::W32, Cond::Eq, Reg::R1, 0.into(), local));
         }
     }
 
     /// netfilter's INPUT sees the reassembled datagram: the first fragment decides here for all.
     fn later_fragments_pass(&mut self) {
-        let offset = self.settings.frame.address(Field::FragmentOffset.place().offset);
+        let offset = self
+            .settings
+            .frame
+            .address(Field::FragmentOffset.place().offset);
         self.code.line("later fragments follow the first");
         self.code.push(Op::Load(Size::H, Reg::R1, Reg::R10, offset));
-        self.code.push(Op::Branch(Width::W64, Cond::Ne, Reg::R1, 0.into(), self.pass));
+        self.code.push(Op::Branch(
+            Width::W64,
+            Cond::Ne,
+            Reg::R1,
+            0.into(),
+            self.pass,
+        ));
     }
 
     /// The name of the interface that routing chose.
@@ -362,7 +444,8 @@ impl Writer {
     }
 
     fn leave(&mut self, value: i32) {
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, value.into()));
+        self.code
+            .push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, value.into()));
         self.code.push(Op::Exit);
     }
 }

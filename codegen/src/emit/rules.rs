@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::test::{PACKET, branch};
-use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
+use crate::asm::{
+    Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width,
+};
 use crate::field::layout;
 use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, Flow, MAX_DEPTH, Node, NodeKind, StagePlan};
 use crate::semantic::{End, FamilyFilter, Otherwise, Verdict};
@@ -77,7 +79,8 @@ pub fn takes_entry(plan: &StagePlan, function: &Range<usize>) -> bool {
 
 /// The numbers of the entries in a function.
 pub fn entries_of(plan: &StagePlan, function: &Range<usize>) -> Range<u32> {
-    let number = |node: usize| FIRST_ENTRY + plan.entries.partition_point(|&entry| entry < node) as u32;
+    let number =
+        |node: usize| FIRST_ENTRY + plan.entries.partition_point(|&entry| entry < node) as u32;
     number(function.start)..number(function.end)
 }
 
@@ -129,11 +132,15 @@ enum Exit {
 impl Writer<'_> {
     fn head(&mut self, may_be_null: bool) {
         let code = &mut self.code;
-        code.line(format!("{}:", self.stage.filter.chain(self.stage.plan.stage.chain).name));
+        code.line(format!(
+            "{}:",
+            self.stage.filter.chain(self.stage.plan.stage.chain).name
+        ));
         code.push(Op::Alu(Width::W64, Alu::Mov, PACKET, Reg::R1.into()));
         if may_be_null {
             let drop = self.drop_label();
-            self.code.push(Op::Branch(Width::W64, Cond::Eq, PACKET, 0.into(), drop));
+            self.code
+                .push(Op::Branch(Width::W64, Cond::Eq, PACKET, 0.into(), drop));
         }
         if takes_entry(self.stage.plan, &self.function) {
             self.dispatch(entries_of(self.stage.plan, &self.function));
@@ -154,7 +161,8 @@ impl Writer<'_> {
         let middle = entries.start + entries.len() as u32 / 2;
         let bound = Operand::Imm(middle as i32);
         let lower = self.code.label();
-        self.code.push(Op::Branch(Width::W32, Cond::Lt, Reg::R2, bound, lower));
+        self.code
+            .push(Op::Branch(Width::W32, Cond::Lt, Reg::R2, bound, lower));
         self.dispatch(middle..entries.end);
         self.code.bind(lower);
         self.dispatch(entries.start..middle);
@@ -249,11 +257,13 @@ impl Writer<'_> {
     }
 
     fn set(&mut self, reg: Reg, value: i32) {
-        self.code.push(Op::Alu(Width::W32, Alu::Mov, reg, value.into()));
+        self.code
+            .push(Op::Alu(Width::W32, Alu::Mov, reg, value.into()));
     }
 
     fn count(&mut self, id: Operand) {
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, PACKET.into()));
+        self.code
+            .push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, PACKET.into()));
         self.code.push(Op::Alu(Width::W32, Alu::Mov, Reg::R2, id));
         self.code.push(Op::CallFunction(self.stage.count));
     }
@@ -269,7 +279,12 @@ impl Writer<'_> {
         code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R1.into()));
         code.push(Op::Alu(Width::W64, Alu::Lsh, Reg::R2, 1.into()));
         code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, PACKET.into()));
-        code.push(Op::Store(Size::H, Reg::R2, layout::STACK, (entry as i32).into()));
+        code.push(Op::Store(
+            Size::H,
+            Reg::R2,
+            layout::STACK,
+            (entry as i32).into(),
+        ));
         code.push(Op::Alu(Width::W32, Alu::Add, Reg::R1, 1.into()));
         code.push(Op::Store(Size::W, PACKET, layout::DEPTH, Reg::R1.into()));
     }
@@ -308,7 +323,8 @@ impl Writer<'_> {
         if let Some(finish) = self.finish {
             self.code.bind(finish);
             self.count(Reg::R7.into());
-            self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, Reg::R8.into()));
+            self.code
+                .push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, Reg::R8.into()));
             self.code.push(Op::Exit);
         }
         if let Some(drop) = self.drop {
@@ -320,7 +336,12 @@ impl Writer<'_> {
 
     /// The entry number of a node; the plan lists every node that is asked for.
     fn entry(&self, node: usize) -> u32 {
-        FIRST_ENTRY + self.stage.plan.entries.partition_point(|&entry| entry < node) as u32
+        FIRST_ENTRY
+            + self
+                .stage
+                .plan
+                .entries
+                .partition_point(|&entry| entry < node) as u32
     }
 
     fn node_label(&mut self, node: usize) -> Label {

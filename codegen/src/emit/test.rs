@@ -19,7 +19,13 @@ pub fn branch(code: &mut Code, test: &Test, sense: bool, target: Label) {
             let bit = 1 << (kind % 8);
             let set = code.label();
             match sense {
-                true => code.push(Op::Branch(Width::W32, Cond::Set, Reg::R1, bit.into(), target)),
+                true => code.push(Op::Branch(
+                    Width::W32,
+                    Cond::Set,
+                    Reg::R1,
+                    bit.into(),
+                    target,
+                )),
                 false => {
                     code.push(Op::Branch(Width::W32, Cond::Set, Reg::R1, bit.into(), set));
                     code.push(Op::Jump(target));

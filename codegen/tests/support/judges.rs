@@ -24,22 +24,36 @@ fn compare(
     options: &Options,
 ) -> Result<(), TestCaseError> {
     let before = machine.counters();
-    let filter = compiled.filters.iter().find(|filter| filter.hook == hook).expect("a filter per hook");
+    let filter = compiled
+        .filters
+        .iter()
+        .find(|filter| filter.hook == hook)
+        .expect("a filter per hook");
     let local = match options.xdp_path {
-        XdpPath::Auto => drawn.local || drawn.is_multicast(),
+        XdpPath::Auto => drawn.local || drawn.is_always_local(),
         XdpPath::Input => true,
         XdpPath::Forward => false,
     };
     let name = INTERFACES[drawn.interface].to_owned();
     let other = INTERFACES[(drawn.interface + 1) % INTERFACES.len()];
-    let route = if local { Route::Local } else { Route::Transit(other) };
+    let route = if local {
+        Route::Local
+    } else {
+        Route::Transit(other)
+    };
     let devices = match hook {
-        Hook::CgroupIngress | Hook::Xdp => Devices { input: name, output: String::new() },
-        Hook::CgroupEgress => Devices { input: String::new(), output: name },
+        Hook::CgroupIngress | Hook::Xdp => Devices {
+            input: name,
+            output: String::new(),
+        },
+        Hook::CgroupEgress => Devices {
+            input: String::new(),
+            output: name,
+        },
     };
     let frame = drawn.frame();
     let (family, bytes) = match hook {
-        Hook::Xdp => match ip_packet(&frame) {
+        Hook::Xdp => match ip_packet(&frame, drawn.interface as u32 + 1) {
             Some((family, bytes)) => (family, bytes.to_vec()),
             None => (drawn.family, Vec::new()),
         },
@@ -55,44 +69,81 @@ fn compare(
         }
         _ => (Verdict::Accept, Vec::new()),
     };
-    let mut context = Context::new(if hook == Hook::Xdp { &frame } else { &drawn.bytes });
+    let mut context = Context::new(if hook == Hook::Xdp {
+        &frame
+    } else {
+        &drawn.bytes
+    });
     let index = drawn.interface as u32 + 1;
     (context.ifindex, context.ingress_ifindex) = (index, index);
-    context.protocol = if drawn.family == Family::V4 { 0x0800 } else { 0x86dd };
+    context.protocol = if drawn.family == Family::V4 {
+        0x0800
+    } else {
+        0x86dd
+    };
     context.fib = FibAnswer {
-        code: if drawn.local && options.xdp_path == XdpPath::Auto { 4 } else { 0 },
+        code: if drawn.local && options.xdp_path == XdpPath::Auto {
+            4
+        } else {
+            0
+        },
         ifindex: ((drawn.interface + 1) % INTERFACES.len()) as u32 + 1,
     };
-    let returned = machine.run(hook, &context).map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
+    let returned = machine
+        .run(hook, &context)
+        .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
     let passed = returned == if hook == Hook::Xdp { 2 } else { 1 };
-    prop_assert_eq!(passed, verdict == Verdict::Accept, "verdict at {} on {:?}", hook, drawn);
+    prop_assert_eq!(
+        passed,
+        verdict == Verdict::Accept,
+        "verdict at {} on {:?}",
+        hook,
+        drawn
+    );
     let mut expected = before;
     for counter in counted {
         expected[counter as usize].0 += 1;
         expected[counter as usize].1 += bytes.len() as u64;
     }
-    prop_assert_eq!(machine.counters(), expected, "counters at {} on {:?}", hook, drawn);
+    prop_assert_eq!(
+        machine.counters(),
+        expected,
+        "counters at {} on {:?}",
+        hook,
+        drawn
+    );
     Ok(())
 }
 
 /// Compiles rulesets and compares the two sides on packets at every hook of the object.
-pub fn check(rulesets: &[Ruleset], packets: &[Drawn], options: &Options) -> Result<(), TestCaseError> {
+pub fn check(
+    rulesets: &[Ruleset],
+    packets: &[Drawn],
+    options: &Options,
+) -> Result<(), TestCaseError> {
     let compiled = compile(rulesets, options)
         .map_err(|diagnostics| TestCaseError::fail(format!("{diagnostics:#?}")))?;
-    let mut machine = Machine::new(&compiled.module).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let mut machine =
+        Machine::new(&compiled.module).map_err(|error| TestCaseError::fail(error.to_string()))?;
     for (index, name) in INTERFACES.iter().enumerate() {
         machine.set_device(index as u32 + 1, name);
     }
     for packet in packets {
         for hook in compiled.filters.iter().map(|filter| filter.hook) {
-            compare(&compiled, &mut machine, hook, packet, options).map_err(|error| match error {
-                TestCaseError::Fail(reason) => TestCaseError::fail(format!(
-                    "{reason}\n{}\n{}",
-                    compiled.filters.iter().map(ToString::to_string).collect::<String>(),
-                    listing(&compiled.module),
-                )),
-                other => other,
-            })?;
+            compare(&compiled, &mut machine, hook, packet, options).map_err(
+                |error| match error {
+                    TestCaseError::Fail(reason) => TestCaseError::fail(format!(
+                        "{reason}\n{}\n{}",
+                        compiled
+                            .filters
+                            .iter()
+                            .map(ToString::to_string)
+                            .collect::<String>(),
+                        listing(&compiled.module),
+                    )),
+                    other => other,
+                },
+            )?;
         }
     }
     Ok(())
