@@ -38,7 +38,7 @@
 //! # What `parse` promises
 //!
 //! - Every text has a [`Parsed`], whatever bytes it is made of. Nothing panics. Nothing is read but
-//!   the text.
+//!   the text. After a hundred errors the rest of the text is not looked at.
 //! - A text that iptables-legacy-restore 1.8.9 refuses has an error among the diagnostics, and a text
 //!   that it takes has none, with these exceptions: host names other than `localhost` are errors, as
 //!   nothing is looked up; so are chains that form a loop no packet can enter; and the options of
@@ -55,7 +55,7 @@
 //! # Where things are
 //!
 //! A text becomes lines ([`parse`]), a line becomes words and a command with its rule, and each
-//! extension reads its own options. An extension is one file in [`matches`] or [`targets`] with its
+//! extension reads its own options. An extension is one file in [`mod@matches`] or [`targets`] with its
 //! options as a table, its checks and its printing, and one line in the registry of that module.
 
 #[cfg(feature = "arbitrary")]

@@ -250,3 +250,10 @@ fn limits_are_errors() {
     let product = format!("*filter\n-A INPUT -s {list} -d {list}\nCOMMIT\n");
     assert_eq!(codes(&read(&product)), [(Severity::Error, "too-long")]);
 }
+
+#[test]
+fn reading_stops_after_many_errors() {
+    let parsed = read(&format!("*filter\n{}COMMIT\n", "-A nosuch\n".repeat(1_000)));
+    assert_eq!(parsed.diagnostics.len(), 101);
+    assert_eq!(parsed.diagnostics[100].code, "too-many-errors");
+}
