@@ -6,6 +6,7 @@ use std::fmt;
 use anyhow::Result;
 use ipt2bpf_parser::ruleset::{Counters, TableKind};
 
+use crate::exceptions;
 use crate::frame::Frame;
 use crate::netfilter::{CountedRule, CounterKey, Judgement, Netfilter, Path, Route, Verdict};
 use crate::words;
@@ -66,6 +67,8 @@ pub struct Report {
     pub unrouted: usize,
     /// Left out because they wait for reassembly.
     pub held: usize,
+    /// Left out because no program can know their route.
+    pub excepted: usize,
     /// Left out because they took a path that was not asked for.
     pub elsewhere: usize,
     /// How many rules counted a packet in netfilter.
@@ -230,9 +233,12 @@ impl Trial<'_> {
         let mut selection = Selection::default();
         for (frame, route) in all.into_iter().zip(routes) {
             match &route {
+                route if exceptions::is_unknowable(frame, route) => report.excepted += 1,
                 Route::Unseen => {
                     report.unseen += 1;
-                    selection.unseen.push(frame);
+                    if !exceptions::may_be_counted_unseen(frame) {
+                        selection.unseen.push(frame);
+                    }
                 }
                 Route::Unrouted => report.unrouted += 1,
                 Route::Held => report.held += 1,
@@ -354,7 +360,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} frames: {} accepted, {} dropped, {} unseen, {} unrouted, {} held, {} on \
+            "{}: {} frames: {} accepted, {} dropped, {} unseen, {} unrouted, {} held, {} excepted, {} on \
              another path; {} of {} rules hit; {} verdicts and {} counters differ",
             self.name,
             self.frames,
@@ -363,6 +369,7 @@ impl fmt::Display for Report {
             self.unseen,
             self.unrouted,
             self.held,
+            self.excepted,
             self.elsewhere,
             self.rules_hit,
             self.rules,

@@ -31,6 +31,7 @@
 pub mod checksum;
 pub mod compare;
 pub mod constants;
+pub mod exceptions;
 pub mod frame;
 pub mod host;
 pub mod mirror;

@@ -255,7 +255,7 @@ impl Parser<'_> {
         self.scratch(Size::B, Reg::R1, 6);
         self.if_imm(Cond::Ne, Reg::R1, 0, plain);
         self.mov(Reg::R4, Reg::R3);
-        self.code.push(Op::Jump(known));
+        self.code.jump(known);
         self.code.bind(plain);
         self.alu(Alu::Add, Reg::R4, 40);
         self.if_reg(Cond::Gt, Reg::R4, Reg::R3, pass);
@@ -286,7 +286,7 @@ impl Parser<'_> {
             self.scratch(Size::D, Reg::R1, address);
             self.if_imm(Cond::Ne, Reg::R1, 0, other);
             self.scratch(Size::D, Reg::R1, address + 8);
-            self.code.push(Op::ToBigEndian(Reg::R1, 64));
+            self.code.to_big_endian(Reg::R1, 64);
             self.if_imm(Cond::Eq, Reg::R1, 1, pass);
             self.code.bind(other);
         }
@@ -313,7 +313,7 @@ impl Parser<'_> {
         ] {
             self.if_imm(Cond::Eq, Reg::R1, number, label);
         }
-        self.code.push(Op::Jump(done));
+        self.code.jump(done);
 
         self.code.bind(routing);
         self.need(4, broken);
@@ -323,7 +323,7 @@ impl Parser<'_> {
         self.scratch(Size::B, Reg::R1, 1);
         self.alu(Alu::Add, Reg::R1, 1);
         self.alu(Alu::Lsh, Reg::R1, 3);
-        self.code.push(Op::Jump(next));
+        self.code.jump(next);
 
         self.code.bind(authentication);
         self.need(2, broken);
@@ -331,7 +331,7 @@ impl Parser<'_> {
         self.scratch(Size::B, Reg::R1, 1);
         self.alu(Alu::Add, Reg::R1, 2);
         self.alu(Alu::Lsh, Reg::R1, 2);
-        self.code.push(Op::Jump(next));
+        self.code.jump(next);
 
         self.code.bind(fragment);
         self.need(4, broken);
@@ -350,7 +350,7 @@ impl Parser<'_> {
 
         self.code.bind(broken);
         self.store(Size::B, Field::BrokenHeaders.place().offset, 1);
-        self.code.push(Op::Jump(done));
+        self.code.jump(done);
 
         self.code.bind(later);
         self.scratch(Size::B, Reg::R2, 0);
@@ -381,11 +381,11 @@ impl Parser<'_> {
             let [eight, four] = [(); 2].map(|()| self.code.label());
             self.if_imm(Cond::Lt, Reg::R1, 20, eight);
             self.fetch(20, self.drop);
-            self.code.push(Op::Jump(fetched));
+            self.code.jump(fetched);
             self.code.bind(eight);
             self.if_imm(Cond::Lt, Reg::R1, 8, four);
             self.fetch(8, self.drop);
-            self.code.push(Op::Jump(fetched));
+            self.code.jump(fetched);
             self.code.bind(four);
             self.if_imm(Cond::Lt, Reg::R1, 4, done);
             self.fetch(4, self.drop);
@@ -455,7 +455,7 @@ impl Parser<'_> {
                 let above = self.code.label();
                 self.if_imm(Cond::Gt, kind, bound, above);
                 self.alu(Alu::Or, set, Reg::R0);
-                self.code.push(Op::Jump(stored));
+                self.code.jump(stored);
                 self.code.bind(above);
             }
             self.alu(Alu::Or, sets[3], Reg::R0);
@@ -497,16 +497,15 @@ impl Parser<'_> {
     pub fn device_from_table(&mut self, field: Field, devices: MapId) {
         let drop = self.drop;
         self.keep(Size::W, self.frame.scratch(), Reg::R1);
-        self.code.push(Op::LoadImm64(Reg::R1, Imm64::Map(devices)));
+        self.code.load_imm64(Reg::R1, Imm64::Map(devices));
         self.mov(Reg::R2, Reg::R10);
         self.alu(
             Alu::Add,
             Reg::R2,
             i32::from(self.frame.address(self.frame.scratch())),
         );
-        self.code.push(Op::CallHelper(Helper::MapLookupElem));
-        self.code
-            .push(Op::Branch(Width::W64, Cond::Eq, Reg::R0, 0.into(), drop));
+        self.code.call(Helper::MapLookupElem);
+        self.code.branch(Cond::Eq, Reg::R0, 0, drop);
         for half in [0, 8] {
             self.load(Size::D, Reg::R1, Reg::R0, half);
             self.keep(Size::D, field.place().offset + half, Reg::R1);
@@ -517,7 +516,7 @@ impl Parser<'_> {
     fn device_from_kernel(&mut self, field: Field, access: DeviceAccess) {
         self.mov(Reg::R1, CONTEXT);
         let cast = crate::asm::KfuncId(access.cast_to_kern_ctx);
-        self.code.push(Op::CallKfunc(cast));
+        self.code.call_kfunc(cast);
         match self.hook {
             Hook::CgroupIngress | Hook::CgroupEgress => {
                 self.load(Size::D, Reg::R3, Reg::R0, access.skb_dev as i16);
@@ -535,7 +534,7 @@ impl Parser<'_> {
             i32::from(self.frame.address(field.place().offset)),
         );
         self.set(Reg::R2, 16);
-        self.code.push(Op::CallHelper(Helper::ProbeReadKernel));
+        self.code.call(Helper::ProbeReadKernel);
     }
 
     /// Goes to `missing` unless the packet has so many bytes at R9.
@@ -607,9 +606,8 @@ impl Parser<'_> {
             Reg::R3,
             i32::from(self.frame.address(self.frame.scratch())),
         );
-        self.code.push(Op::CallHelper(Helper::SkbLoadBytes));
-        self.code
-            .push(Op::Branch(Width::W64, Cond::Ne, Reg::R0, 0.into(), drop));
+        self.code.call(Helper::SkbLoadBytes);
+        self.code.branch(Cond::Ne, Reg::R0, 0, drop);
     }
 
     /// R4 = the address of the packet's byte at R9, in the frame.
@@ -647,7 +645,7 @@ impl Parser<'_> {
 
     fn scratch_be16(&mut self, dst: Reg, offset: i16) {
         self.scratch(Size::H, dst, offset);
-        self.code.push(Op::ToBigEndian(dst, 16));
+        self.code.to_big_endian(dst, 16);
     }
 
     fn field(&mut self, size: Size, dst: Reg, offset: i16) {
@@ -656,18 +654,16 @@ impl Parser<'_> {
 
     fn keep(&mut self, size: Size, offset: i16, src: Reg) {
         let address = self.frame.address(offset);
-        self.code
-            .push(Op::Store(size, Reg::R10, address, src.into()));
+        self.code.store(size, Reg::R10, address, src);
     }
 
     fn store(&mut self, size: Size, offset: i16, value: i32) {
         let address = self.frame.address(offset);
-        self.code
-            .push(Op::Store(size, Reg::R10, address, value.into()));
+        self.code.store(size, Reg::R10, address, value);
     }
 
     fn load(&mut self, size: Size, dst: Reg, base: Reg, offset: i16) {
-        self.code.push(Op::Load(size, dst, base, offset));
+        self.code.load(size, dst, base, offset);
     }
 
     fn set(&mut self, dst: Reg, value: i32) {
@@ -679,16 +675,14 @@ impl Parser<'_> {
     }
 
     fn alu(&mut self, op: Alu, dst: Reg, operand: impl Into<Operand>) {
-        self.code.push(Op::Alu(Width::W64, op, dst, operand.into()));
+        self.code.alu(op, dst, operand);
     }
 
     fn if_imm(&mut self, cond: Cond, reg: Reg, value: i32, target: Label) {
-        self.code
-            .push(Op::Branch(Width::W64, cond, reg, value.into(), target));
+        self.code.branch(cond, reg, value, target);
     }
 
     fn if_reg(&mut self, cond: Cond, left: Reg, right: Reg, target: Label) {
-        self.code
-            .push(Op::Branch(Width::W64, cond, left, right.into(), target));
+        self.code.branch(cond, left, right, target);
     }
 }
