@@ -24,8 +24,22 @@ pub(crate) enum Command {
     Append(Word),
     /// `-I CHAIN [NUMBER]`, the number from 0.
     Insert(Word, usize),
+    /// `-R CHAIN NUMBER`, the number from 0.
+    Replace(Word, usize),
+    /// `-D CHAIN NUMBER`, the number from 0.
+    DeleteAt(Word, usize),
+    /// `-D CHAIN` with the rule.
+    Delete(Word),
+    /// `-F [CHAIN]`
+    Flush(Option<Word>),
+    /// `-Z [CHAIN]`
+    Zero(Option<Word>),
     /// `-N CHAIN`
     NewChain(Word),
+    /// `-X [CHAIN]`
+    DeleteChain(Option<Word>),
+    /// `-E OLD NEW`
+    Rename(Word, Word),
     /// `-P CHAIN POLICY`
     Policy(Word, Word),
 }
@@ -91,7 +105,13 @@ enum Applies {
 enum Base {
     Append,
     Insert,
+    Replace,
+    Delete,
+    Flush,
+    Zero,
     NewChain,
+    DeleteChain,
+    Rename,
     Policy,
     Source,
     Destination,
@@ -131,15 +151,15 @@ const BASE: &[(Option<u8>, &[&str], Base)] = &[
     (Some(b'6'), &["ipv6"], Base::Ipv6),
     (Some(b'v'), &["verbose"], Base::Verbose),
     (Some(b't'), &["table"], Base::Table),
-    (Some(b'D'), &["delete"], Base::Other),
+    (Some(b'D'), &["delete"], Base::Delete),
     (Some(b'C'), &["check"], Base::Other),
-    (Some(b'R'), &["replace"], Base::Other),
+    (Some(b'R'), &["replace"], Base::Replace),
     (Some(b'L'), &["list"], Base::Other),
     (Some(b'S'), &["list-rules"], Base::Other),
-    (Some(b'F'), &["flush"], Base::Other),
-    (Some(b'Z'), &["zero"], Base::Other),
-    (Some(b'X'), &["delete-chain"], Base::Other),
-    (Some(b'E'), &["rename-chain"], Base::Other),
+    (Some(b'F'), &["flush"], Base::Flush),
+    (Some(b'Z'), &["zero"], Base::Zero),
+    (Some(b'X'), &["delete-chain"], Base::DeleteChain),
+    (Some(b'E'), &["rename-chain"], Base::Rename),
     (Some(b'n'), &["numeric"], Base::Other),
     (Some(b'w'), &["wait"], Base::Other),
     (Some(b'W'), &["wait-interval"], Base::Other),
@@ -166,18 +186,38 @@ impl Base {
         )
     }
 
-    /// Whether a value stands behind it.
+    /// Whether a value must stand behind it.
     fn has_value(self) -> bool {
+        use Base::{DeleteChain, Flush, Fragment, Ipv4, Ipv6, Other, Verbose, Zero};
         !matches!(
             self,
-            Base::Fragment | Base::Ipv4 | Base::Ipv6 | Base::Verbose | Base::Other
+            Fragment | Ipv4 | Ipv6 | Verbose | Flush | Zero | DeleteChain | Other
+        )
+    }
+
+    /// Whether it says what to do with the line.
+    fn is_command(self) -> bool {
+        use Base::{
+            Append, Delete, DeleteChain, Flush, Insert, NewChain, Policy, Rename, Replace, Zero,
+        };
+        matches!(
+            self,
+            Append
+                | Insert
+                | Replace
+                | Delete
+                | Flush
+                | Zero
+                | NewChain
+                | DeleteChain
+                | Rename
+                | Policy
         )
     }
 
     /// Whether it may be part of a rule.
     fn is_of_rules(self) -> bool {
-        use Base::{Append, Insert, NewChain, Other, Policy, Table};
-        !matches!(self, Append | Insert | NewChain | Policy | Table | Other)
+        !self.is_command() && !matches!(self, Base::Table | Base::Other)
     }
 }
 
@@ -312,6 +352,8 @@ struct Scan<'a> {
     jump: Option<Jump>,
     /// Whether an option has loaded the match of the protocol.
     protocol_used: bool,
+    /// The last extension without known options.
+    untyped: Option<Owner>,
 }
 
 impl<'a> Scan<'a> {
@@ -330,6 +372,7 @@ impl<'a> Scan<'a> {
             matches: Vec::new(),
             jump: None,
             protocol_used: false,
+            untyped: None,
         }
     }
 
@@ -422,18 +465,17 @@ impl<'a> Scan<'a> {
         let meaning = match self.resolve(word, name) {
             Ok(meaning) => meaning,
             Err(diagnostic) => {
-                if self.load_protocol_match(word.span) {
-                    if let Some(draft) = self.matches.last_mut()
-                        && let Kind::Untyped(_) = draft.kind
-                    {
+                let is_loaded = (self.untyped.is_none() || self.is_of_protocol(name))
+                    && self.load_protocol_match(word.span);
+                match self.untyped {
+                    Some(owner) if self.exact(name).is_none() => {
                         self.next -= 1;
                         let negation = self.negation.take();
-                        self.take_untyped(negation);
+                        self.take_untyped(owner, negation);
                         return Ok(Applies::Yes);
                     }
-                    self.resolve(word, name)?
-                } else {
-                    return Err(diagnostic);
+                    _ if is_loaded => self.resolve(word, name)?,
+                    _ => return Err(diagnostic),
                 }
             }
         };
@@ -545,8 +587,17 @@ impl<'a> Scan<'a> {
         self.protocol_used = true;
         let kind = self.match_kind(name.as_bytes());
         let is_found = kind.is_some();
-        self.matches.extend(kind.map(|kind| Draft::new(kind, span)));
+        if let Some(kind) = kind {
+            self.push_match(kind, span);
+        }
         is_found
+    }
+
+    fn push_match(&mut self, kind: Kind<Match>, span: Span) {
+        if let Kind::Untyped(_) = kind {
+            self.untyped = Some(Owner::Match(self.matches.len()));
+        }
+        self.matches.push(Draft::new(kind, span));
     }
 
     fn extension_option(
@@ -671,10 +722,49 @@ impl<'a> Scan<'a> {
         match base {
             Base::Append => self.set_command(Command::Append(value), span)?,
             Base::Insert => {
-                let index = self.rule_number()?;
+                let index = self.rule_number()?.unwrap_or(0);
                 self.set_command(Command::Insert(value, index), span)?;
             }
+            Base::Replace => {
+                let Some(index) = self.rule_number()? else {
+                    return Err(Diagnostic::error(
+                        code::BAD_COMMAND,
+                        span,
+                        "-R needs a chain and a rule number",
+                    ));
+                };
+                self.set_command(Command::Replace(value, index), span)?;
+            }
+            Base::Delete => {
+                let command = match self.rule_number()? {
+                    Some(index) => Command::DeleteAt(value, index),
+                    None => Command::Delete(value),
+                };
+                self.set_command(command, span)?;
+            }
+            Base::Flush => {
+                let chain = self.argument().cloned();
+                self.set_command(Command::Flush(chain), span)?;
+            }
+            Base::Zero => {
+                let chain = self.argument().cloned();
+                self.set_command(Command::Zero(chain), span)?;
+            }
             Base::NewChain => self.set_command(Command::NewChain(value), span)?,
+            Base::DeleteChain => {
+                let chain = self.argument().cloned();
+                self.set_command(Command::DeleteChain(chain), span)?;
+            }
+            Base::Rename => {
+                let Some(new) = self.take() else {
+                    return Err(Diagnostic::error(
+                        code::BAD_COMMAND,
+                        span,
+                        "-E needs the old and the new name",
+                    ));
+                };
+                self.set_command(Command::Rename(value, new.clone()), span)?;
+            }
             Base::Policy => {
                 let Some(policy) = self.take() else {
                     return Err(Diagnostic::error(
@@ -779,8 +869,9 @@ impl<'a> Scan<'a> {
             }
             Base::Other => {
                 let message = format!("{} has no place in a save file", word.show());
-                return Err(Diagnostic::error(code::BAD_COMMAND, span, message)
-                    .with_help("use -A, -I, -N and -P; for other commands load the file with iptables-restore and take what iptables-save prints"));
+                return Err(
+                    Diagnostic::error(code::BAD_COMMAND, span, message).with_help("leave it out")
+                );
             }
         }
         Ok(Applies::Yes)
@@ -797,26 +888,28 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// The optional number behind `-I CHAIN`, from 1 in the text.
-    fn rule_number(&mut self) -> Result<usize> {
-        let is_number =
-            |word: &&Word| !word.as_bytes().starts_with(b"-") && word.as_bytes() != b"!";
-        let Some(word) = self.words.get(self.next).filter(is_number) else {
-            return Ok(0);
+    /// The next word unless it is an option.
+    fn argument(&mut self) -> Option<&'a Word> {
+        let word = self.words.get(self.next)?;
+        let is_option = word.as_bytes().starts_with(b"-") || word.as_bytes().starts_with(b"!");
+        if is_option { None } else { self.take() }
+    }
+
+    /// The rule number behind a chain, from 1 in the text and from 0 here.
+    fn rule_number(&mut self) -> Result<Option<usize>> {
+        let Some(word) = self.argument() else {
+            return Ok(None);
         };
-        self.next += 1;
         let number = value::integer(word.as_bytes(), u64::from(u32::MAX))
             .and_then(|number| number.checked_sub(1));
-        number
-            .and_then(|number| usize::try_from(number).ok())
-            .ok_or_else(|| {
-                Diagnostic::error(
-                    code::BAD_VALUE,
-                    word.span,
-                    format!("{:?} is no rule number", word.show()),
-                )
-                .with_help("rules count from 1")
-            })
+        match number.and_then(|number| usize::try_from(number).ok()) {
+            Some(index) => Ok(Some(index)),
+            None => {
+                let message = format!("{:?} is no rule number", word.show());
+                Err(Diagnostic::error(code::BAD_VALUE, word.span, message)
+                    .with_help("rules count from 1"))
+            }
+        }
     }
 
     fn jump(&mut self, name: &Word) -> Result<()> {
@@ -853,10 +946,8 @@ impl<'a> Scan<'a> {
         );
         self.jump = Some(jump);
         if is_untyped {
-            let words = self.untyped_words(None);
-            if let Some(Jump::Extension(draft)) = &mut self.jump {
-                draft.raw = words;
-            }
+            self.untyped = Some(Owner::Target);
+            self.take_untyped(Owner::Target, None);
         }
         Ok(())
     }
@@ -939,18 +1030,24 @@ impl<'a> Scan<'a> {
             });
         };
         let is_untyped = matches!(kind, Kind::Untyped(_));
-        self.matches.push(Draft::new(kind, name.span));
-        if is_untyped {
-            self.take_untyped(None);
+        self.push_match(kind, name.span);
+        if let Some(owner) = self.untyped.filter(|_| is_untyped) {
+            self.take_untyped(owner, None);
         }
         Ok(())
     }
 
-    /// Gives the words up to the next known option to the last match.
-    fn take_untyped(&mut self, negation: Option<Span>) {
+    /// Gives the words up to the next known option to an extension.
+    fn take_untyped(&mut self, owner: Owner, negation: Option<Span>) {
         let words = self.untyped_words(negation);
-        if let Some(draft) = self.matches.last_mut() {
-            draft.raw.extend(words);
+        match (owner, &mut self.jump) {
+            (Owner::Target, Some(Jump::Extension(draft))) => draft.raw.extend(words),
+            (Owner::Target, _) => {}
+            (Owner::Match(index), _) => {
+                if let Some(draft) = self.matches.get_mut(index) {
+                    draft.raw.extend(words);
+                }
+            }
         }
     }
 
@@ -978,40 +1075,44 @@ impl<'a> Scan<'a> {
         words
     }
 
+    /// Whether a long option is one of the match that `-p` would load.
+    fn is_of_protocol(&self, name: &[u8]) -> bool {
+        let protocol = self.base.protocol.as_ref().filter(|_| !self.protocol_used);
+        let spec = protocol
+            .and_then(|it| names::protocol_match(it.value.value, self.place.family))
+            .and_then(|name| matches::REGISTRY.iter().find(|spec| spec.name == name));
+        let mut options = spec.into_iter().flat_map(|spec| spec.options);
+        options.any(|option| option.names.iter().any(|it| it.as_bytes() == name))
+    }
+
     fn is_known_option(&self, word: &Word) -> bool {
         if word.quoted {
             return false;
         }
         match word.as_bytes() {
-            [b'-', b'-', name @ ..] => {
-                let of_protocol = || {
-                    let protocol = self
-                        .base
-                        .protocol
-                        .as_ref()
-                        .filter(|_| !self.protocol_used)?;
-                    let name = names::protocol_match(protocol.value.value, self.place.family)?;
-                    matches::REGISTRY.iter().find(|spec| spec.name == name)
-                };
-                let is_of_protocol = || {
-                    let mut options = of_protocol().into_iter().flat_map(|spec| spec.options);
-                    options.any(|option| option.names.iter().any(|it| it.as_bytes() == name))
-                };
-                match self.exact(name) {
-                    Some(Meaning::Base(base)) => base.is_of_rules(),
-                    Some(Meaning::Extension(..)) => true,
-                    None => is_of_protocol(),
-                }
-            }
+            [b'-', b'-', name @ ..] => match self.exact(name) {
+                Some(Meaning::Base(base)) => base.is_of_rules(),
+                Some(Meaning::Extension(..)) => true,
+                None => self.is_of_protocol(name),
+            },
             [b'-', letter] => Base::by_letter(*letter).is_some_and(Base::is_of_rules),
             _ => false,
         }
     }
 
+    /// Whether any part of a rule was given.
+    fn has_rule(&self) -> bool {
+        let has_addresses = self.sources.is_some() || self.destinations.is_some();
+        has_addresses
+            || self.base != BaseMatch::default()
+            || !self.matches.is_empty()
+            || self.jump.is_some()
+    }
+
     /// Checks what needs the whole line, and builds its rules.
-    fn finish(self, diagnostics: &mut Vec<Diagnostic>) -> Option<Line> {
+    fn finish(mut self, diagnostics: &mut Vec<Diagnostic>) -> Option<Line> {
         let errors_before = diagnostics.len();
-        let Some(command) = self.command else {
+        let Some(command) = self.command.take() else {
             diagnostics.push(
                 Diagnostic::error(code::BAD_COMMAND, self.line, "the line holds no command")
                     .with_help("a rule starts with -A CHAIN"),
@@ -1019,8 +1120,16 @@ impl<'a> Scan<'a> {
             return None;
         };
         let chain = match &command {
-            Command::Append(chain) | Command::Insert(chain, _) => chain,
-            Command::NewChain(_) | Command::Policy(..) => {
+            Command::Append(chain)
+            | Command::Insert(chain, _)
+            | Command::Replace(chain, _)
+            | Command::Delete(chain) => chain,
+            _ => {
+                if self.has_rule() {
+                    let message = "this command takes no rule";
+                    diagnostics.push(Diagnostic::error(code::BAD_COMMAND, self.line, message));
+                    return None;
+                }
                 return Some(Line {
                     command,
                     rules: Vec::new(),

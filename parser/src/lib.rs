@@ -9,8 +9,10 @@ pub mod matches;
 mod names;
 mod print;
 mod reader;
+mod render;
 pub mod ruleset;
 pub mod span;
+mod table;
 pub mod targets;
 pub mod unknown;
 mod value;
@@ -18,3 +20,4 @@ mod words;
 
 pub use print::{Counts, Place};
 pub use reader::{ParseOptions, Parsed, parse};
+pub use render::{Style, render};

@@ -90,7 +90,7 @@ pub(crate) fn port(word: &[u8]) -> Result<u16, Problem> {
     })
 }
 
-/// `port`, `low:high`, `low:` or `:high` (libxt_tcp, libxt_udp).
+/// `port`, `low:high`, `low:` or `:high` (libxt_tcp, libxt_udp). A range may run backwards.
 pub(crate) fn port_range(word: &[u8]) -> Result<PortRange, Problem> {
     let Some((low, high)) = word.split_once_str(":") else {
         let port = port(word)?;
@@ -105,12 +105,6 @@ pub(crate) fn port_range(word: &[u8]) -> Result<PortRange, Problem> {
     } else {
         port(high)?
     };
-    if low > high {
-        return Err(
-            Problem::new(format!("the range {low}:{high} runs backwards"))
-                .with_help(format!("write {high}:{low}")),
-        );
-    }
     Ok(PortRange { low, high })
 }
 

@@ -1,7 +1,7 @@
 //! `-m comment`: text that is kept with a rule (libxt_comment).
 
-use crate::diagnostic::Diagnostic;
-use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::diagnostic::{Diagnostic, code};
+use crate::extension::{Arguments, Extension, Opt, OptionSpec};
 use crate::print::Line;
 use bstr::BString;
 use serde::Serialize;
@@ -16,23 +16,25 @@ pub struct Comment {
 /// `XT_MAX_COMMENT_LEN` less the NUL.
 const LIMIT: usize = 255;
 
-static COMMENT: Opt<BString> = Opt::new(&["comment"], |value| {
-    let text = value.word(0);
-    if text.len() > LIMIT {
-        return Err(
-            Problem::new(format!("a comment of {} bytes is too long", text.len()))
-                .with_help(format!("keep it to {LIMIT} bytes")),
-        );
-    }
-    Ok(text.into())
-});
+static COMMENT: Opt<BString> = Opt::new(&["comment"], |value| Ok(value.word(0).into()));
 
 impl Extension for Comment {
     const NAME: &'static str = "comment";
     const OPTIONS: &'static [&'static OptionSpec] = &[&COMMENT.spec];
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
-        let text = arguments.need(&COMMENT)?.value.value;
+        let given = arguments.need(&COMMENT)?;
+        let mut text = given.value.value;
+        if text.len() > LIMIT {
+            text.truncate(LIMIT);
+            let message =
+                format!("the comment is cut to its first {LIMIT} bytes, as iptables does");
+            arguments.warn(Diagnostic::warning(
+                code::TRUNCATED,
+                given.value.span,
+                message,
+            ));
+        }
         Ok(Self { text })
     }
 

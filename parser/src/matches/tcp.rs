@@ -4,7 +4,7 @@ use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
 use super::{DESTINATION_PORTS, PROTOCOL_TCP, PortRange, SOURCE_PORTS, print_ports, read_ports};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
 use crate::print::Line;
 use crate::ruleset::Negatable;
@@ -68,6 +68,11 @@ impl Extension for Tcp {
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
         arguments.need_protocol(&[PROTOCOL_TCP], "-p tcp")?;
         arguments.at_most_one(&[&FLAGS.spec, &SYN.spec])?;
+        let source_ports = read_ports(arguments, &SOURCE_PORTS)?;
+        let destination_ports = read_ports(arguments, &DESTINATION_PORTS)?;
+        for ports in [&source_ports, &destination_ports].into_iter().flatten() {
+            refuse_backwards(ports)?;
+        }
         let syn = arguments.get(&SYN)?.map(|given| Negatable {
             negated: given.negated,
             value: Spanned {
@@ -76,8 +81,8 @@ impl Extension for Tcp {
             },
         });
         Ok(Self {
-            source_ports: read_ports(arguments, &SOURCE_PORTS)?,
-            destination_ports: read_ports(arguments, &DESTINATION_PORTS)?,
+            source_ports,
+            destination_ports,
             flags: arguments.get(&FLAGS)?.or(syn),
             option: arguments.get(&OPTION)?,
         })
@@ -101,6 +106,19 @@ impl Extension for Tcp {
             line.word(flag_list(flags.value.value.set));
         }
     }
+}
+
+/// Unlike libxt_udp, libxt_tcp takes no range that holds no port.
+fn refuse_backwards(ports: &Negatable<PortRange>) -> Result<(), Diagnostic> {
+    let PortRange { low, high } = ports.value.value;
+    if low <= high {
+        return Ok(());
+    }
+    let message = format!("the range {low}:{high} runs backwards");
+    Err(
+        Diagnostic::error(code::BAD_VALUE, ports.value.span, message)
+            .with_help(format!("write {high}:{low}")),
+    )
 }
 
 fn flags(value: &Value<'_>) -> Result<Flags, Problem> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{DESTINATION_PORTS, PROTOCOL_UDP, PortRange, SOURCE_PORTS, print_ports, read_ports};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, OptionSpec};
 use crate::ruleset::Negatable;
 
@@ -24,9 +24,22 @@ impl Extension for Udp {
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
         arguments.need_protocol(&[PROTOCOL_UDP], "-p udp")?;
+        let source_ports = read_ports(arguments, &SOURCE_PORTS)?;
+        let destination_ports = read_ports(arguments, &DESTINATION_PORTS)?;
+        for ports in [&source_ports, &destination_ports].into_iter().flatten() {
+            let PortRange { low, high } = ports.value.value;
+            if low > high && !ports.negated {
+                let message = format!("no port is in {low}:{high}, so this rule never matches");
+                arguments.warn(Diagnostic::warning(
+                    code::NEVER_MATCHES,
+                    ports.value.span,
+                    message,
+                ));
+            }
+        }
         Ok(Self {
-            source_ports: read_ports(arguments, &SOURCE_PORTS)?,
-            destination_ports: read_ports(arguments, &DESTINATION_PORTS)?,
+            source_ports,
+            destination_ports,
         })
     }
 

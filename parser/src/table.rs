@@ -1,0 +1,356 @@
+//! A table while it is read: its chains by name, and the commands that change it.
+
+use std::collections::HashMap;
+
+use bstr::ByteSlice;
+
+use crate::command::{self, ChainKind, Command};
+use crate::diagnostic::{Diagnostic, code};
+use crate::names;
+use crate::ruleset::{
+    Action, Builtin, Chain, ChainRef, Counters, Family, Policy, Rule, Table, TableKind,
+};
+use crate::span::Span;
+use crate::targets;
+use crate::words::Word;
+
+/// `XT_EXTENSION_MAXNAMELEN` less the NUL.
+const CHAIN_NAME_LIMIT: usize = 28;
+
+/// A table whose `COMMIT` has not come.
+pub(crate) struct OpenTable {
+    pub family: Family,
+    pub table: Table,
+    /// The line that names it.
+    pub span: Span,
+    /// Where each chain is in `table.chains`.
+    index: HashMap<String, usize>,
+}
+
+impl OpenTable {
+    /// A table with its built-in chains, whose policies are those of the table that it replaces, or
+    /// ACCEPT.
+    pub fn new(family: Family, kind: TableKind, before: Option<&Table>, span: Span) -> Self {
+        let chains = kind.hooks().iter().enumerate().map(|(at, &hook)| {
+            let builtin = before.and_then(|table| table.chains.get(at)?.builtin);
+            let policy = builtin.map_or(Policy::Accept, |builtin| builtin.policy);
+            Chain {
+                name: hook.to_string(),
+                builtin: Some(Builtin { hook, policy }),
+                counters: Counters::default(),
+                rules: Vec::new(),
+                span,
+            }
+        });
+        let chains = chains.collect();
+        let table = Table { kind, chains };
+        let mut open = Self {
+            family,
+            table,
+            span,
+            index: HashMap::new(),
+        };
+        open.reindex();
+        open
+    }
+
+    pub fn chain_names(&self) -> Vec<String> {
+        self.index.keys().cloned().collect()
+    }
+
+    pub fn chain_kind(&self, name: &str) -> ChainKind {
+        match self
+            .index
+            .get(name)
+            .and_then(|&at| self.table.chains.get(at))
+        {
+            None => ChainKind::Missing,
+            Some(Chain {
+                builtin: Some(builtin),
+                ..
+            }) => ChainKind::Builtin(builtin.hook),
+            Some(_) => ChainKind::User,
+        }
+    }
+
+    fn get(&mut self, name: &Word) -> Result<&mut Chain, Diagnostic> {
+        let text = name.as_bytes().to_str().unwrap_or_default();
+        let at = self.index.get(text).copied();
+        match at.and_then(|at| self.table.chains.get_mut(at)) {
+            Some(chain) => Ok(chain),
+            None => {
+                let message = format!(
+                    "there is no chain {:?} in the {} table",
+                    name.show(),
+                    self.table.kind
+                );
+                let diagnostic = Diagnostic::error(code::UNKNOWN_CHAIN, name.span, message);
+                Err(
+                    match names::closest(name.as_bytes(), self.index.keys().map(String::as_str)) {
+                        Some(close) => diagnostic.with_help(format!("did you mean {close}?")),
+                        None => diagnostic.with_help(format!(
+                            "declare it above this line: :{} - [0:0]",
+                            name.show()
+                        )),
+                    },
+                )
+            }
+        }
+    }
+
+    /// Declares a chain; a built-in one exists already.
+    pub fn declare(&mut self, name: &Word, span: Span) -> Result<(), Diagnostic> {
+        let bad = |message: String| Diagnostic::error(code::BAD_CHAIN, name.span, message);
+        let Ok(text) = name.as_bytes().to_str() else {
+            return Err(bad("a chain name is valid UTF-8".to_owned()));
+        };
+        match self.chain_kind(text) {
+            ChainKind::Builtin(_) => return Ok(()),
+            ChainKind::User => {
+                let message = format!("the chain {text} is declared twice");
+                return Err(Diagnostic::error(code::DUPLICATE_CHAIN, name.span, message));
+            }
+            ChainKind::Missing => {}
+        }
+        if text.len() > CHAIN_NAME_LIMIT {
+            let message = format!("the chain name is {} bytes long", text.len());
+            return Err(bad(message).with_help(format!("keep it to {CHAIN_NAME_LIMIT} bytes")));
+        }
+        if let "ACCEPT" | "DROP" | "RETURN" | "QUEUE" = text {
+            return Err(bad(format!("{text} is a verdict and cannot name a chain")));
+        }
+        self.index.insert(text.to_owned(), self.table.chains.len());
+        self.table.chains.push(Chain {
+            name: text.to_owned(),
+            builtin: None,
+            counters: Counters::default(),
+            rules: Vec::new(),
+            span,
+        });
+        Ok(())
+    }
+
+    pub fn set_policy(
+        &mut self,
+        name: &Word,
+        policy: &Word,
+        counters: Counters,
+    ) -> Result<(), Diagnostic> {
+        let value = match policy.as_bytes() {
+            b"ACCEPT" => Policy::Accept,
+            b"DROP" => Policy::Drop,
+            _ => {
+                let message = format!("{:?} is no policy", policy.show());
+                return Err(Diagnostic::error(code::BAD_POLICY, policy.span, message)
+                    .with_help("a policy is ACCEPT or DROP; a chain of your own has -"));
+            }
+        };
+        let chain = self.get(name)?;
+        match &mut chain.builtin {
+            Some(builtin) => {
+                builtin.policy = value;
+                chain.counters = counters;
+                Ok(())
+            }
+            None => Err(Diagnostic::error(
+                code::BAD_POLICY,
+                policy.span,
+                format!("{} is not a built-in chain and has no policy", chain.name),
+            )
+            .with_help(format!(
+                "write :{} - and end the chain with a rule",
+                chain.name
+            ))),
+        }
+    }
+
+    /// Does what a line asks for; `span` is the line.
+    pub fn carry_out(&mut self, line: command::Line, span: Span) -> Result<(), Diagnostic> {
+        match line.command {
+            Command::Append(chain) => self.get(&chain)?.rules.extend(line.rules),
+            Command::Insert(chain, at) => {
+                let rules = &mut self.get(&chain)?.rules;
+                if at > rules.len() {
+                    return Err(no_rule(at, rules.len(), span));
+                }
+                // Each rule of a list goes to the same place, so the last comes first.
+                let reversed: Vec<Rule> = line.rules.into_iter().rev().collect();
+                rules.splice(at..at, reversed);
+            }
+            Command::Replace(chain, at) => {
+                let rules = &mut self.get(&chain)?.rules;
+                let count = rules.len();
+                let mut new = line.rules.into_iter();
+                match (rules.get_mut(at), new.next(), new.next()) {
+                    (None, ..) => return Err(no_rule(at, count, span)),
+                    (Some(old), Some(rule), None) => *old = rule,
+                    _ => {
+                        let message = "a rule cannot be replaced by several";
+                        return Err(Diagnostic::error(code::BAD_COMMAND, span, message));
+                    }
+                }
+            }
+            Command::DeleteAt(chain, at) => {
+                let rules = &mut self.get(&chain)?.rules;
+                if at >= rules.len() {
+                    return Err(no_rule(at, rules.len(), span));
+                }
+                rules.remove(at);
+            }
+            Command::Delete(chain) => {
+                let rules = &mut self.get(&chain)?.rules;
+                for unwanted in &line.rules {
+                    let is_it = |rule: &Rule| {
+                        (&rule.base, &rule.matches, &rule.action)
+                            == (&unwanted.base, &unwanted.matches, &unwanted.action)
+                    };
+                    let Some(at) = rules.iter().position(is_it) else {
+                        let message = "there is no such rule above this line";
+                        return Err(Diagnostic::error(code::BAD_COMMAND, span, message));
+                    };
+                    rules.remove(at);
+                }
+            }
+            Command::Flush(Some(chain)) => self.get(&chain)?.rules.clear(),
+            Command::Flush(None) => self
+                .table
+                .chains
+                .iter_mut()
+                .for_each(|chain| chain.rules.clear()),
+            Command::Zero(Some(chain)) => zero(self.get(&chain)?),
+            Command::Zero(None) => self.table.chains.iter_mut().for_each(zero),
+            Command::NewChain(chain) => self.new_chain(&chain, span)?,
+            Command::DeleteChain(Some(chain)) => self.delete_chain(&chain)?,
+            Command::DeleteChain(None) => self.delete_chains(span)?,
+            Command::Rename(old, new) => self.rename(&old, &new, span)?,
+            Command::Policy(chain, policy) => {
+                self.set_policy(&chain, &policy, Counters::default())?
+            }
+        }
+        Ok(())
+    }
+
+    /// `-N`, which is stricter with names than a `:` line.
+    fn new_chain(&mut self, chain: &Word, span: Span) -> Result<(), Diagnostic> {
+        let name = chain.as_bytes();
+        if name.starts_with(b"-") || name.starts_with(b"!") {
+            let message = format!("{:?} cannot name a chain", chain.show());
+            return Err(Diagnostic::error(code::BAD_CHAIN, chain.span, message)
+                .with_help("chain names do not start with - or !"));
+        }
+        let typed = targets::REGISTRY.iter().map(|spec| spec.name);
+        let mut targets = typed.chain(names::untyped_targets(self.family));
+        if targets.any(|target| target.as_bytes() == name) {
+            let message = format!("{} is a target and cannot name a chain", chain.show());
+            return Err(Diagnostic::error(code::BAD_CHAIN, chain.span, message));
+        }
+        if let ChainKind::Builtin(_) = self.chain_kind(name.to_str().unwrap_or_default()) {
+            let message = format!("the chain {} exists already", chain.show());
+            return Err(Diagnostic::error(
+                code::DUPLICATE_CHAIN,
+                chain.span,
+                message,
+            ));
+        }
+        self.declare(chain, span)
+    }
+
+    /// Deletes a user chain that is empty and that no rule leads to.
+    fn delete_chain(&mut self, name: &Word) -> Result<(), Diagnostic> {
+        let chain = self.get(name)?;
+        let refuse = |reason: &str| {
+            let message = format!("{} cannot be deleted: {reason}", name.show());
+            Err(Diagnostic::error(code::BAD_COMMAND, name.span, message))
+        };
+        if chain.builtin.is_some() {
+            return refuse("it is built in");
+        }
+        if !chain.rules.is_empty() {
+            return refuse("it has rules");
+        }
+        let name_text = chain.name.clone();
+        if self.references().any(|to| to.value == name_text) {
+            return refuse("rules lead to it");
+        }
+        self.table.chains.retain(|chain| chain.name != name_text);
+        self.reindex();
+        Ok(())
+    }
+
+    /// Deletes all user chains, which must be empty.
+    fn delete_chains(&mut self, span: Span) -> Result<(), Diagnostic> {
+        let is_user = |chain: &Chain| chain.builtin.is_none();
+        let in_use = self
+            .table
+            .chains
+            .iter()
+            .any(|chain| is_user(chain) && !chain.rules.is_empty());
+        if in_use || self.references().next().is_some() {
+            let message =
+                "the chains cannot be deleted while they have rules or rules lead to them";
+            return Err(Diagnostic::error(code::BAD_COMMAND, span, message)
+                .with_help("flush them first: -F"));
+        }
+        self.table.chains.retain(|chain| !is_user(chain));
+        self.reindex();
+        Ok(())
+    }
+
+    /// Gives a user chain and all that leads to it a new name.
+    fn rename(&mut self, old: &Word, new: &Word, span: Span) -> Result<(), Diagnostic> {
+        if self.get(old)?.builtin.is_some() {
+            let message = format!("{} is built in and cannot be renamed", old.show());
+            return Err(Diagnostic::error(code::BAD_COMMAND, old.span, message));
+        }
+        self.new_chain(new, span)?;
+        // The check of the new name has made a chain, whose name moves to the old one.
+        let name = self
+            .table
+            .chains
+            .pop()
+            .map(|chain| chain.name)
+            .unwrap_or_default();
+        let chain = self.get(old)?;
+        let old_name = std::mem::replace(&mut chain.name, name.clone());
+        for rule in self
+            .table
+            .chains
+            .iter_mut()
+            .flat_map(|chain| &mut chain.rules)
+        {
+            if let Action::Jump(to) | Action::Goto(to) = &mut rule.action
+                && to.value == old_name
+            {
+                to.value.clone_from(&name);
+            }
+        }
+        self.reindex();
+        Ok(())
+    }
+
+    fn references(&self) -> impl Iterator<Item = &ChainRef> {
+        let rules = self.table.chains.iter().flat_map(|chain| &chain.rules);
+        rules.filter_map(|rule| match &rule.action {
+            Action::Jump(to) | Action::Goto(to) => Some(to),
+            Action::Continue | Action::Verdict(_) | Action::Target(_) => None,
+        })
+    }
+
+    fn reindex(&mut self) {
+        let chains = self.table.chains.iter().enumerate();
+        self.index = chains.map(|(at, chain)| (chain.name.clone(), at)).collect();
+    }
+}
+
+fn no_rule(at: usize, count: usize, span: Span) -> Diagnostic {
+    let message = format!("there is no rule {} in a chain of {count}", at + 1);
+    Diagnostic::error(code::BAD_VALUE, span, message)
+}
+
+fn zero(chain: &mut Chain) {
+    chain.counters = Counters::default();
+    chain
+        .rules
+        .iter_mut()
+        .for_each(|rule| rule.counters = Counters::default());
+}
