@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ipt2bpf_parser::Counts;
+use ipt2bpf_parser::{Counts, heading};
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::Span;
@@ -43,7 +43,7 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(diagnostics);
     }
-    let text = rulesets.iter().flat_map(|ruleset| ruleset.print(Counts::All)).collect();
+    let text = rulesets.iter().flat_map(rules_text).collect();
     let emitted = emit(&filters, counters.len(), text, options).map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]
@@ -84,6 +84,11 @@ pub fn translate(rulesets: &[Ruleset], options: &Options) -> (Vec<Filter>, Count
         }
     }
     (filters, counters, diagnostics)
+}
+
+/// What the object keeps of a ruleset: enough to read it again, with its family.
+fn rules_text(ruleset: &Ruleset) -> Vec<u8> {
+    [heading(ruleset.family).as_bytes(), &ruleset.print(Counts::All)].concat()
 }
 
 fn first_span(ruleset: &Ruleset) -> Span {
