@@ -250,7 +250,7 @@ impl Reporter {
         }
         match self.format {
             MessageFormat::Human => {
-                anstream::eprintln!("error: {error:#}");
+                anstream::eprintln!("error: {}", chain(error));
                 if error.is::<Usage>() {
                     anstream::eprintln!("\nFor more information, try '--help'.");
                 }
@@ -262,7 +262,7 @@ impl Reporter {
                     (_, true) => "kernel",
                     _ => "failure",
                 },
-                message: &format!("{error:#}"),
+                message: &chain(error),
                 place: None,
                 hooks: &[],
                 label: "",
@@ -270,6 +270,18 @@ impl Reporter {
             }),
         }
     }
+}
+
+/// An error with its causes, but for those that it has told itself.
+fn chain(error: &Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.as_str() {
+            "" => cause,
+            told if told.contains(&cause) => text,
+            told => format!("{told}: {cause}"),
+        }
+    })
 }
 
 /// Plain strings and numbers always serialise.

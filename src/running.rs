@@ -14,6 +14,7 @@ use crate::input::Input;
 use crate::messages::Reporter;
 
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Arguments {
     #[command(flatten)]
     rules: Rules,

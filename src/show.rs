@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_parser::span::Sources;
@@ -48,6 +48,7 @@ impl Selection {
     pub fn objects(&self) -> Result<Vec<InForce>> {
         if let Some(dir) = &self.pin {
             let place = dir.display().to_string();
+            ensure!(dir.is_dir(), "{place} is no directory");
             let maps = Maps::open(dir)?;
             return Ok(vec![InForce { place, maps }]);
         }
