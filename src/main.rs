@@ -1,2 +1,50 @@
-//! ipt2bpf
-fn main() {}
+//! The command `ipt2bpf`: iptables rulesets in, BPF programs out. One file per subcommand.
+
+mod attach;
+mod attachments;
+mod check;
+mod cli;
+mod compile;
+mod counters;
+mod detach;
+mod explain;
+mod failure;
+mod input;
+mod list;
+mod load;
+mod messages;
+mod output;
+mod running;
+mod show;
+mod words;
+mod zero;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::messages::Reporter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let reporter = Reporter::new(cli.message_format);
+    let result = match cli.command {
+        None => compile::run(&cli.compile, &reporter),
+        Some(Command::Check(arguments)) => check::run(&arguments, &reporter),
+        Some(Command::Explain(arguments)) => explain::run(&arguments, &reporter),
+        Some(Command::Load(arguments)) => load::run(&arguments, &reporter),
+        Some(Command::Attach(arguments)) => attach::run(&arguments, &reporter),
+        Some(Command::Detach(arguments)) => detach::run(&arguments),
+        Some(Command::List) => list::run(),
+        Some(Command::Show(arguments)) => show::run(&arguments),
+        Some(Command::Zero(arguments)) => zero::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            reporter.failure(&error);
+            ExitCode::from(failure::exit_code(&error))
+        }
+    }
+}

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use ipt2bpf_parser::Counts;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::Span;
+use ipt2bpf_parser::{Counts, heading};
 use serde::Serialize;
 
 use crate::counters::CounterLayout;
@@ -46,10 +46,7 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
     {
         return Err(diagnostics);
     }
-    let text = rulesets
-        .iter()
-        .flat_map(|ruleset| ruleset.print(Counts::All))
-        .collect();
+    let text = rulesets.iter().flat_map(rules_text).collect();
     let emitted = emit(&filters, counters.len(), text, options).map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]
@@ -93,6 +90,15 @@ pub fn translate(
         }
     }
     (filters, counters, diagnostics)
+}
+
+/// What the object keeps of a ruleset: enough to read it again, with its family.
+fn rules_text(ruleset: &Ruleset) -> Vec<u8> {
+    [
+        heading(ruleset.family).as_bytes(),
+        &ruleset.print(Counts::All),
+    ]
+    .concat()
 }
 
 fn first_span(ruleset: &Ruleset) -> Span {

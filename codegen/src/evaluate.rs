@@ -34,6 +34,8 @@ pub struct Outcome {
 pub enum Event {
     /// It entered a table's built-in chain.
     Entered(Stage),
+    /// It did not match a rule: chain, rule and the step that failed.
+    Missed(ChainId, usize, usize),
     /// It matched a rule: the chain and the rule's index from 0.
     Matched(ChainId, usize),
     /// A rule's test failed in the way that drops the packet: chain, rule and step.
@@ -121,7 +123,10 @@ fn run_table(
                 trace.push(Event::HotDrop(chain, next, step));
                 return Verdict::Drop;
             }
-            Some((_, Otherwise::NoMatch)) => next += 1,
+            Some((step, Otherwise::NoMatch)) => {
+                trace.push(Event::Missed(chain, next, step));
+                next += 1;
+            }
             None => {
                 trace.push(Event::Matched(chain, next));
                 match rule.action {

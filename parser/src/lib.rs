@@ -78,6 +78,7 @@ pub mod unknown;
 mod value;
 mod words;
 
+pub use family::heading;
 pub use print::{Counts, Place};
 pub use reader::{ParseOptions, Parsed, parse};
 pub use render::{Style, render};

@@ -1,0 +1,235 @@
+//! The arguments that several subcommands share, and the list of subcommands.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::Styles;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::options::{Options, XdpPath};
+use ipt2bpf_parser::ruleset::Family;
+
+use crate::{attach, check, compile, detach, explain, load, show, zero};
+
+const EXAMPLES: &str = "\
+Examples:
+  iptables-save | ipt2bpf -o firewall.o
+  ipt2bpf check rules.v4 rules.v6
+  ipt2bpf explain rules.v4 --packet \"tcp 10.0.0.5:40000 > 192.0.2.1:22 syn in eth0\"
+  ipt2bpf attach --cgroup /sys/fs/cgroup/system.slice rules.v4 rules.v6
+  ipt2bpf show -c
+
+Exit status: 0 done; 1 the input is wrong or cannot be translated; 2 wrong usage; 3 the kernel refused.";
+
+/// Turns iptables rulesets into BPF programs with the same verdicts
+///
+/// Reads what iptables-save and ip6tables-save print and writes one BPF object (ELF) for libbpf,
+/// bpftool and other loaders: a program for each hook, filtering both families. Nothing is written
+/// when a rule cannot be translated exactly, unless --approximate is given. A packet of a family
+/// for which there is no ruleset passes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ipt2bpf",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = EXAMPLES,
+    styles = Styles::styled()
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub compile: compile::Arguments,
+    /// How messages are written to standard error
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "human"
+    )]
+    pub message_format: MessageFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Check(check::Arguments),
+    Explain(explain::Arguments),
+    Load(load::Arguments),
+    Attach(attach::Arguments),
+    Detach(detach::Arguments),
+    /// Lists what ipt2bpf has attached
+    List,
+    Show(show::Arguments),
+    Zero(zero::Arguments),
+}
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MessageFormat {
+    /// Text with the lines it is about
+    Human,
+    /// One JSON object per line
+    Json,
+}
+
+/// Where the rules come from.
+#[derive(Debug, Args)]
+pub struct Rules {
+    /// The rules are IPv4, whatever they look like
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// The rules are IPv6
+    #[arg(short = '6', long)]
+    ipv6: bool,
+    /// Files as iptables-save writes them; standard input when none is given, or for -
+    #[arg(value_name = "RULES")]
+    pub files: Vec<PathBuf>,
+}
+
+impl Rules {
+    /// A subcommand that stands behind options, where it is taken for a file.
+    ///
+    /// None when there is such a file.
+    pub fn late_subcommand(&self) -> Option<&str> {
+        let names = self.files.iter().filter(|file| !file.exists());
+        names
+            .filter_map(|file| file.to_str())
+            .find(|&name| Cli::command().find_subcommand(name).is_some())
+    }
+
+    /// The family that the user names.
+    pub fn family(&self) -> Option<Family> {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        }
+    }
+}
+
+/// The hooks, as libbpf names their sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HookName {
+    /// Packets that sockets of a cgroup receive: PREROUTING and INPUT
+    #[value(name = "cgroup_skb/ingress")]
+    CgroupIngress,
+    /// Packets that sockets of a cgroup send: OUTPUT and POSTROUTING
+    #[value(name = "cgroup_skb/egress")]
+    CgroupEgress,
+    /// Frames that an interface receives: PREROUTING and INPUT or FORWARD
+    #[value(name = "xdp")]
+    Xdp,
+}
+
+impl From<HookName> for Hook {
+    fn from(name: HookName) -> Hook {
+        match name {
+            HookName::CgroupIngress => Hook::CgroupIngress,
+            HookName::CgroupEgress => Hook::CgroupEgress,
+            HookName::Xdp => Hook::Xdp,
+        }
+    }
+}
+
+/// What INPUT and FORWARD are at XDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpPathName {
+    /// What the kernel's routing says of each packet
+    #[default]
+    Auto,
+    /// All packets are for this host
+    Input,
+    /// All packets are for others
+    Forward,
+}
+
+impl From<XdpPathName> for XdpPath {
+    fn from(name: XdpPathName) -> XdpPath {
+        match name {
+            XdpPathName::Auto => XdpPath::Auto,
+            XdpPathName::Input => XdpPath::Input,
+            XdpPathName::Forward => XdpPath::Forward,
+        }
+    }
+}
+
+/// Which hooks to translate for.
+#[derive(Debug, Args)]
+pub struct Hooks {
+    /// Only this hook; may be repeated
+    #[arg(long = "hook", value_enum, value_name = "HOOK")]
+    hooks: Vec<HookName>,
+    /// Which of INPUT and FORWARD an XDP program runs
+    #[arg(long, value_enum, value_name = "PATH", default_value = "auto")]
+    xdp_path: XdpPathName,
+}
+
+impl Hooks {
+    /// The hooks that the user names.
+    pub fn named(&self) -> Vec<Hook> {
+        self.hooks.iter().map(|&name| name.into()).collect()
+    }
+
+    /// The choices that these arguments make.
+    pub fn options(&self) -> Options {
+        Options {
+            hooks: self.named(),
+            xdp_path: self.xdp_path.into(),
+            ..Options::default()
+        }
+    }
+}
+
+/// What may be given up.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Leniency {
+    /// Translate rules that cannot be decided so that they err towards dropping, each with a warning
+    #[arg(long)]
+    pub approximate: bool,
+    /// Leave nat rules out even where later rules would see translated addresses
+    #[arg(long)]
+    pub ignore_nat: bool,
+}
+
+impl Leniency {
+    /// The choices, changed by these arguments.
+    pub fn apply(self, options: Options) -> Options {
+        Options {
+            approximate: self.approximate,
+            ignore_nat: self.ignore_nat,
+            ..options
+        }
+    }
+}
+
+/// Where programs are attached.
+#[derive(Debug, Args)]
+#[group(id = "place", multiple = false)]
+pub struct Place {
+    /// A directory of the cgroup v2 hierarchy
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// A network interface; may be repeated
+    #[arg(long, value_name = "IFACE")]
+    pub xdp: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn hooks_are_named_as_their_sections() {
+        for name in HookName::value_variants() {
+            let shown = name
+                .to_possible_value()
+                .map(|value| value.get_name().to_owned());
+            assert_eq!(shown.as_deref(), Some(Hook::from(*name).section()));
+        }
+    }
+}

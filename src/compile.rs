@@ -1,0 +1,238 @@
+//! The default: rules to an object, or to another form of what the compiler made.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use ipt2bpf_codegen::compile::{Compiled, compile, translate};
+use ipt2bpf_codegen::field::Field;
+use ipt2bpf_codegen::listing::listing;
+use ipt2bpf_codegen::module::DEVICES_MAP;
+use ipt2bpf_codegen::options::KernelVersion;
+use ipt2bpf_codegen::semantic::{Rule, Test};
+use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_parser::span::{Sources, Span};
+
+use crate::cli::{Hooks, Leniency, MessageFormat, Rules};
+use crate::failure::Usage;
+use crate::input::{Input, has_errors};
+use crate::messages::Reporter;
+use crate::output;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    rules: Rules,
+    /// Write to this file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// What to write; without it the object, or on a terminal the listing
+    #[arg(long, value_enum, value_name = "FORM")]
+    emit: Option<Form>,
+    #[command(flatten)]
+    hooks: Hooks,
+    #[command(flatten)]
+    leniency: Leniency,
+    /// The oldest kernel the object must load on, such as 5.10; without it the oldest that the rules
+    /// allow
+    #[arg(long, value_name = "X.Y", value_parser = kernel_version)]
+    target_kernel: Option<KernelVersion>,
+    /// With --emit rules, print counters before rules, as iptables-save -c
+    #[arg(short, long)]
+    counters: bool,
+    /// Take warnings for errors
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+/// The forms that rules take on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// The BPF object, an ELF file
+    Object,
+    /// The rules as iptables-save prints them
+    Rules,
+    /// What the rules mean at each hook
+    Ir,
+    /// A listing: rules beside the code made from them
+    Asm,
+    /// The rules as JSON
+    Json,
+    /// Figures about the object
+    Stats,
+}
+
+/// Reads `6.1`.
+fn kernel_version(text: &str) -> Result<KernelVersion, String> {
+    let (major, minor) = text.split_once('.').ok_or("write it as 6.1")?;
+    let number = |digits: &str| digits.parse().map_err(|_| "write it as 6.1".to_owned());
+    let version = KernelVersion::new(number(major)?, number(minor)?);
+    match version < KernelVersion::BASELINE {
+        true => Err(format!(
+            "{} is the oldest supported",
+            KernelVersion::BASELINE
+        )),
+        false => Ok(version),
+    }
+}
+
+pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
+    let form = arguments.form();
+    if arguments.counters && form != Form::Rules {
+        return Err(Usage("--counters goes with --emit rules".into()).into());
+    }
+    let input = Input::read(&arguments.rules)?;
+    let written = match input.has_errors() {
+        true => Err(Vec::new()),
+        false => arguments.translate(&input, form, reporter.format)?,
+    };
+    let mut said = input.diagnostics;
+    let written = match written {
+        Ok((written, warnings)) => {
+            said.extend(warnings);
+            written
+        }
+        Err(errors) => {
+            said.extend(errors);
+            Vec::new()
+        }
+    };
+    reporter.conclude(said, &input.sources, arguments.deny_warnings)?;
+    output::write(arguments.output.as_deref(), &written)
+}
+
+/// The bytes to write and what there is to say about them, or only what there is to say.
+type Written = Result<(Vec<u8>, Vec<Diagnostic>), Vec<Diagnostic>>;
+
+impl Arguments {
+    fn form(&self) -> Form {
+        let to_terminal = self.output.is_none() && io::stdout().is_terminal();
+        match self.emit {
+            Some(form) => form,
+            None if to_terminal => Form::Asm,
+            None => Form::Object,
+        }
+    }
+
+    fn translate(&self, input: &Input, form: Form, format: MessageFormat) -> Result<Written> {
+        let rulesets = &input.rulesets;
+        let mut options = self.leniency.apply(self.hooks.options());
+        options.target_kernel = self.target_kernel;
+        let made = match form {
+            Form::Rules => return Ok(Ok((output::save_text(rulesets, self.counters), Vec::new()))),
+            Form::Json => return Ok(Ok((json(rulesets)?, Vec::new()))),
+            Form::Ir => {
+                let (filters, _, said) = translate(rulesets, &options);
+                let text: String = filters.iter().map(ToString::to_string).collect();
+                return Ok(match has_errors(&said) {
+                    true => Err(said),
+                    false => Ok((text.into_bytes(), said)),
+                });
+            }
+            Form::Object | Form::Asm | Form::Stats => compile(rulesets, &options),
+        };
+        let compiled = match made {
+            Ok(compiled) => compiled,
+            Err(said) => return Ok(Err(said)),
+        };
+        let mut said = compiled.diagnostics.clone();
+        let bytes = match form {
+            Form::Asm => listing(&compiled.module).into_bytes(),
+            Form::Stats if format == MessageFormat::Json => json(&compiled.stats())?,
+            Form::Stats => compiled.stats().to_string().into_bytes(),
+            _ => {
+                said.extend(devices_warning(&compiled, &input.sources));
+                compiled.object
+            }
+        };
+        Ok(Ok((bytes, said)))
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value).context("the JSON form")?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// What to say of an object that must be told the names of interfaces.
+fn devices_warning(compiled: &Compiled, sources: &Sources) -> Option<Diagnostic> {
+    if !compiled
+        .module
+        .maps
+        .iter()
+        .any(|map| map.name == DEVICES_MAP)
+    {
+        return None;
+    }
+    let families = compiled.filters.iter().flat_map(|filter| &filter.families);
+    let rules = families
+        .flat_map(|family| &family.chains)
+        .flat_map(|chain| &chain.rules);
+    let mut spans: Vec<Span> = rules
+        .filter(|rule| names_device(rule))
+        .map(|rule| rule.span)
+        .collect();
+    spans.sort();
+    spans.dedup();
+    let (&first, others) = spans.split_first()?;
+    let asking = match spans.len() {
+        1 => "1 rule asks for them and drops".to_owned(),
+        number => format!("{number} rules ask for them and drop"),
+    };
+    let message = format!(
+        "the object must be told the names of interfaces in its map `{DEVICES_MAP}`: {asking} packets of \
+         interfaces that the map does not hold"
+    );
+    let mut help =
+        "`ipt2bpf load` and `ipt2bpf attach` fill the map, or need none on this kernel".to_owned();
+    if !others.is_empty() {
+        const SHOWN: usize = 8;
+        let lines: Vec<String> = others
+            .iter()
+            .take(SHOWN)
+            .map(|&span| {
+                format!(
+                    "{}:{}",
+                    sources.get(span.source).name,
+                    sources.slice(span).1
+                )
+            })
+            .collect();
+        let more = others.len().saturating_sub(SHOWN);
+        help += &format!("; the other rules: {}", lines.join(", "));
+        if more > 0 {
+            help += &format!(" and {more} more");
+        }
+    }
+    Some(Diagnostic::warning("devices", first, message).with_help(help))
+}
+
+fn names_device(rule: &Rule) -> bool {
+    let mut found = false;
+    for step in &rule.steps {
+        step.test.leaves(&mut |leaf| {
+            if let Test::Masked { field, .. } | Test::Range { field, .. } = leaf {
+                found |= matches!(field, Field::InDevice | Field::OutDevice);
+            }
+        });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_versions_are_read() {
+        assert_eq!(kernel_version("6.12"), Ok(KernelVersion::new(6, 12)));
+        assert_eq!(
+            kernel_version("4.19"),
+            Err("5.10 is the oldest supported".to_owned())
+        );
+        assert_eq!(kernel_version("6"), Err("write it as 6.1".to_owned()));
+        assert_eq!(kernel_version("6.x"), Err("write it as 6.1".to_owned()));
+    }
+}

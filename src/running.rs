@@ -1,0 +1,77 @@
+//! Compiling for the running kernel and loading into it: what `load` and `attach` share.
+
+use anyhow::Result;
+use clap::Args;
+use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
+use ipt2bpf_runtime::{Loaded, kernel};
+
+use crate::cli::{Hooks, Leniency, Rules};
+use crate::counters;
+use crate::failure::Told;
+use crate::input::Input;
+use crate::messages::Reporter;
+
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Arguments {
+    #[command(flatten)]
+    rules: Rules,
+    #[command(flatten)]
+    pub hooks: Hooks,
+    #[command(flatten)]
+    leniency: Leniency,
+    /// Begin with the counters of the rules, not with zero
+    #[arg(short, long)]
+    counters: bool,
+    /// Take warnings for errors
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+impl Arguments {
+    /// Compiles for these hooks (all when there is none) and loads. The programs know the interfaces of
+    /// this network namespace and count from zero or from what the rules say.
+    ///
+    /// # Errors
+    /// [`Told`] when the rules cannot be translated, or what the kernel says.
+    pub fn load(&self, hooks: Vec<Hook>, reporter: &Reporter) -> Result<Loaded> {
+        let input = Input::read(&self.rules)?;
+        let options = self.leniency.apply(Options {
+            hooks,
+            device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
+            target_kernel: kernel_version(),
+            ..self.hooks.options()
+        });
+        let mut said = input.diagnostics.clone();
+        let compiled = match input.has_errors() {
+            true => None,
+            false => compile(&input.rulesets, &options)
+                .map_err(|errors| said.extend(errors))
+                .ok(),
+        };
+        said.extend(
+            compiled
+                .iter()
+                .flat_map(|compiled| compiled.diagnostics.clone()),
+        );
+        reporter.conclude(said, &input.sources, self.deny_warnings)?;
+        let compiled = compiled.ok_or(Told)?;
+        let loaded = ipt2bpf_runtime::load(&compiled.object)?;
+        loaded.maps().fill_devices()?;
+        if self.counters {
+            let values = counters::of_text(&input.rulesets, &compiled.counters);
+            loaded.maps().seed_counters(&values)?;
+        }
+        Ok(loaded)
+    }
+}
+
+/// The running kernel; none when its release cannot be read, or is older than the oldest that anything
+/// is made for, which then says so itself.
+fn kernel_version() -> Option<KernelVersion> {
+    let (major, minor) = kernel::version()?;
+    let version = KernelVersion::new(major.try_into().ok()?, minor.try_into().ok()?);
+    Some(version.max(KernelVersion::BASELINE))
+}

@@ -1,0 +1,98 @@
+//! `show`: the rules that are in force, as iptables-save prints them, with what they have counted.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use ipt2bpf_codegen::counters::CounterLayout;
+use ipt2bpf_parser::span::Sources;
+use ipt2bpf_parser::{ParseOptions, parse};
+use ipt2bpf_runtime::{Maps, Registry};
+
+use crate::cli::Place;
+use crate::{attachments, counters, output};
+
+/// Prints the rules in force as iptables-save does
+///
+/// Without a place: those of the only place that has some. The chains' counters are live.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Print the counters of rules, too, as iptables-save -c
+    #[arg(short, long)]
+    counters: bool,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+/// Which programs are meant.
+#[derive(Debug, Args)]
+pub struct Selection {
+    #[command(flatten)]
+    place: Place,
+    /// A directory that `ipt2bpf load` has pinned to
+    #[arg(long, value_name = "DIR", conflicts_with = "place")]
+    pin: Option<PathBuf>,
+}
+
+/// The maps of one object, and where it is used.
+pub struct InForce {
+    pub place: String,
+    pub maps: Maps,
+}
+
+impl Selection {
+    /// The objects in force. Programs of one object are one.
+    ///
+    /// # Errors
+    /// When there is none, or more than one place and none is chosen.
+    pub fn objects(&self) -> Result<Vec<InForce>> {
+        if let Some(dir) = &self.pin {
+            let place = dir.display().to_string();
+            ensure!(dir.is_dir(), "{place} is no directory");
+            let maps = Maps::open(dir)?;
+            return Ok(vec![InForce { place, maps }]);
+        }
+        let registry = Registry::find()?;
+        let chosen = self.place.cgroup.is_some() || !self.place.xdp.is_empty();
+        let attachments = match chosen {
+            true => attachments::at(&self.place, &registry)?,
+            false => attachments::only(&registry)?,
+        };
+        let mut objects: Vec<InForce> = Vec::new();
+        for attachment in &attachments {
+            let maps = attachment.maps()?;
+            if !objects.iter().any(|known| known.maps.same_as(&maps)) {
+                let place = format!(
+                    "{} {}",
+                    attachments::name(&attachment.site),
+                    attachment.hook
+                );
+                objects.push(InForce { place, maps });
+            }
+        }
+        Ok(objects)
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let objects = arguments.selection.objects()?;
+    let several = objects.len() > 1;
+    let mut text = Vec::new();
+    for InForce { place, maps } in objects {
+        if several {
+            text.extend_from_slice(format!("# {place}\n").as_bytes());
+        }
+        text.extend(save_text(&maps, arguments.counters).context(place)?);
+    }
+    output::print(&text)
+}
+
+/// The rules of an object with what they have counted.
+fn save_text(maps: &Maps, with_counters: bool) -> Result<Vec<u8>, ipt2bpf_runtime::Error> {
+    let mut sources = Sources::default();
+    let id = sources.add("rules", maps.rules_text()?);
+    let mut rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
+    let layout = CounterLayout::new(&rulesets);
+    counters::into_text(&mut rulesets, &layout, &maps.counters()?);
+    Ok(output::save_text(&rulesets, with_counters))
+}
