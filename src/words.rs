@@ -584,7 +584,8 @@ fn as_received(bytes: &[u8]) -> Option<(Family, Vec<u8>)> {
         _ => [0x08, 0x00],
     };
     let frame = [&[0; 12], &ethertype[..], bytes].concat();
-    let (family, packet) = ip_packet(&frame)?;
+    // On the loopback interface, number 1, no address is out of place.
+    let (family, packet) = ip_packet(&frame, 1)?;
     Some((family, packet.to_vec()))
 }
 

@@ -213,6 +213,81 @@ impl Code {
         self.ops.push(op);
     }
 
+    /// `dst = src`, 64 bits
+    pub fn mov(&mut self, dst: Reg, src: impl Into<Operand>) {
+        self.alu(Alu::Mov, dst, src);
+    }
+
+    /// `dst = dst op src`, 64 bits
+    pub fn alu(&mut self, op: Alu, dst: Reg, src: impl Into<Operand>) {
+        self.push(Op::Alu(Width::W64, op, dst, src.into()));
+    }
+
+    /// `dst = dst op src`, 32 bits
+    pub fn alu32(&mut self, op: Alu, dst: Reg, src: impl Into<Operand>) {
+        self.push(Op::Alu(Width::W32, op, dst, src.into()));
+    }
+
+    /// `dst = big-endian(dst)` of so many low bits
+    pub fn to_big_endian(&mut self, dst: Reg, bits: u8) {
+        self.push(Op::ToBigEndian(dst, bits));
+    }
+
+    /// `dst = *(size *)(base + offset)`
+    pub fn load(&mut self, size: Size, dst: Reg, base: Reg, offset: i16) {
+        self.push(Op::Load(size, dst, base, offset));
+    }
+
+    /// `*(size *)(base + offset) = src`
+    pub fn store(&mut self, size: Size, base: Reg, offset: i16, src: impl Into<Operand>) {
+        self.push(Op::Store(size, base, offset, src.into()));
+    }
+
+    /// `lock *(u64 *)(base + offset) += src`
+    pub fn atomic_add(&mut self, base: Reg, offset: i16, src: Reg) {
+        self.push(Op::AtomicAdd(base, offset, src));
+    }
+
+    /// `dst = imm64`
+    pub fn load_imm64(&mut self, dst: Reg, value: Imm64) {
+        self.push(Op::LoadImm64(dst, value));
+    }
+
+    /// `goto target`
+    pub fn jump(&mut self, target: Label) {
+        self.push(Op::Jump(target));
+    }
+
+    /// `if left cond right goto target`, 64 bits
+    pub fn branch(&mut self, cond: Cond, left: Reg, right: impl Into<Operand>, target: Label) {
+        self.push(Op::Branch(Width::W64, cond, left, right.into(), target));
+    }
+
+    /// `if left cond right goto target`, 32 bits
+    pub fn branch32(&mut self, cond: Cond, left: Reg, right: impl Into<Operand>, target: Label) {
+        self.push(Op::Branch(Width::W32, cond, left, right.into(), target));
+    }
+
+    /// `r0 = helper(r1, ..., r5)`
+    pub fn call(&mut self, helper: Helper) {
+        self.push(Op::CallHelper(helper));
+    }
+
+    /// `r0 = function(r1, ..., r5)`
+    pub fn call_function(&mut self, function: FunctionId) {
+        self.push(Op::CallFunction(function));
+    }
+
+    /// `r0 = kfunc(r1, ..., r5)`
+    pub fn call_kfunc(&mut self, kfunc: KfuncId) {
+        self.push(Op::CallKfunc(kfunc));
+    }
+
+    /// Return R0.
+    pub fn exit(&mut self) {
+        self.push(Op::Exit);
+    }
+
     /// A label that is not bound yet.
     pub fn label(&mut self) -> Label {
         self.labels += 1;

@@ -294,3 +294,34 @@ fn header(length: u32) -> Vec<u8> {
     out.extend(length.to_le_bytes());
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_types_and_strings_are_written_once() {
+        let mut btf = Btf::default();
+        let int = btf.signed("int", 4);
+        assert_eq!(btf.signed("int", 4), int);
+        assert_ne!(btf.unsigned("int", 4), int);
+        assert_eq!(btf.pointer(int), btf.pointer(int));
+        assert_eq!(btf.string("int"), btf.string("int\0cut"));
+        assert_eq!(btf.string(""), StringId(0));
+    }
+
+    #[test]
+    fn the_section_of_one_integer() {
+        let mut btf = Btf::default();
+        btf.signed("int", 4);
+        let expected = [
+            &[0x9f, 0xeb, 1, 0, 24, 0, 0, 0][..],
+            // Offset and length of the types, then of the strings.
+            &[0, 0, 0, 0, 16, 0, 0, 0, 16, 0, 0, 0, 5, 0, 0, 0],
+            // Name, kind, size, encoding and bits.
+            &[1, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 32, 0, 0, 1],
+            b"\0int\0",
+        ];
+        assert_eq!(btf.bytes(), expected.concat());
+    }
+}

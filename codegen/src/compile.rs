@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use ipt2bpf_parser::{Counts, heading};
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::Span;
+use ipt2bpf_parser::{Counts, heading};
 use serde::Serialize;
 
 use crate::counters::CounterLayout;
@@ -40,7 +40,10 @@ pub struct Compiled {
 /// Compiles rulesets, at most one per family. The error holds every diagnostic, warnings among them.
 pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
     let (filters, counters, mut diagnostics) = translate(rulesets, options);
-    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+    if diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
+    {
         return Err(diagnostics);
     }
     let text = rulesets.iter().flat_map(rules_text).collect();
@@ -71,7 +74,10 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
 
 /// The meaning of rulesets at each wanted hook, simplified, and what is to be said about it: complete
 /// when no diagnostic is an error.
-pub fn translate(rulesets: &[Ruleset], options: &Options) -> (Vec<Filter>, CounterLayout, Vec<Diagnostic>) {
+pub fn translate(
+    rulesets: &[Ruleset],
+    options: &Options,
+) -> (Vec<Filter>, CounterLayout, Vec<Diagnostic>) {
     let counters = CounterLayout::new(rulesets);
     let mut diagnostics = Vec::new();
     let mut filters = Vec::new();
@@ -88,7 +94,11 @@ pub fn translate(rulesets: &[Ruleset], options: &Options) -> (Vec<Filter>, Count
 
 /// What the object keeps of a ruleset: enough to read it again, with its family.
 fn rules_text(ruleset: &Ruleset) -> Vec<u8> {
-    [heading(ruleset.family).as_bytes(), &ruleset.print(Counts::All)].concat()
+    [
+        heading(ruleset.family).as_bytes(),
+        &ruleset.print(Counts::All),
+    ]
+    .concat()
 }
 
 fn first_span(ruleset: &Ruleset) -> Span {
@@ -144,8 +154,14 @@ impl Compiled {
     pub fn stats(&self) -> Stats {
         let stages = self.plans.iter().filter_map(|(hook, family, plan)| {
             let filter = self.filters.iter().find(|filter| filter.hook == *hook)?;
-            let filter = filter.families.iter().find(|known| known.family == *family)?;
-            let branches = plan.nodes.iter().map(|node| weight::of(filter, node).branches);
+            let filter = filter
+                .families
+                .iter()
+                .find(|known| known.family == *family)?;
+            let branches = plan
+                .nodes
+                .iter()
+                .map(|node| weight::of(filter, node).branches);
             Some(StageStats {
                 hook: *hook,
                 family: family_name(*family),
@@ -171,7 +187,11 @@ impl Compiled {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "object: {} bytes, for kernels from {}", self.object_bytes, self.kernel)?;
+        writeln!(
+            f,
+            "object: {} bytes, for kernels from {}",
+            self.object_bytes, self.kernel
+        )?;
         for stage in &self.stages {
             writeln!(
                 f,

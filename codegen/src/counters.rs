@@ -42,7 +42,8 @@ impl CounterLayout {
             first: self.total,
             builtin,
         };
-        self.chains.insert((family, table, chain.name.clone()), numbers);
+        self.chains
+            .insert((family, table, chain.name.clone()), numbers);
         self.total += chain.rules.len() as u32 + u32::from(builtin);
     }
 

@@ -359,3 +359,181 @@ impl Fields {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asm::{Alu, Cond, Helper, KfuncId};
+
+    fn one(op: Op) -> Instruction {
+        let mut code = Code::default();
+        code.push(op);
+        let [instruction] = encode(&code).unwrap().instructions[..] else {
+            panic!("{op:?} is not one instruction");
+        };
+        instruction
+    }
+
+    /// The bytes are those of `llvm-mc -triple bpfel -mattr=+alu32 -show-encoding`, for what it can
+    /// write down.
+    #[test]
+    fn single_instructions() {
+        use Reg::*;
+        use Width::{W32, W64};
+        let imm = Operand::Imm;
+        for (op, bytes) in [
+            (
+                Op::Alu(W64, Alu::Add, R2, imm(-4)),
+                [0x07, 0x02, 0, 0, 0xfc, 0xff, 0xff, 0xff],
+            ),
+            (
+                Op::Alu(W32, Alu::Mov, R1, Operand::Reg(R6)),
+                [0xbc, 0x61, 0, 0, 0, 0, 0, 0],
+            ),
+            (
+                Op::Alu(W64, Alu::Arsh, R3, imm(7)),
+                [0xc7, 0x03, 0, 0, 7, 0, 0, 0],
+            ),
+            (Op::Neg(W64, R5), [0x87, 0x05, 0, 0, 0, 0, 0, 0]),
+            (Op::ToBigEndian(R1, 16), [0xdc, 0x01, 0, 0, 16, 0, 0, 0]),
+            (
+                Op::Load(Size::W, R1, R6, 32),
+                [0x61, 0x61, 32, 0, 0, 0, 0, 0],
+            ),
+            (
+                Op::Load(Size::B, R0, R10, -1),
+                [0x71, 0xa0, 0xff, 0xff, 0, 0, 0, 0],
+            ),
+            (
+                Op::Store(Size::H, R10, -2, Operand::Reg(R3)),
+                [0x6b, 0x3a, 0xfe, 0xff, 0, 0, 0, 0],
+            ),
+            (
+                Op::Store(Size::D, R10, -8, imm(1)),
+                [0x7a, 0x0a, 0xf8, 0xff, 1, 0, 0, 0],
+            ),
+            (Op::AtomicAdd(R0, 8, R1), [0xdb, 0x10, 8, 0, 0, 0, 0, 0]),
+            (
+                Op::CallHelper(Helper::MapLookupElem),
+                [0x85, 0, 0, 0, 1, 0, 0, 0],
+            ),
+            (
+                Op::CallFunction(FunctionId(7)),
+                [0x85, 0x10, 0, 0, 0, 0, 0, 0],
+            ),
+            (
+                Op::CallKfunc(KfuncId(0x1_0203)),
+                [0x85, 0x20, 0, 0, 3, 2, 1, 0],
+            ),
+            (Op::Exit, [0x95, 0, 0, 0, 0, 0, 0, 0]),
+        ] {
+            assert_eq!(one(op), bytes, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn labels_become_distances() {
+        let mut code = Code::default();
+        let (top, end) = (code.label(), code.label());
+        code.bind(top);
+        code.push(Op::Branch(
+            Width::W32,
+            Cond::Ne,
+            Reg::R1,
+            Operand::Imm(6),
+            end,
+        ));
+        code.push(Op::LoadImm64(Reg::R0, Imm64::Number(0x0102_0304_0506_0708)));
+        code.push(Op::Jump(top));
+        code.bind(end);
+        code.push(Op::Exit);
+        assert_eq!(
+            encode(&code).unwrap().instructions,
+            [
+                [0x56, 0x01, 3, 0, 6, 0, 0, 0],
+                [0x18, 0x00, 0, 0, 8, 7, 6, 5],
+                [0, 0, 0, 0, 4, 3, 2, 1],
+                [0x05, 0, 0xfc, 0xff, 0, 0, 0, 0],
+                [0x95, 0, 0, 0, 0, 0, 0, 0],
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_loader_fills_is_listed() {
+        let mut code = Code::default();
+        code.push(Op::LoadImm64(Reg::R1, Imm64::Map(MapId(2))));
+        code.push(Op::CallFunction(FunctionId(3)));
+        code.push(Op::LoadImm64(Reg::R1, Imm64::MapValue(MapId(4), 5)));
+        code.push(Op::LoadImm64(Reg::R1, Imm64::Function(FunctionId(6))));
+        let encoded = encode(&code).unwrap();
+        let found = encoded
+            .relocations
+            .iter()
+            .map(|it| (it.instruction, it.target));
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [
+                (0, Target::Map(MapId(2))),
+                (2, Target::Call(FunctionId(3))),
+                (3, Target::MapValue(MapId(4), 5)),
+                (5, Target::Function(FunctionId(6))),
+            ]
+        );
+    }
+
+    #[test]
+    fn one_text_for_each_instruction() {
+        let mut code = Code::default();
+        let label = code.label();
+        code.line("empty");
+        code.line("first");
+        code.push(Op::LoadImm64(Reg::R0, Imm64::Number(0)));
+        code.line("second");
+        code.bind(label);
+        code.push(Op::Exit);
+        code.line("nothing follows");
+        let encoded = encode(&code).unwrap();
+        let found = encoded
+            .lines
+            .iter()
+            .map(|line| (line.instruction, line.text));
+        assert_eq!(found.collect::<Vec<_>>(), [(0, "first"), (2, "second")]);
+    }
+
+    #[test]
+    fn jumps_reach_32767_instructions() {
+        let far = |between| {
+            let mut code = Code::default();
+            let end = code.label();
+            code.push(Op::Jump(end));
+            for _ in 0..between {
+                code.push(Op::Exit);
+            }
+            code.bind(end);
+            code.push(Op::Exit);
+            encode(&code).map(|encoded| encoded.instructions[0])
+        };
+        assert_eq!(far(32_767), Ok([0x05, 0, 0xff, 0x7f, 0, 0, 0, 0]));
+        let distance = 32_768;
+        assert_eq!(far(32_768), Err(Error::JumpTooFar { op: 0, distance }));
+    }
+
+    #[test]
+    fn what_cannot_be_encoded() {
+        let refuse = |ops: &[Op]| {
+            let mut code = Code::default();
+            ops.iter().for_each(|&op| code.push(op));
+            encode(&code).unwrap_err()
+        };
+        let label = Label(5);
+        assert_eq!(
+            refuse(&[Op::Exit, Op::Jump(label)]),
+            Error::UnboundLabel { op: 1, label }
+        );
+        let twice = [Op::Label(label), Op::Exit, Op::Label(label)];
+        assert_eq!(refuse(&twice), Error::LabelBoundTwice { op: 2, label });
+        let swap = Op::ToBigEndian(Reg::R0, 24);
+        assert_eq!(refuse(&[swap]), Error::SwapWidth { op: 0, bits: 24 });
+    }
+}

@@ -48,7 +48,10 @@ pub enum Event {
 
 impl Outcome {
     /// The counters that the packet moved, in order.
-    pub fn counters<'a>(&'a self, filter: &'a FamilyFilter) -> impl Iterator<Item = CounterId> + 'a {
+    pub fn counters<'a>(
+        &'a self,
+        filter: &'a FamilyFilter,
+    ) -> impl Iterator<Item = CounterId> + 'a {
         self.trace.iter().filter_map(|event| match *event {
             Event::Matched(chain, rule) => Some(filter.chain(chain).rules[rule].counter),
             Event::Policy(chain) => match filter.chain(chain).end {
@@ -111,7 +114,10 @@ fn run_table(
             }
             continue;
         };
-        let failed = rule.steps.iter().position(|step| !holds(&step.test, packet));
+        let failed = rule
+            .steps
+            .iter()
+            .position(|step| !holds(&step.test, packet));
         match failed.map(|step| (step, rule.steps[step].otherwise)) {
             Some((step, Otherwise::HotDrop)) => {
                 trace.push(Event::HotDrop(chain, next, step));

@@ -9,8 +9,11 @@ use ipt2bpf_parser::ruleset::Family;
 /// How many 802.1Q or 802.1ad tags are looked through.
 pub const MAX_VLAN_TAGS: usize = 2;
 
-/// The IP packet in a frame, without padding. None when netfilter would not see one.
-pub fn ip_packet(frame: &[u8]) -> Option<(Family, &[u8])> {
+/// The number of the loopback interface in every network namespace (include/linux/netdevice.h).
+const LOOPBACK_IFINDEX: u32 = 1;
+
+/// The IP packet in a frame from an interface, without padding. None when netfilter would not see one.
+pub fn ip_packet(frame: &[u8], ifindex: u32) -> Option<(Family, &[u8])> {
     let mut ethertype = frame.get(12..14)?;
     let mut rest = frame.get(14..)?;
     for _ in 0..MAX_VLAN_TAGS {
@@ -21,7 +24,7 @@ pub fn ip_packet(frame: &[u8]) -> Option<(Family, &[u8])> {
     }
     match ethertype {
         [0x08, 0x00] => Some((Family::V4, trim4(rest)?)),
-        [0x86, 0xdd] => Some((Family::V6, trim6(rest)?)),
+        [0x86, 0xdd] => Some((Family::V6, trim6(rest, ifindex)?)),
         _ => None,
     }
 }
@@ -50,11 +53,10 @@ fn checksum_holds(header: &[u8]) -> bool {
     sum == 0xffff
 }
 
-fn trim6(bytes: &[u8]) -> Option<&[u8]> {
+fn trim6(bytes: &[u8], ifindex: u32) -> Option<&[u8]> {
     let header = bytes.get(..40)?;
     let payload = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let multicast_source = header[8] == 0xff;
-    if header[0] >> 4 != 6 || multicast_source {
+    if header[0] >> 4 != 6 || !addresses_hold(header, ifindex == LOOPBACK_IFINDEX) {
         return None;
     }
     // A jumbo payload says its length in a hop-by-hop option: nothing is trimmed.
@@ -62,4 +64,15 @@ fn trim6(bytes: &[u8]) -> Option<&[u8]> {
         return Some(bytes);
     }
     bytes.get(..40 + payload)
+}
+
+/// No multicast source, no multicast destination of scope 0, and off the loopback interface neither
+/// `::1` nor interface-local multicast.
+fn addresses_hold(header: &[u8], loopback: bool) -> bool {
+    let (source, destination) = (&header[8..24], &header[24..40]);
+    let is_loopback = |address: &[u8]| address[..15] == [0; 15] && address[15] == 1;
+    let scope = (destination[0] == 0xff).then_some(destination[1] & 0x0f);
+    source[0] != 0xff
+        && scope != Some(0)
+        && (loopback || (scope != Some(1) && !is_loopback(source) && !is_loopback(destination)))
 }

@@ -12,7 +12,8 @@ use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning
 use crate::module::Hook;
 use crate::options::{Options, XdpPath};
 use crate::semantic::{
-    Action, Chain, ChainId, CounterId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test, Verdict,
+    Action, Chain, ChainId, CounterId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test,
+    Verdict,
 };
 
 /// The built-in chains a hook runs, in order.
@@ -76,6 +77,7 @@ pub fn lower(
             stages,
         });
         diagnostics.extend(nat_diagnostics(ruleset, hook, options));
+        diagnostics.extend(link_local_diagnostic(ruleset, hook, options));
     }
     (Filter { hook, families }, diagnostics)
 }
@@ -161,7 +163,9 @@ impl Lowering<'_> {
             }
             _ => End::Return,
         };
-        let first = self.counters.first_rule(self.family, table.kind, &chain.name);
+        let first = self
+            .counters
+            .first_rule(self.family, table.kind, &chain.name);
         let rules = chain.rules.iter().enumerate();
         let rules = rules.filter_map(|(index, rule)| {
             let counter = CounterId(first + index as u32);
@@ -335,6 +339,38 @@ fn is_idle(table: &Table) -> bool {
             .builtin
             .is_none_or(|builtin| builtin.policy == Policy::Accept);
         accepts && chain.rules.is_empty()
+    })
+}
+
+/// `bpf_fib_lookup` answers "not forwarded" for every link-local address, this host's or not, where the
+/// kernel forwards to a neighbour. To be said where FORWARD could have dropped such a packet.
+fn link_local_diagnostic(ruleset: &Ruleset, hook: Hook, options: &Options) -> Option<Diagnostic> {
+    if ruleset.family != Family::V6 || hook != Hook::Xdp || options.xdp_path != XdpPath::Auto {
+        return None;
+    }
+    let chains = ruleset
+        .tables
+        .iter()
+        .filter(|table| table.kind != TableKind::Nat);
+    let mut chains = chains.flat_map(|table| &table.chains);
+    let forward = chains.find(|chain| {
+        chain.builtin.is_some_and(|builtin| {
+            builtin.hook == NfHook::Forward
+                && (builtin.policy == Policy::Drop || !chain.rules.is_empty())
+        })
+    })?;
+    Some(Diagnostic {
+        severity: Severity::Warning,
+        code: "link-local",
+        message: format!(
+            "at {hook}, IPv6 packets to a link-local address go through INPUT, also where the kernel would \
+             forward them to a neighbour"
+        ),
+        span: forward.span,
+        label: String::new(),
+        help: Some(
+            "keep the FORWARD rules for link-local destinations in ip6tables as well".into(),
+        ),
     })
 }
 

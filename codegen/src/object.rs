@@ -417,3 +417,105 @@ fn is_identifier(name: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asm::{Code, Imm64, Op, Reg};
+    use crate::module::{Hook, Parameter};
+
+    fn function(name: &str, kind: FunctionKind, ops: &[Op]) -> Function {
+        let mut code = Code::default();
+        ops.iter().for_each(|&op| code.push(op));
+        Function {
+            name: name.to_owned(),
+            kind,
+            parameters: vec![Parameter::U32],
+            code,
+        }
+    }
+
+    fn constant(name: &str, bytes: &[u8]) -> Map {
+        Map {
+            name: name.to_owned(),
+            kind: MapKind::Constant {
+                bytes: bytes.to_vec(),
+            },
+        }
+    }
+
+    /// A program of these operations, a program number 1, and the maps.
+    fn error(ops: &[Op], maps: Vec<Map>) -> String {
+        let functions = vec![
+            function("a", FunctionKind::Program(Hook::Xdp), ops),
+            function("b", FunctionKind::Program(Hook::CgroupEgress), &[Op::Exit]),
+        ];
+        write(&Module { functions, maps }).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_written() {
+        let counters = || Map {
+            name: "counters".to_owned(),
+            kind: MapKind::Counters { entries: 1 },
+        };
+        let load = |imm| [Op::LoadImm64(Reg::R1, imm), Op::Exit];
+        let value = |offset| load(Imm64::MapValue(MapId(0), offset));
+        let map = load(Imm64::Map(MapId(0)));
+        let not_in_map = "function a refers to map number 0, which has nothing of that kind";
+        let call = |id| [Op::CallFunction(FunctionId(id)), Op::Exit];
+        for (found, expected) in [
+            (error(&[], vec![]), "function a is empty"),
+            (
+                error(&[Op::ToBigEndian(Reg::R0, 8)], vec![]),
+                "function a: operation 0 swaps 8 bits; only 16, 32 and 64 are possible",
+            ),
+            (
+                error(&call(1), vec![]),
+                "function a refers to function number 1, which nothing can call",
+            ),
+            (
+                error(&call(2), vec![]),
+                "function a refers to function number 2, which nothing can call",
+            ),
+            (error(&map, vec![]), not_in_map),
+            (error(&map, vec![constant(".rodata", b"x")]), not_in_map),
+            (
+                error(&value(1), vec![constant(".rodata", b"x")]),
+                not_in_map,
+            ),
+            (error(&value(0), vec![counters()]), not_in_map),
+            (
+                error(&[Op::Exit], vec![counters(), counters()]),
+                "the name counters is used twice",
+            ),
+            (
+                error(&[Op::Exit], vec![constant(".rodata", b"")]),
+                "map .rodata cannot be a section of constant bytes",
+            ),
+            (
+                error(&[Op::Exit], vec![constant("table", b"x")]),
+                "map table cannot be a section of constant bytes",
+            ),
+        ] {
+            assert_eq!(found, expected);
+        }
+        let mut many = function("many", FunctionKind::Static, &[Op::Exit]);
+        many.parameters = vec![Parameter::U32; 6];
+        let module = Module {
+            functions: vec![many],
+            maps: Vec::new(),
+        };
+        let found = write(&module).unwrap_err().to_string();
+        assert_eq!(found, "function many has more than five parameters");
+    }
+
+    #[test]
+    fn equal_modules_give_equal_bytes() {
+        let module = Module {
+            functions: vec![function("f", FunctionKind::Global, &[Op::Exit])],
+            maps: vec![constant(".rodata.one", b"1"), constant(".rodata.two", b"2")],
+        };
+        assert_eq!(write(&module).unwrap(), write(&module.clone()).unwrap());
+    }
+}

@@ -124,7 +124,9 @@ pub enum PlanError {
         turns: u64,
     },
     /// Functions would have more entries than the return stack can name.
-    #[error("{chain} calls chains with several callers from {entries} places, and programs can name 65,000")]
+    #[error(
+        "{chain} calls chains with several callers from {entries} places, and programs can name 65,000"
+    )]
     TooManyEntries {
         /// The built-in chain.
         chain: String,
@@ -222,7 +224,9 @@ impl<'a> CallGraph<'a> {
             for &chain in order.iter().rev() {
                 let inner = callees(filter, chain)
                     .filter(|callee| copied[callee.0 as usize])
-                    .fold(0u64, |sum, callee| sum.saturating_add(sizes[callee.0 as usize]));
+                    .fold(0u64, |sum, callee| {
+                        sum.saturating_add(sizes[callee.0 as usize])
+                    });
                 let size = inner.saturating_add(filter.chain(chain).rules.len() as u64);
                 sizes[chain.0 as usize] = size;
                 copied[chain.0 as usize] = size <= limit || callers[chain.0 as usize] == 1;
@@ -248,9 +252,8 @@ impl<'a> CallGraph<'a> {
     fn depth(&self, root: ChainId) -> usize {
         let mut depths = vec![0usize; self.filter.chains.len()];
         for &chain in self.order.iter().rev() {
-            let inner = callees(self.filter, chain).map(|callee| {
-                depths[callee.0 as usize] + usize::from(!self.is_copied(callee))
-            });
+            let inner = callees(self.filter, chain)
+                .map(|callee| depths[callee.0 as usize] + usize::from(!self.is_copied(callee)));
             depths[chain.0 as usize] = inner.max().unwrap_or(0);
         }
         depths[root.0 as usize]
@@ -262,7 +265,8 @@ impl<'a> CallGraph<'a> {
         for &chain in self.order.iter().rev() {
             turns[chain.0 as usize] = callees(self.filter, chain).fold(0u64, |sum, callee| {
                 let own = u64::from(!self.is_copied(callee));
-                sum.saturating_add(turns[callee.0 as usize]).saturating_add(own)
+                sum.saturating_add(turns[callee.0 as usize])
+                    .saturating_add(own)
             });
         }
         turns[root.0 as usize].saturating_add(1)

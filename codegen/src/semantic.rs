@@ -217,7 +217,11 @@ impl Test {
 
     /// The test, or its opposite.
     pub fn negated_if(self, negated: bool) -> Self {
-        if negated { Test::Not(Box::new(self)) } else { self }
+        if negated {
+            Test::Not(Box::new(self))
+        } else {
+            self
+        }
     }
 
     /// Calls `visit` with every part that is not made of others.

@@ -6,7 +6,10 @@ use crate::semantic::{Filter, Otherwise, Rule, Step, Test};
 /// Simplifies every rule. Afterwards a rule's steps hold no constant, but for one that never holds and
 /// then is the last.
 pub fn simplify(filter: &mut Filter) {
-    let chains = filter.families.iter_mut().flat_map(|family| &mut family.chains);
+    let chains = filter
+        .families
+        .iter_mut()
+        .flat_map(|family| &mut family.chains);
     for rule in chains.flat_map(|chain| &mut chain.rules) {
         let mut steps = Vec::new();
         for step in rule.steps.drain(..) {

@@ -1,103 +1,42 @@
 //! Random rulesets and random packets: the compiled bytecode, interpreted, gives the verdict and the
 //! counters of the reference evaluator.
 
-mod universe;
+mod support;
 
-use ipt2bpf_codegen::compile::{Compiled, compile};
-use ipt2bpf_codegen::evaluate::{Route, evaluate};
-use ipt2bpf_codegen::frame::ip_packet;
-use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::Options;
-use ipt2bpf_codegen::packet::{Devices, Packet};
-use ipt2bpf_codegen::semantic::Verdict;
-use ipt2bpf_codegen::vm::{Context, FibAnswer, Machine};
-use ipt2bpf_parser::ruleset::{Family, Ruleset};
+use ipt2bpf_codegen::options::{KernelVersion, Options, XdpPath};
+use ipt2bpf_parser::ruleset::Family;
 use proptest::prelude::*;
-use proptest::test_runner::TestCaseError;
-use universe::{INTERFACES, Packet as Drawn, packets, ruleset};
-
-/// Compares the two sides on one packet at one hook.
-fn compare(compiled: &Compiled, machine: &mut Machine<'_>, hook: Hook, drawn: &Drawn) -> Result<(), TestCaseError> {
-    let before = machine.counters();
-    let filter = compiled.filters.iter().find(|filter| filter.hook == hook).expect("a filter per hook");
-    let local = drawn.local || drawn.is_multicast();
-    let name = INTERFACES[drawn.interface].to_owned();
-    let other = INTERFACES[(drawn.interface + 1) % INTERFACES.len()];
-    let route = if local { Route::Local } else { Route::Transit(other) };
-    let devices = match hook {
-        Hook::CgroupIngress | Hook::Xdp => Devices { input: name, output: String::new() },
-        Hook::CgroupEgress => Devices { input: String::new(), output: name },
-    };
-    let frame = drawn.frame();
-    let (family, bytes) = match hook {
-        Hook::Xdp => match ip_packet(&frame) {
-            Some((family, bytes)) => (family, bytes.to_vec()),
-            None => (drawn.family, Vec::new()),
-        },
-        _ => (drawn.family, drawn.bytes.clone()),
-    };
-    let packet = Packet::new(family, &bytes, &devices);
-    let rules = filter.families.iter().find(|rules| rules.family == family);
-    let (verdict, counted) = match (packet, rules) {
-        (Some(packet), Some(rules)) => {
-            let outcome = evaluate(rules, &packet, route);
-            let counted: Vec<u32> = outcome.counters(rules).map(|counter| counter.0).collect();
-            (outcome.verdict, counted)
-        }
-        _ => (Verdict::Accept, Vec::new()),
-    };
-    let mut context = Context::new(if hook == Hook::Xdp { &frame } else { &drawn.bytes });
-    let index = drawn.interface as u32 + 1;
-    (context.ifindex, context.ingress_ifindex) = (index, index);
-    context.protocol = if drawn.family == Family::V4 { 0x0800 } else { 0x86dd };
-    context.fib = FibAnswer {
-        code: if drawn.local { 4 } else { 0 },
-        ifindex: ((drawn.interface + 1) % INTERFACES.len()) as u32 + 1,
-    };
-    let returned = machine.run(hook, &context).map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
-    let passed = returned == if hook == Hook::Xdp { 2 } else { 1 };
-    prop_assert_eq!(passed, verdict == Verdict::Accept, "verdict at {} on {:?}", hook, drawn);
-    let mut expected = before;
-    for counter in counted {
-        expected[counter as usize].0 += 1;
-        expected[counter as usize].1 += bytes.len() as u64;
-    }
-    prop_assert_eq!(machine.counters(), expected, "counters at {} on {:?}", hook, drawn);
-    Ok(())
-}
-
-fn check(rulesets: &[Ruleset], packets: &[Drawn], options: &Options) -> Result<(), TestCaseError> {
-    let compiled = compile(rulesets, options)
-        .map_err(|diagnostics| TestCaseError::fail(format!("{diagnostics:#?}")))?;
-    let mut machine = Machine::new(&compiled.module).map_err(|error| TestCaseError::fail(error.to_string()))?;
-    for (index, name) in INTERFACES.iter().enumerate() {
-        machine.set_device(index as u32 + 1, name);
-    }
-    for packet in packets {
-        for hook in Hook::ALL {
-            compare(&compiled, &mut machine, hook, packet).map_err(|error| match error {
-                TestCaseError::Fail(reason) => TestCaseError::fail(format!(
-                    "{reason}\n{}\n{}",
-                    compiled.filters.iter().map(ToString::to_string).collect::<String>(),
-                    listing(&compiled.module),
-                )),
-                other => other,
-            })?;
-        }
-    }
-    Ok(())
-}
+use support::judges::check;
+use support::universe::{packets, ruleset};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn on_random_rulesets(
+    fn on_random_rulesets(v4 in ruleset(Family::V4), v6 in ruleset(Family::V6), drawn in packets(40)) {
+        check(&[v4, v6], &drawn, &Options::default())?;
+    }
+
+    #[test]
+    fn with_global_functions(v4 in ruleset(Family::V4), v6 in ruleset(Family::V6), drawn in packets(20)) {
+        let options = Options { target_kernel: Some(KernelVersion::GLOBAL_POINTERS), ..Options::default() };
+        check(&[v4, v6], &drawn, &options)?;
+    }
+
+    #[test]
+    fn with_one_path_at_xdp(
         v4 in ruleset(Family::V4),
         v6 in ruleset(Family::V6),
-        drawn in packets(40),
+        drawn in packets(20),
+        xdp_path in prop_oneof![Just(XdpPath::Input), Just(XdpPath::Forward)],
     ) {
-        check(&[v4, v6], &drawn, &Options::default())?;
+        let options = Options { hooks: vec![Hook::Xdp], xdp_path, ..Options::default() };
+        check(&[v4, v6], &drawn, &options)?;
+    }
+
+    #[test]
+    fn with_one_family(v6 in ruleset(Family::V6), drawn in packets(20)) {
+        check(&[v6], &drawn, &Options::default())?;
     }
 }

@@ -1,130 +1,16 @@
 //! The running kernel takes our objects from libbpf (through bpftool) and from aya.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
 use ipt2bpf_codegen::asm::{
-    Alu, Code, Cond, FunctionId, Helper, Imm64, MapId, Op, Operand, Reg, Size, Width,
+    Alu, Code, Cond, FunctionId, Helper, Imm64, KfuncId, MapId, Op, Operand, Reg, Size, Width,
 };
 use ipt2bpf_codegen::module::{
-    COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
-    RULES_MAP,
+    COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, MapKind, Module, Parameter, RULES_MAP,
 };
-use ipt2bpf_codegen::object;
 
-/// Whether this process may load programs; says so when not.
-fn may_load() -> bool {
-    let root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|it| it.stdout == b"0\n");
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
-}
-
-/// A BPF file system of its own, gone with the value.
-struct BpfFs(tempfile::TempDir);
-
-impl BpfFs {
-    fn mount() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        run(Command::new("mount")
-            .args(["-t", "bpf", "none"])
-            .arg(dir.path()));
-        BpfFs(dir)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for BpfFs {
-    fn drop(&mut self) {
-        run(Command::new("umount").arg(self.path()));
-    }
-}
-
-/// Runs a command that must succeed and gives what it printed.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
-
-fn bpftool() -> Command {
-    Command::new("bpftool")
-}
-
-/// Loads a module with both loaders; gives the xlated dump of the program at `hook`.
-fn loads(module: &Module, hook: Hook) -> String {
-    let bytes = object::write(module).unwrap();
-    let fs = BpfFs::mount();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &bytes).unwrap();
-    let pins: PathBuf = fs.path().join("programs");
-    run(bpftool()
-        .args(["prog", "loadall"])
-        .arg(file.path())
-        .arg(&pins));
-    let dump = run(bpftool()
-        .args(["prog", "dump", "xlated", "pinned"])
-        .arg(pins.join(hook.program_name()))
-        .arg("linum"));
-    loads_with_aya(&bytes, module);
-    dump
-}
-
-fn loads_with_aya(bytes: &[u8], module: &Module) {
-    use aya::programs::{CgroupSkb, Xdp};
-    let mut object = aya::Ebpf::load(bytes).unwrap();
-    for function in &module.functions {
-        let FunctionKind::Program(hook) = function.kind else {
-            continue;
-        };
-        let program = object.program_mut(&function.name).unwrap();
-        match hook {
-            Hook::Xdp => <&mut Xdp>::try_from(program).unwrap().load(),
-            _ => <&mut CgroupSkb>::try_from(program).unwrap().load(),
-        }
-        .unwrap_or_else(|error| panic!("{}: {error:?}", function.name));
-    }
-}
-
-fn code(ops: &[Op]) -> Code {
-    let mut code = Code::default();
-    for &op in ops {
-        code.push(op);
-    }
-    code
-}
-
-fn mov(dst: Reg, src: impl Into<Operand>) -> Op {
-    Op::Alu(Width::W64, Alu::Mov, dst, src.into())
-}
-
-fn program(hook: Hook, code: Code) -> Function {
-    Function {
-        name: hook.program_name().to_owned(),
-        kind: FunctionKind::Program(hook),
-        parameters: vec![Parameter::Context(hook)],
-        code,
-    }
-}
-
-fn map(name: &str, kind: MapKind) -> Map {
-    Map {
-        name: name.to_owned(),
-        kind,
-    }
-}
+use common::loaders::{BpfFs, bpftool, load_with_aya, load_with_libbpf, loads, run};
+use common::{code, map, may_load, mov, program};
 
 /// Counts at index 0 of the map with id 0.
 fn count() -> Code {
@@ -322,8 +208,58 @@ fn a_loop_calls_back() {
         maps: Vec::new(),
     };
     let dump = loads(&module, Hook::Xdp);
-    assert!(
-        dump.contains("subprog[+") || dump.contains("step"),
-        "{dump}"
-    );
+    assert!(dump.contains("subprog[+"), "{dump}");
+}
+
+/// The BTF id of a function of the running kernel.
+fn kernel_function(name: &str) -> Option<KfuncId> {
+    let dump = run(bpftool().args(["btf", "dump", "file", "/sys/kernel/btf/vmlinux"]));
+    let found = dump
+        .lines()
+        .find(|line| line.contains(&format!("] FUNC '{name}' ")))?;
+    let id = found.strip_prefix('[')?.split(']').next()?;
+    id.parse().ok().map(KfuncId)
+}
+
+#[test]
+fn a_call_of_a_kernel_function() {
+    if !may_load() {
+        return;
+    }
+    let Some(id) = kernel_function("bpf_cast_to_kern_ctx") else {
+        eprintln!("skipped: the kernel has no bpf_cast_to_kern_ctx");
+        return;
+    };
+    let main = code(&[Op::CallKfunc(id), mov(Reg::R0, 1), Op::Exit]);
+    for hook in Hook::ALL {
+        let module = Module {
+            functions: vec![program(hook, main.clone())],
+            maps: Vec::new(),
+        };
+        assert!(loads(&module, hook).contains("exit"));
+    }
+}
+
+/// libbpf binds constants to every program; with aya a program keeps only what it refers to.
+#[test]
+fn who_keeps_the_rules() {
+    if !may_load() {
+        return;
+    }
+    let refer = Op::LoadImm64(Reg::R0, Imm64::MapValue(MapId(0), 0));
+    for (ops, with_aya) in [
+        (&[mov(Reg::R0, 2), Op::Exit][..], 0),
+        (&[refer, mov(Reg::R0, 2), Op::Exit], 1),
+    ] {
+        let bytes = b"*filter\nCOMMIT\n".into();
+        let module = Module {
+            functions: vec![program(Hook::Xdp, code(ops))],
+            maps: vec![map(RULES_MAP, MapKind::Constant { bytes })],
+        };
+        assert_eq!(load_with_aya(&module), [with_aya]);
+        let fs = BpfFs::mount();
+        let pin = load_with_libbpf(&module, &fs).join(Hook::Xdp.program_name());
+        let shown = run(bpftool().args(["prog", "show", "pinned"]).arg(pin));
+        assert!(shown.contains("map_ids"), "{shown}");
+    }
 }

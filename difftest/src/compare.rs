@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
-use ipt2bpf_parser::ruleset::Counters;
+use ipt2bpf_parser::ruleset::{Counters, TableKind};
 
+use crate::exceptions;
 use crate::frame::Frame;
-use crate::netfilter::{CountedRule, CounterKey, Judgement, Netfilter, Path, Verdict};
+use crate::netfilter::{CountedRule, CounterKey, Judgement, Netfilter, Path, Route, Verdict};
 use crate::words;
 
 /// Something that judges packets by a ruleset as netfilter does: a compiled program under
@@ -20,14 +21,17 @@ pub trait Subject {
     /// shown those that the IP layer drops, and must not count them.
     fn sees_all_frames(&self) -> bool;
 
-    /// Judges one frame that the kernel sends down this path; none when the IP layer drops it.
-    /// [`Frame::packet`] is what a hook behind the IP layer sees.
+    /// Judges one frame that the kernel sends this way: [`Route::Local`], [`Route::Via`], or
+    /// [`Route::Unseen`] if it sees all frames. [`Frame::packet`] is what a hook behind the IP layer
+    /// sees.
     ///
     /// # Errors
     /// When it cannot be asked; a difference is no error.
-    fn verdict(&mut self, frame: &Frame, path: Option<Path>) -> Result<Verdict>;
+    fn verdict(&mut self, frame: &Frame, route: &Route) -> Result<Verdict>;
 
-    /// All that it has counted so far. A rule that is not in the map has counted nothing.
+    /// All that it has counted so far. A rule that is not in the map has counted nothing; a policy that
+    /// is not in the map is not compared, because a text need not declare the chains it does not use.
+    /// Policies of tables that have no rule and accept everything need not be counted.
     ///
     /// # Errors
     /// When it cannot be asked.
@@ -63,6 +67,8 @@ pub struct Report {
     pub unrouted: usize,
     /// Left out because they wait for reassembly.
     pub held: usize,
+    /// Left out because no program can know their route.
+    pub excepted: usize,
     /// Left out because they took a path that was not asked for.
     pub elsewhere: usize,
     /// How many rules counted a packet in netfilter.
@@ -75,6 +81,19 @@ pub struct Report {
     pub first: Vec<Difference>,
     /// Counters that differed after all frames.
     pub counters: Vec<CounterDifference>,
+    /// The first frame of each subject that it counts and no table sees.
+    pub miscounts: Vec<Miscount>,
+}
+
+/// A frame that the IP layer drops and a subject counts.
+#[derive(Clone, Debug)]
+pub struct Miscount {
+    /// The subject.
+    pub subject: String,
+    /// The packet in words, and its bytes.
+    pub packet: String,
+    /// The rules and policies that count it.
+    pub steps: Vec<String>,
 }
 
 /// A packet that netfilter and a subject judge differently.
@@ -84,8 +103,8 @@ pub struct Difference {
     pub subject: String,
     /// The packet in words, and its bytes.
     pub packet: String,
-    /// What was asked.
-    pub path: Path,
+    /// Where it goes.
+    pub route: Route,
     /// What netfilter said.
     pub netfilter: Verdict,
     /// What the subject said.
@@ -101,8 +120,7 @@ pub struct Difference {
 pub struct CounterDifference {
     /// The subject.
     pub subject: String,
-    /// The rule in iptables' words, or its place when netfilter has no such rule. A subject that
-    /// counts frames which the IP layer drops shows here as well.
+    /// The rule in iptables' words, or its place when netfilter has no such rule.
     pub rule: String,
     /// What netfilter counted.
     pub netfilter: Counters,
@@ -116,7 +134,7 @@ struct Selection<'a> {
     /// On the wanted paths.
     frames: Vec<&'a Frame>,
     /// Where each of them goes.
-    routes: Vec<Judgement>,
+    routes: Vec<Route>,
     /// Dropped before any table.
     unseen: Vec<&'a Frame>,
 }
@@ -124,7 +142,7 @@ struct Selection<'a> {
 impl Report {
     /// Whether every verdict and counter was the same.
     pub fn is_clean(&self) -> bool {
-        self.differences == 0 && self.counters.is_empty()
+        self.differences == 0 && self.counters.is_empty() && self.miscounts.is_empty()
     }
 }
 
@@ -161,14 +179,14 @@ impl Trial<'_> {
             .count();
 
         let mut decided = Vec::new();
-        for (frame, judgement) in frames.into_iter().zip(judged) {
+        for ((frame, route), judgement) in frames.into_iter().zip(&routes).zip(judged) {
             match judgement {
-                Judgement::Decided(path, verdict) => {
+                Judgement::Decided(_, verdict) => {
                     match verdict {
                         Verdict::Accept => report.accepted += 1,
                         Verdict::Drop => report.dropped += 1,
                     }
-                    decided.push((frame, path, verdict));
+                    decided.push((frame, route, verdict));
                 }
                 _ => report.unseen += 1,
             }
@@ -176,34 +194,33 @@ impl Trial<'_> {
 
         for subject in subjects {
             let mut first = None;
-            for &(frame, path, expected) in &decided {
-                let verdict = subject.verdict(frame, Some(path))?;
+            for &(frame, route, expected) in &decided {
+                let verdict = subject.verdict(frame, route)?;
                 if verdict != expected {
                     report.differences += 1;
-                    first.get_or_insert((frame, path, expected, verdict));
-                }
-            }
-            if subject.sees_all_frames() {
-                for frame in &unseen {
-                    // Whether it drops them is all the same: the IP layer does.
-                    subject.verdict(frame, None)?;
+                    first.get_or_insert((frame, route, expected, verdict));
                 }
             }
             let counted = subject.counters()?;
             report
                 .counters
                 .extend(counter_differences(subject.name(), &rules, &counted));
-            if let Some((frame, path, expected, verdict)) = first {
-                subject.verdict(frame, Some(path))?;
+            if let Some((frame, route, expected, verdict)) = first {
+                subject.verdict(frame, route)?;
                 report.first.push(Difference {
                     subject: subject.name().to_owned(),
                     packet: words::describe(frame),
-                    path,
+                    route: route.clone(),
                     netfilter: expected,
                     verdict,
                     netfilter_steps: self.steps(netfilter, frame)?,
                     subject_steps: grown(&rules, &counted, &subject.counters()?),
                 });
+            }
+            if subject.sees_all_frames() {
+                report
+                    .miscounts
+                    .extend(first_miscount(*subject, &unseen, &rules)?);
             }
         }
         Ok(report)
@@ -215,18 +232,24 @@ impl Trial<'_> {
         let routes = netfilter.route(&all)?;
         let mut selection = Selection::default();
         for (frame, route) in all.into_iter().zip(routes) {
-            match route {
-                Judgement::Decided(path, _) if self.paths.contains(&path) => {
-                    selection.frames.push(frame);
-                    selection.routes.push(route);
-                }
-                Judgement::Decided(..) => report.elsewhere += 1,
-                Judgement::Unseen => {
+            match &route {
+                route if exceptions::is_unknowable(frame, route) => report.excepted += 1,
+                Route::Unseen => {
                     report.unseen += 1;
-                    selection.unseen.push(frame);
+                    if !exceptions::may_be_counted_unseen(frame) {
+                        selection.unseen.push(frame);
+                    }
                 }
-                Judgement::Unrouted => report.unrouted += 1,
-                Judgement::Held => report.held += 1,
+                Route::Unrouted => report.unrouted += 1,
+                Route::Held => report.held += 1,
+                Route::Local | Route::Via(_) => {
+                    if route.path().is_some_and(|path| self.paths.contains(&path)) {
+                        selection.frames.push(frame);
+                        selection.routes.push(route);
+                    } else {
+                        report.elsewhere += 1;
+                    }
+                }
             }
         }
         Ok(selection)
@@ -235,8 +258,7 @@ impl Trial<'_> {
     /// The rules that count a packet which comes alone.
     fn steps(&self, netfilter: &Netfilter<'_>, frame: &Frame) -> Result<Vec<String>> {
         netfilter.load(self.text)?;
-        let nowhere = Judgement::Unseen;
-        netfilter.judge(&[frame], &[nowhere])?;
+        netfilter.judge(&[frame], &[Route::Local])?;
         let rules = netfilter.counters()?;
         Ok(rules
             .iter()
@@ -244,6 +266,37 @@ impl Trial<'_> {
             .map(ToString::to_string)
             .collect())
     }
+}
+
+/// The first of the frames that the IP layer drops which a subject counts. Whether it drops them is
+/// all the same.
+fn first_miscount(
+    subject: &mut dyn Subject,
+    unseen: &[&Frame],
+    rules: &[CountedRule],
+) -> Result<Option<Miscount>> {
+    let before = subject.counters()?;
+    for frame in unseen {
+        subject.verdict(frame, &Route::Unseen)?;
+    }
+    let mut before = match subject.counters()? {
+        after if after == before => return Ok(None),
+        after => after,
+    };
+    // Some frame was counted; once more, to find it.
+    for frame in unseen {
+        subject.verdict(frame, &Route::Unseen)?;
+        let after = subject.counters()?;
+        if after != before {
+            return Ok(Some(Miscount {
+                subject: subject.name().to_owned(),
+                packet: words::describe(frame),
+                steps: grown(rules, &before, &after),
+            }));
+        }
+        before = after;
+    }
+    Ok(None)
 }
 
 /// The rules whose counters grew from one reading to the next.
@@ -266,7 +319,11 @@ fn counter_differences(
 ) -> Vec<CounterDifference> {
     let mut unknown = counted.clone();
     let mut differences = Vec::new();
-    for rule in rules {
+    let compared = |rule: &&CountedRule| {
+        let known = rule.key.rule.is_some() || counted.contains_key(&rule.key);
+        known && !is_idle(rules, rule.key.table)
+    };
+    for rule in rules.iter().filter(compared) {
         let counted = unknown.remove(&rule.key).unwrap_or_default();
         if counted != rule.counters {
             differences.push(CounterDifference {
@@ -277,6 +334,7 @@ fn counter_differences(
             });
         }
     }
+    unknown.retain(|key, _| !is_idle(rules, key.table));
     for (key, counted) in unknown {
         if counted != Counters::default() {
             differences.push(CounterDifference {
@@ -290,11 +348,19 @@ fn counter_differences(
     differences
 }
 
+/// Whether a table has no rule and accepts everything.
+fn is_idle(rules: &[CountedRule], table: TableKind) -> bool {
+    rules
+        .iter()
+        .filter(|rule| rule.key.table == table)
+        .all(|rule| rule.key.rule.is_none() && rule.text.ends_with(" ACCEPT"))
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} frames: {} accepted, {} dropped, {} unseen, {} unrouted, {} held, {} on \
+            "{}: {} frames: {} accepted, {} dropped, {} unseen, {} unrouted, {} held, {} excepted, {} on \
              another path; {} of {} rules hit; {} verdicts and {} counters differ",
             self.name,
             self.frames,
@@ -303,6 +369,7 @@ impl fmt::Display for Report {
             self.unseen,
             self.unrouted,
             self.held,
+            self.excepted,
             self.elsewhere,
             self.rules_hit,
             self.rules,
@@ -315,6 +382,9 @@ impl fmt::Display for Report {
         for difference in &self.counters {
             write!(f, "\n{difference}")?;
         }
+        for miscount in &self.miscounts {
+            write!(f, "\n{miscount}")?;
+        }
         Ok(())
     }
 }
@@ -322,7 +392,7 @@ impl fmt::Display for Report {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.packet)?;
-        writeln!(f, "  on its way through {}:", self.path)?;
+        writeln!(f, "  on its way {}:", self.route)?;
         for (who, verdict, steps) in [
             ("netfilter", self.netfilter, &self.netfilter_steps),
             (&self.subject, self.verdict, &self.subject_steps),
@@ -335,6 +405,21 @@ impl fmt::Display for Difference {
             for step in steps {
                 writeln!(f, "    {step}")?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Miscount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.packet)?;
+        write!(
+            f,
+            "  is dropped by the IP layer, but {} counts it in",
+            self.subject
+        )?;
+        for step in &self.steps {
+            write!(f, "\n    {step}")?;
         }
         Ok(())
     }

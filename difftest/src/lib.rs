@@ -31,6 +31,7 @@
 pub mod checksum;
 pub mod compare;
 pub mod constants;
+pub mod exceptions;
 pub mod frame;
 pub mod host;
 pub mod mirror;
@@ -38,5 +39,7 @@ pub mod netfilter;
 pub mod netns;
 pub mod packets;
 pub mod scene;
+pub mod subjects;
 mod tool;
+pub mod trials;
 pub mod words;

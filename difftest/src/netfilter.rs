@@ -1,11 +1,10 @@
 //! The judge: netfilter of the current network namespace, with taps before and after its tables.
 //!
 //! The taps are nftables chains in a table of their own. They stand before raw in PREROUTING, before
-//! mangle in INPUT and FORWARD, and behind security in INPUT and behind mangle in POSTROUTING, and
-//! remember the packets that pass by [`Frame::id`]. They use no `ct`, so they do not switch
+//! mangle and behind security in INPUT, and behind mangle in POSTROUTING, and remember the packets that pass by [`Frame::id`]. They use no `ct`, so they do not switch
 //! connection tracking on. Priorities are those of `enum nf_ip_hook_priorities`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +24,33 @@ pub enum Path {
     Forward,
 }
 
+/// Where the kernel sends a frame, whatever the rules say.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// To no table: the IP layer drops it.
+    Unseen,
+    /// From PREROUTING to nowhere: an unusable address, option or hop limit.
+    Unrouted,
+    /// A fragment of an IPv4 datagram that PREROUTING passes on and no other chain sees: it waits for
+    /// the others before INPUT, or it is unrouted.
+    Held,
+    /// To this host.
+    Local,
+    /// To another, by this interface.
+    Via(String),
+}
+
+impl Route {
+    /// The chains that this leads through to a verdict, if any.
+    pub fn path(&self) -> Option<Path> {
+        match self {
+            Route::Local => Some(Path::Input),
+            Route::Via(_) => Some(Path::Forward),
+            Route::Unseen | Route::Unrouted | Route::Held => None,
+        }
+    }
+}
+
 /// Whether a packet came through all tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -37,12 +63,11 @@ pub enum Verdict {
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Judgement {
-    /// No table saw it: the IP layer dropped it, or defragmentation took it.
+    /// No table saw it: the IP layer dropped it, or defragmentation for connection tracking took it.
     Unseen,
-    /// PREROUTING passed it on, then routing dropped it: an unusable address, option or hop limit.
+    /// Routing dropped it.
     Unrouted,
-    /// A fragment of an IPv4 datagram that PREROUTING passed on and no other chain saw: it waits for
-    /// the others before INPUT, or routing dropped it.
+    /// It waits for other fragments, or routing dropped it.
     Held,
     /// The tables decided.
     Decided(Path, Verdict),
@@ -90,8 +115,9 @@ pub struct Netfilter<'host> {
 struct Seen {
     arrived: HashSet<u16>,
     input: HashSet<u16>,
-    forward: HashSet<u16>,
     accepted: HashSet<u16>,
+    /// Accepted as well, with the interface it leaves by.
+    forwarded: HashMap<u16, String>,
 }
 
 impl<'host> Netfilter<'host> {
@@ -104,26 +130,31 @@ impl<'host> Netfilter<'host> {
             Family::V4 => ("ip", "@nh,32,16"),
             Family::V6 => ("ip6", "@nh,16,16"),
         };
-        let set = |name| format!("set {name} {{\ntypeof {id}\nsize 65535\nflags dynamic\n}}\n");
+        let id_and_interface = format!("{id} . meta oifname");
+        let set =
+            |name, key| format!("set {name} {{\ntypeof {key}\nsize 65535\nflags dynamic\n}}\n");
         let chain = |hook: &str, priority: i32, action: &str| {
             let label = priority.unsigned_abs();
             format!(
                 "chain {hook}-{label} {{\ntype filter hook {hook} priority {priority}\n{action}\n}}\n"
             )
         };
-        let remember = |set| format!("add @{set} {{ {id} }}");
+        let remember = |set, key| format!("add @{set} {{ {key} }}\n");
         let taps = [
             format!("table {name} tap {{\n"),
-            set("arrived"),
-            set("input"),
-            set("forward"),
-            set("accepted"),
-            chain("prerouting", -301, &remember("arrived")),
-            chain("input", -151, &remember("input")),
-            chain("forward", -151, &remember("forward")),
+            set("arrived", id),
+            set("input", id),
+            set("accepted", id),
+            set("forwarded", &id_and_interface),
+            chain("prerouting", -301, &remember("arrived", id)),
+            chain("input", -151, &remember("input", id)),
             // Dropped here, so that nothing answers and no connection is confirmed.
-            chain("input", 51, &(remember("accepted") + "\ndrop")),
-            chain("postrouting", -149, &(remember("accepted") + "\ndrop")),
+            chain("input", 51, &(remember("accepted", id) + "drop")),
+            chain(
+                "postrouting",
+                -149,
+                &(remember("forwarded", &id_and_interface) + "drop"),
+            ),
             // What the host itself sends, such as the answers of REJECT, would count in the rules.
             chain("output", -500, "drop"),
             "}\n".into(),
@@ -137,7 +168,7 @@ impl<'host> Netfilter<'host> {
     /// # Errors
     /// When iptables or the kernel refuses the text.
     pub fn load(&self, text: &str) -> Result<()> {
-        tool::run(&self.program("restore"), &["-w"], text).map(drop)
+        load(self.family, text)
     }
 
     /// Lets frames arrive one after the other and tells what became of each.
@@ -148,41 +179,43 @@ impl<'host> Netfilter<'host> {
     ///
     /// # Errors
     /// When a frame cannot be injected or the taps cannot be read.
-    pub fn judge(&self, frames: &[&Frame], routes: &[Judgement]) -> Result<Vec<Judgement>> {
+    pub fn judge(&self, frames: &[&Frame], routes: &[Route]) -> Result<Vec<Judgement>> {
         ensure!(frames.len() == routes.len(), "each frame needs its route");
         let seen = self.observe(frames)?;
-        let judge = |(frame, route): (&&Frame, &Judgement)| match (frame.id(), *route) {
-            (Some(id), Judgement::Decided(path, _)) if seen.arrived.contains(&id) => {
-                let verdict = match seen.accepted.contains(&id) {
+        let judge = |(frame, route): (&&Frame, &Route)| match (frame.id(), route.path()) {
+            (Some(id), Some(path)) if seen.arrived.contains(&id) => {
+                let verdict = match seen.accepted.contains(&id) || seen.forwarded.contains_key(&id)
+                {
                     true => Verdict::Accept,
                     false => Verdict::Drop,
                 };
                 Judgement::Decided(path, verdict)
             }
-            // Connection tracking, switched on by some rule, has taken a fragment.
-            (_, Judgement::Decided(..)) => Judgement::Unseen,
-            (_, route) => route,
+            _ => match route {
+                Route::Held => Judgement::Held,
+                Route::Unrouted => Judgement::Unrouted,
+                Route::Unseen | Route::Local | Route::Via(_) => Judgement::Unseen,
+            },
         };
         Ok(frames.iter().zip(routes).map(judge).collect())
     }
 
-    /// Says where each frame goes while no rules are loaded, when all that is decided is accepted.
+    /// Says where each frame goes. Call it while no rules are loaded.
     ///
     /// # Errors
     /// When a frame cannot be injected or the taps cannot be read.
-    pub fn route(&self, frames: &[&Frame]) -> Result<Vec<Judgement>> {
+    pub fn route(&self, frames: &[&Frame]) -> Result<Vec<Route>> {
         let seen = self.observe(frames)?;
-        let route = |frame: &&Frame| match frame.id() {
-            Some(id) if seen.input.contains(&id) => {
-                Judgement::Decided(Path::Input, Verdict::Accept)
+        let route = |frame: &&Frame| {
+            let Some(id) = frame.id().filter(|id| seen.arrived.contains(id)) else {
+                return Route::Unseen;
+            };
+            match seen.forwarded.get(&id) {
+                Some(interface) => Route::Via(interface.clone()),
+                None if seen.input.contains(&id) => Route::Local,
+                None if frame.is_ipv4_fragment() => Route::Held,
+                None => Route::Unrouted,
             }
-            // What is dropped between the two taps of forwarding is not the tables' doing.
-            Some(id) if seen.forward.contains(&id) && seen.accepted.contains(&id) => {
-                Judgement::Decided(Path::Forward, Verdict::Accept)
-            }
-            Some(id) if seen.arrived.contains(&id) && frame.is_ipv4_fragment() => Judgement::Held,
-            Some(id) if seen.arrived.contains(&id) => Judgement::Unrouted,
-            _ => Judgement::Unseen,
         };
         Ok(frames.iter().map(route).collect())
     }
@@ -193,15 +226,7 @@ impl<'host> Netfilter<'host> {
     /// # Errors
     /// When iptables-save fails or its output is not understood.
     pub fn counters(&self) -> Result<Vec<CountedRule>> {
-        parse_counters(&tool::run(&self.program("save"), &["-c"], "")?)
-    }
-
-    fn program(&self, action: &str) -> String {
-        let tool = match self.family {
-            Family::V4 => "iptables",
-            Family::V6 => "ip6tables",
-        };
-        format!("{tool}-legacy-{action}")
+        parse_counters(&tool::run(&program(self.family, "save"), &["-c"], "")?)
     }
 
     /// Injects frames; gives back what the taps saw, and empties them.
@@ -222,19 +247,42 @@ impl<'host> Netfilter<'host> {
             Family::V4 => "ip",
             Family::V6 => "ip6",
         };
-        let mut seen = Seen::default();
-        for (name, ids) in [
-            ("arrived", &mut seen.arrived),
-            ("input", &mut seen.input),
-            ("forward", &mut seen.forward),
-            ("accepted", &mut seen.accepted),
-        ] {
-            let listing = tool::run("nft", &["-j", "list", "set", family, "tap", name], "")?;
-            *ids = parse_set(&listing).with_context(|| format!("cannot read the tap {name}"))?;
-            tool::run("nft", &["flush", "set", family, "tap", name], "")?;
-        }
-        Ok(seen)
+        let take = |set| -> Result<Vec<Element>> {
+            let listing = tool::run("nft", &["-j", "list", "set", family, "tap", set], "")?;
+            tool::run("nft", &["flush", "set", family, "tap", set], "")?;
+            parse_set(&listing).with_context(|| format!("cannot read the tap {set}"))
+        };
+        let ids =
+            |set| -> Result<HashSet<u16>> { Ok(take(set)?.iter().map(Element::id).collect()) };
+        let forwarded = take("forwarded")?
+            .into_iter()
+            .filter_map(|element| match element {
+                Element::IdAndInterface { concat } => Some(concat),
+                Element::Id(_) => None,
+            });
+        Ok(Seen {
+            arrived: ids("arrived")?,
+            input: ids("input")?,
+            accepted: ids("accepted")?,
+            forwarded: forwarded.collect(),
+        })
     }
+}
+
+/// Loads the tables of a save text into the current namespace.
+///
+/// # Errors
+/// When iptables or the kernel refuses the text.
+pub fn load(family: Family, text: &str) -> Result<()> {
+    tool::run(&program(family, "restore"), &["-w"], text).map(drop)
+}
+
+fn program(family: Family, action: &str) -> String {
+    let tool = match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    };
+    format!("{tool}-legacy-{action}")
 }
 
 /// The part of `nft -j list set` that we read (libnftables-json(5)).
@@ -251,13 +299,29 @@ struct Object {
 #[derive(Deserialize)]
 struct Set {
     #[serde(default)]
-    elem: Vec<u16>,
+    elem: Vec<Element>,
 }
 
-fn parse_set(json: &str) -> Result<HashSet<u16>> {
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum Element {
+    Id(u16),
+    IdAndInterface { concat: (u16, String) },
+}
+
+impl Element {
+    fn id(&self) -> u16 {
+        match self {
+            Element::Id(id) => *id,
+            Element::IdAndInterface { concat } => concat.0,
+        }
+    }
+}
+
+fn parse_set(json: &str) -> Result<Vec<Element>> {
     let listing: Listing = serde_json::from_str(json)?;
     let set = listing.nftables.into_iter().find_map(|object| object.set);
-    Ok(set.context("no set")?.elem.into_iter().collect())
+    Ok(set.context("no set")?.elem)
 }
 
 fn parse_counters(save: &str) -> Result<Vec<CountedRule>> {
@@ -326,12 +390,15 @@ impl fmt::Display for CountedRule {
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Path::Input => "INPUT",
-            Path::Forward => "FORWARD",
-        })
+        match self {
+            Route::Unseen => f.write_str("to no table"),
+            Route::Unrouted => f.write_str("to nowhere"),
+            Route::Held => f.write_str("to reassembly"),
+            Route::Local => f.write_str("to this host"),
+            Route::Via(interface) => write!(f, "out by {interface}"),
+        }
     }
 }
 
@@ -382,11 +449,20 @@ mod tests {
 
     #[test]
     fn sets_are_read() {
-        let json = r#"{"nftables":[{"metainfo":{}},{"set":{"name":"input","elem":[7,65535]}}]}"#;
+        let set = |elements: &str| {
+            format!(r#"{{"nftables":[{{"metainfo":{{}}}},{{"set":{{"elem":[{elements}]}}}}]}}"#)
+        };
         assert_eq!(
-            parse_set(json).expect("is a set"),
-            HashSet::from([7, 65535])
+            parse_set(&set("7,65535")).expect("is a set"),
+            [Element::Id(7), Element::Id(65535)]
         );
+        assert_eq!(
+            parse_set(&set(r#"{"concat":[9,"eth0"]}"#)).expect("is a set"),
+            [Element::IdAndInterface {
+                concat: (9, "eth0".into())
+            }]
+        );
+        assert!(parse_set(r#"{"nftables":[{"set":{"name":"input"}}]}"#).is_ok());
         assert!(parse_set(r#"{"nftables":[{"metainfo":{}}]}"#).is_err());
     }
 }

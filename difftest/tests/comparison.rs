@@ -7,7 +7,7 @@ use ipt2bpf_difftest::compare::{Report, Subject, Trial};
 use ipt2bpf_difftest::constants::{Aim, Constants};
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
-use ipt2bpf_difftest::netfilter::{CounterKey, Netfilter, Path, Verdict};
+use ipt2bpf_difftest::netfilter::{CounterKey, Netfilter, Path, Route, Verdict};
 use ipt2bpf_difftest::netns;
 use ipt2bpf_difftest::packets::{self, Packets};
 use ipt2bpf_parser::matches::PortRange;
@@ -57,7 +57,7 @@ impl Subject for ByHand {
         self.sees_all_frames
     }
 
-    fn verdict(&mut self, frame: &Frame, _: Option<Path>) -> Result<Verdict> {
+    fn verdict(&mut self, frame: &Frame, _: &Route) -> Result<Verdict> {
         let packet = frame.packet();
         let (rule, verdict) = match (self.judge)(packet) {
             Step::HotDrop => return Ok(Verdict::Drop),
@@ -199,6 +199,7 @@ fn a_wrong_subject_is_told_its_first_mistake() {
         );
         assert_eq!(first.subject_steps, ["filter :FORWARD ACCEPT"]);
         assert!(first.packet.contains("IPv4 tcp"));
+        assert!(matches!(first.route, Route::Via(_)));
         let policy = report
             .counters
             .iter()
@@ -222,6 +223,9 @@ fn a_subject_must_not_count_what_the_ip_layer_drops() {
     };
     if let Some(report) = trial(Family::V4, V4_RULES, subject) {
         assert_eq!(report.differences, 0);
-        assert!(!report.counters.is_empty());
+        assert!(report.counters.is_empty());
+        assert_eq!(report.miscounts.len(), 1);
+        assert!(!report.miscounts[0].steps.is_empty());
+        assert!(!report.is_clean());
     }
 }

@@ -69,6 +69,8 @@ impl Diagnostic {
 pub mod code {
     /// The text is larger than 4 GiB or a line or word exceeds what iptables-restore can hold.
     pub const TOO_LONG: &str = "too-long";
+    /// So many errors that reading stopped.
+    pub const TOO_MANY_ERRORS: &str = "too-many-errors";
     /// A line outside a table, or a table inside another.
     pub const STRUCTURE: &str = "structure";
     /// A table without its `COMMIT`.

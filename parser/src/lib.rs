@@ -1,5 +1,65 @@
 //! The language of `iptables-save`: text to a typed [`Ruleset`](ruleset::Ruleset) and back.
+//!
+//! ```
+//! use ipt2bpf_parser::{Counts, ParseOptions, parse, span::Sources};
+//!
+//! let mut sources = Sources::default();
+//! let id = sources.add("rules.v4", "*filter\n-A INPUT -p 6 --dport ssh -j ACCEPT\nCOMMIT\n");
+//! let parsed = parse(&sources, id, &ParseOptions::default());
+//! assert!(parsed.diagnostics.is_empty());
+//! let text = parsed.rulesets[0].print(Counts::Chains);
+//! assert!(text.ends_with(b"-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n"));
+//! ```
+//!
+//! # What a ruleset is
+//!
+//! A ruleset holds the [tables](ruleset::Table) of one [family](ruleset::Family). A table holds
+//! [chains](ruleset::Chain): one built-in chain for each [hook](ruleset::NfHook) of the table, with a
+//! policy, whether or not the text mentions it, and the user chains. A chain holds
+//! [rules](ruleset::Rule) in order. A rule is a [base match](ruleset::BaseMatch) (addresses,
+//! interfaces, protocol, fragment), then [matches](matches::Match) in the order of the text, which is
+//! the order of evaluation, then an [action](ruleset::Action): a verdict, a jump or goto to a user
+//! chain, a [target](targets::Target), or nothing.
+//!
+//! # What is canonical
+//!
+//! Different texts of one meaning give equal rulesets:
+//! - Networks are masked. Masks are kept as masks, as they may have holes.
+//! - Names of protocols, services, ICMP types, log levels and reject types are numbers or variants.
+//! - Options are read by any spelling that iptables takes: long, short, abbreviated, in any order. An
+//!   implied match (`-p tcp --dport 22`) is a match like any other.
+//! - A line with several addresses is several rules.
+//! - Defaults are filled in (`REJECT`, `limit`).
+//! - Chains stand in the order of `iptables-legacy-save`. Tables stand in the order of the text.
+//!
+//! A [`Span`](span::Span) tells where in the text a part was read. Spans do not count when matches,
+//! actions and rules are compared.
+//!
+//! # What `parse` promises
+//!
+//! - Every text has a [`Parsed`], whatever bytes it is made of. Nothing panics. Nothing is read but
+//!   the text. After a hundred errors the rest of the text is not looked at.
+//! - A text that iptables-legacy-restore 1.8.9 refuses has an error among the diagnostics, and a text
+//!   that it takes has none, with these exceptions: host names other than `localhost` are errors, as
+//!   nothing is looked up; so are chains that form a loop no packet can enter; and the options of
+//!   extensions without a type here are not checked.
+//! - Without errors, every chain that a rule leads to is in the table, no chain can reach itself, and
+//!   each extension stands where the kernel takes it.
+//! - An extension of iptables without a type here is [`Unknown`](unknown::Unknown) and keeps its
+//!   words. It ends at the next option that is known. That is not an error: whether a ruleset is of
+//!   use without its meaning is for the caller to say.
+//! - Printing the ruleset of an error-free text gives what `iptables-legacy-save` prints after a
+//!   restore, byte for byte, except for [`Unknown`](unknown::Unknown) extensions, which print as
+//!   given.
+//!
+//! # Where things are
+//!
+//! A text becomes lines ([`parse`]), a line becomes words and a command with its rule, and each
+//! extension reads its own options. An extension is one file in [`mod@matches`] or [`targets`] with its
+//! options as a table, its checks and its printing, and one line in the registry of that module.
 
+#[cfg(feature = "arbitrary")]
+pub mod arbitrary;
 mod check;
 mod command;
 pub mod diagnostic;

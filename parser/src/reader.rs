@@ -5,7 +5,7 @@ use bstr::ByteSlice;
 
 use crate::check;
 use crate::command::{self, Place};
-use crate::diagnostic::{Diagnostic, code};
+use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::family::Families;
 use crate::names;
 use crate::ruleset::{Counters, Family, Ruleset, TableKind};
@@ -34,6 +34,9 @@ pub struct Parsed {
 /// `fgets` of iptables-restore reads 10,240 bytes with the newline and a NUL.
 const LINE_LIMIT: usize = 10_238;
 
+/// Reading stops after so many errors: nobody reads more, and hostile texts cost no more than others.
+const ERROR_LIMIT: usize = 100;
+
 /// Reads one source. Every text has a result; errors are among its diagnostics.
 ///
 /// Several saves may stand one behind the other, of both families. A second table of the same
@@ -61,9 +64,14 @@ pub fn parse(sources: &Sources, id: SourceId, options: &ParseOptions) -> Parsed 
         rulesets: Vec::new(),
         open: None,
         diagnostics: Vec::new(),
+        counted: 0,
+        errors: 0,
     };
     let mut start = 0;
     for line in text.split_inclusive(|&byte| byte == b'\n') {
+        if reader.has_too_many_errors(start as u32) {
+            break;
+        }
         reader.line(line, start as u32);
         start += line.len();
     }
@@ -76,6 +84,9 @@ struct Reader {
     rulesets: Vec<Ruleset>,
     open: Option<OpenTable>,
     diagnostics: Vec<Diagnostic>,
+    /// How many of the diagnostics have been looked at, and how many of those are errors.
+    counted: usize,
+    errors: usize,
 }
 
 impl Reader {
@@ -104,6 +115,24 @@ impl Reader {
                     .with_help("a table starts with *filter or another name and ends with COMMIT"),
             ),
         }
+    }
+
+    /// Says so, too, when there are.
+    fn has_too_many_errors(&mut self, start: u32) -> bool {
+        let known = self.diagnostics.len();
+        let new = self.diagnostics[self.counted..]
+            .iter()
+            .filter(|it| it.severity == Severity::Error);
+        self.errors += new.count();
+        self.counted = known;
+        if self.errors < ERROR_LIMIT {
+            return false;
+        }
+        let span = self.span(start, b"");
+        let message = format!("reading stops here, after {} errors", self.errors);
+        self.error(Diagnostic::error(code::TOO_MANY_ERRORS, span, message));
+        self.open = None;
+        true
     }
 
     fn span(&self, start: u32, text: &[u8]) -> Span {

@@ -10,7 +10,8 @@ pub mod weight;
 use crate::asm::{FunctionId, MapId};
 use crate::field::{Field, layout};
 use crate::module::{
-    COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter, RULES_MAP,
+    COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
+    RULES_MAP,
 };
 use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
@@ -39,16 +40,31 @@ pub struct Emitted {
 
 /// Writes the programs of simplified filters. `counters` is the number of counters, `text` the rulesets
 /// as iptables-save prints them.
-pub fn emit(filters: &[Filter], counters: u32, text: Vec<u8>, options: &Options) -> Result<Emitted, PlanError> {
+pub fn emit(
+    filters: &[Filter],
+    counters: u32,
+    text: Vec<u8>,
+    options: &Options,
+) -> Result<Emitted, PlanError> {
     let mut module = Module::default();
-    let counters_map = add_map(&mut module, COUNTERS_MAP, MapKind::Counters {
-        entries: counters.max(1),
-    });
-    let needs_devices = filters.iter().any(|filter| needs_devices_map(filter, options));
+    let counters_map = add_map(
+        &mut module,
+        COUNTERS_MAP,
+        MapKind::Counters {
+            entries: counters.max(1),
+        },
+    );
+    let needs_devices = filters
+        .iter()
+        .any(|filter| needs_devices_map(filter, options));
     let devices = needs_devices.then(|| {
-        add_map(&mut module, DEVICES_MAP, MapKind::Devices {
-            entries: MAX_DEVICES,
-        })
+        add_map(
+            &mut module,
+            DEVICES_MAP,
+            MapKind::Devices {
+                entries: MAX_DEVICES,
+            },
+        )
     });
     if !text.is_empty() {
         add_map(&mut module, RULES_MAP, MapKind::Constant { bytes: text });
@@ -66,9 +82,20 @@ pub fn emit(filters: &[Filter], counters: u32, text: Vec<u8>, options: &Options)
         first: filters.len(),
         functions: Vec::new(),
     };
+    let count = callees.add(
+        "count".into(),
+        FunctionKind::Static,
+        vec![Parameter::Memory(layout::size(0)), Parameter::U32],
+        rules::emit_count(counters_map, counting),
+    );
     let mut kernel = KernelVersion::BASELINE;
     for (filter, plans) in filters.iter().zip(&plans) {
-        let depth = plans.iter().flatten().map(|plan| plan.depth).max().unwrap_or(0);
+        let depth = plans
+            .iter()
+            .flatten()
+            .map(|plan| plan.depth)
+            .max()
+            .unwrap_or(0);
         let frame = Frame::new(depth);
         let linkage = linkage(filter, plans, options);
         kernel = kernel.max(match (depth, linkage) {
@@ -82,8 +109,7 @@ pub fn emit(filters: &[Filter], counters: u32, text: Vec<u8>, options: &Options)
                 let stage = rules::Stage {
                     filter: family,
                     plan,
-                    counters: counters_map,
-                    counting,
+                    count,
                 };
                 callees.stage(filter.hook, &stage, frame, linkage)
             });
@@ -110,7 +136,9 @@ pub fn emit(filters: &[Filter], counters: u32, text: Vec<u8>, options: &Options)
     let plans = filters.iter().zip(plans).flat_map(|(filter, plans)| {
         let families = filter.families.iter().zip(plans);
         families.flat_map(|(family, plans)| {
-            plans.into_iter().map(|plan| (filter.hook, family.family, plan))
+            plans
+                .into_iter()
+                .map(|plan| (filter.hook, family.family, plan))
         })
     });
     Ok(Emitted {
@@ -143,10 +171,18 @@ fn plan_filter(filter: &Filter, options: &Options) -> Result<Vec<Vec<StagePlan>>
 
 /// Static functions load on the oldest kernels, global ones are verified once each.
 fn linkage(filter: &Filter, plans: &[Vec<StagePlan>], options: &Options) -> FunctionKind {
-    let nodes = filter.families.iter().zip(plans).flat_map(|(family, plans)| {
-        plans.iter().flat_map(move |plan| plan.nodes.iter().map(move |node| (family, node)))
-    });
-    let branches: usize = nodes.map(|(family, node)| weight::of(family, node).branches).sum();
+    let nodes = filter
+        .families
+        .iter()
+        .zip(plans)
+        .flat_map(|(family, plans)| {
+            plans
+                .iter()
+                .flat_map(move |plan| plan.nodes.iter().map(move |node| (family, node)))
+        });
+    let branches: usize = nodes
+        .map(|(family, node)| weight::of(family, node).branches)
+        .sum();
     let returns = plans.iter().flatten().any(|plan| plan.depth > 0);
     let old = match options.target_kernel {
         None => branches <= STATIC_BRANCHES,
@@ -174,12 +210,16 @@ fn needs_devices_map(filter: &Filter, options: &Options) -> bool {
     filter.families.iter().any(|family| {
         let routed = filter.hook == Hook::Xdp
             && options.xdp_path != XdpPath::Input
-            && family.stages.iter().any(|stage| stage.path == Path::Transit);
+            && family
+                .stages
+                .iter()
+                .any(|stage| stage.path == Path::Transit);
         match filter.hook {
             Hook::CgroupIngress => by_table && asks(family, &[Field::InDevice]),
             Hook::CgroupEgress => by_table && asks(family, &[Field::OutDevice]),
             Hook::Xdp => {
-                (by_table && asks(family, &[Field::InDevice])) || (routed && asks(family, &[Field::OutDevice]))
+                (by_table && asks(family, &[Field::InDevice]))
+                    || (routed && asks(family, &[Field::OutDevice]))
             }
         }
     })
@@ -214,7 +254,12 @@ impl Callees {
         let turn = (plan.depth > 0).then(|| {
             let code = program::emit_turn(plan, &functions);
             let parameters = vec![Parameter::U32, memory];
-            self.add(format!("{prefix}_turn"), FunctionKind::Static, parameters, code)
+            self.add(
+                format!("{prefix}_turn"),
+                FunctionKind::Static,
+                parameters,
+                code,
+            )
         });
         CompiledStage {
             plan: plan.clone(),

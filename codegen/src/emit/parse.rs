@@ -44,6 +44,9 @@ pub const ETHERTYPE_IPV4: i32 = 0x0008;
 /// See [`ETHERTYPE_IPV4`].
 pub const ETHERTYPE_IPV6: i32 = 0xdd86;
 
+/// The number of the loopback interface in every network namespace (include/linux/netdevice.h).
+const LOOPBACK_IFINDEX: i32 = 1;
+
 /// Which fields the rules of a family ask for beyond addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
@@ -69,7 +72,9 @@ impl Demand {
                 Field::InDevice => demand.in_device = true,
                 Field::OutDevice => demand.out_device = true,
                 Field::TcpOptionsWhole => demand.tcp_options = true,
-                Field::Protocol | Field::BrokenHeaders | Field::FragmentOffset => demand.walk = true,
+                Field::Protocol | Field::BrokenHeaders | Field::FragmentOffset => {
+                    demand.walk = true
+                }
                 field if field.is_transport() => demand.transport = true,
                 Field::TransportLength => demand.walk = true,
                 _ => {}
@@ -101,24 +106,29 @@ impl Parser<'_> {
     pub fn ethertype(&mut self) {
         self.code.line("which family");
         match self.hook {
-            Hook::CgroupIngress | Hook::CgroupEgress => self.load(Size::W, Reg::R1, CONTEXT, skb::PROTOCOL),
+            Hook::CgroupIngress | Hook::CgroupEgress => {
+                self.load(Size::W, Reg::R1, CONTEXT, skb::PROTOCOL)
+            }
             Hook::Xdp => {
                 self.load(Size::W, BASE, CONTEXT, xdp::DATA);
-                self.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
                 self.bytes_from(BASE, 14, self.pass);
                 self.load(Size::H, Reg::R1, BASE, 12);
-                self.alu(Alu::Add, BASE, 14);
+                self.set(AT, 14);
                 let untagged = self.code.label();
-                for _ in 0..MAX_VLAN_TAGS {
+                for tag in 0..MAX_VLAN_TAGS as i16 {
                     let tagged = self.code.label();
                     self.if_imm(Cond::Eq, Reg::R1, 0x0081, tagged);
                     self.if_imm(Cond::Ne, Reg::R1, 0xa888, untagged);
                     self.code.bind(tagged);
-                    self.bytes_from(BASE, 4, self.pass);
-                    self.load(Size::H, Reg::R1, BASE, 2);
-                    self.alu(Alu::Add, BASE, 4);
+                    let header = 14 + 4 * tag;
+                    self.bytes_from(BASE, header + 4, self.pass);
+                    self.load(Size::H, Reg::R1, BASE, header + 2);
+                    self.set(AT, i32::from(header) + 4);
                 }
                 self.code.bind(untagged);
+                self.forget(AT);
+                self.alu(Alu::And, AT, 0x3f);
+                self.alu(Alu::Add, BASE, AT);
             }
         }
     }
@@ -214,7 +224,10 @@ impl Parser<'_> {
         if self.hook == Hook::Xdp {
             self.check6();
         }
-        for (offset, from) in [(Field::Source6.place().offset, 8), (Field::Destination6.place().offset, 24)] {
+        for (offset, from) in [
+            (Field::Source6.place().offset, 8),
+            (Field::Destination6.place().offset, 24),
+        ] {
             self.copy(Size::D, offset, from);
             self.copy(Size::D, offset + 8, from + 8);
         }
@@ -231,8 +244,7 @@ impl Parser<'_> {
         self.scratch(Size::B, Reg::R1, 0);
         self.alu(Alu::Rsh, Reg::R1, 4);
         self.if_imm(Cond::Ne, Reg::R1, 6, pass);
-        self.scratch(Size::B, Reg::R1, 8);
-        self.if_imm(Cond::Eq, Reg::R1, 0xff, pass);
+        self.check_addresses6();
         self.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
         self.alu(Alu::Sub, Reg::R3, BASE);
         self.scratch_be16(Reg::R4, 4);
@@ -243,7 +255,7 @@ impl Parser<'_> {
         self.scratch(Size::B, Reg::R1, 6);
         self.if_imm(Cond::Ne, Reg::R1, 0, plain);
         self.mov(Reg::R4, Reg::R3);
-        self.code.push(Op::Jump(known));
+        self.code.jump(known);
         self.code.bind(plain);
         self.alu(Alu::Add, Reg::R4, 40);
         self.if_reg(Cond::Gt, Reg::R4, Reg::R3, pass);
@@ -251,20 +263,57 @@ impl Parser<'_> {
         self.keep(Size::W, layout::LENGTH, Reg::R4);
     }
 
+    /// No multicast source, no multicast destination of scope 0, and off the loopback interface (always
+    /// number 1) neither `::1` nor interface-local multicast.
+    fn check_addresses6(&mut self) {
+        let pass = self.pass;
+        self.scratch(Size::B, Reg::R1, 8);
+        self.if_imm(Cond::Eq, Reg::R1, 0xff, pass);
+        let unicast = self.code.label();
+        let checked = self.code.label();
+        self.load(Size::W, Reg::R2, CONTEXT, xdp::INGRESS_IFINDEX);
+        self.scratch(Size::B, Reg::R1, 24);
+        self.if_imm(Cond::Ne, Reg::R1, 0xff, unicast);
+        self.scratch(Size::B, Reg::R1, 25);
+        self.alu(Alu::And, Reg::R1, 0x0f);
+        self.if_imm(Cond::Eq, Reg::R1, 0, pass);
+        self.if_imm(Cond::Ne, Reg::R1, 1, unicast);
+        self.if_imm(Cond::Ne, Reg::R2, LOOPBACK_IFINDEX, pass);
+        self.code.bind(unicast);
+        self.if_imm(Cond::Eq, Reg::R2, LOOPBACK_IFINDEX, checked);
+        for address in [8, 24] {
+            let other = self.code.label();
+            self.scratch(Size::D, Reg::R1, address);
+            self.if_imm(Cond::Ne, Reg::R1, 0, other);
+            self.scratch(Size::D, Reg::R1, address + 8);
+            self.code.to_big_endian(Reg::R1, 64);
+            self.if_imm(Cond::Eq, Reg::R1, 1, pass);
+            self.code.bind(other);
+        }
+        self.code.bind(checked);
+    }
+
     /// `ipv6_find_hdr` as rules with `-p` call it: the protocol behind the extension headers into the
     /// struct, its offset in R9.
     fn walk(&mut self) {
         self.code.line("walk the extension headers");
-        let [again, options, authentication, routing, fragment] = [(); 5].map(|()| self.code.label());
+        let [again, options, authentication, routing, fragment] =
+            [(); 5].map(|()| self.code.label());
         let [next, later, broken, done] = [(); 4].map(|()| self.code.label());
         let protocol = Field::Protocol.place().offset;
         self.set(STEP, 0);
         self.code.bind(again);
         self.field(Size::B, Reg::R1, protocol);
-        for (number, label) in [(0, options), (60, options), (51, authentication), (43, routing), (44, fragment)] {
+        for (number, label) in [
+            (0, options),
+            (60, options),
+            (51, authentication),
+            (43, routing),
+            (44, fragment),
+        ] {
             self.if_imm(Cond::Eq, Reg::R1, number, label);
         }
-        self.code.push(Op::Jump(done));
+        self.code.jump(done);
 
         self.code.bind(routing);
         self.need(4, broken);
@@ -274,7 +323,7 @@ impl Parser<'_> {
         self.scratch(Size::B, Reg::R1, 1);
         self.alu(Alu::Add, Reg::R1, 1);
         self.alu(Alu::Lsh, Reg::R1, 3);
-        self.code.push(Op::Jump(next));
+        self.code.jump(next);
 
         self.code.bind(authentication);
         self.need(2, broken);
@@ -282,7 +331,7 @@ impl Parser<'_> {
         self.scratch(Size::B, Reg::R1, 1);
         self.alu(Alu::Add, Reg::R1, 2);
         self.alu(Alu::Lsh, Reg::R1, 2);
-        self.code.push(Op::Jump(next));
+        self.code.jump(next);
 
         self.code.bind(fragment);
         self.need(4, broken);
@@ -294,13 +343,14 @@ impl Parser<'_> {
 
         self.code.bind(next);
         self.alu(Alu::Add, AT, Reg::R1);
+        self.forget(AT);
         self.copy(Size::B, protocol, 0);
         self.alu(Alu::Add, STEP, 1);
         self.if_imm(Cond::Lt, STEP, MAX_EXTENSION_HEADERS as i32, again);
 
         self.code.bind(broken);
         self.store(Size::B, Field::BrokenHeaders.place().offset, 1);
-        self.code.push(Op::Jump(done));
+        self.code.jump(done);
 
         self.code.bind(later);
         self.scratch(Size::B, Reg::R2, 0);
@@ -331,11 +381,11 @@ impl Parser<'_> {
             let [eight, four] = [(); 2].map(|()| self.code.label());
             self.if_imm(Cond::Lt, Reg::R1, 20, eight);
             self.fetch(20, self.drop);
-            self.code.push(Op::Jump(fetched));
+            self.code.jump(fetched);
             self.code.bind(eight);
             self.if_imm(Cond::Lt, Reg::R1, 8, four);
             self.fetch(8, self.drop);
-            self.code.push(Op::Jump(fetched));
+            self.code.jump(fetched);
             self.code.bind(four);
             self.if_imm(Cond::Lt, Reg::R1, 4, done);
             self.fetch(4, self.drop);
@@ -353,7 +403,11 @@ impl Parser<'_> {
             self.scratch_be16(Reg::R1, from);
             self.keep(Size::H, field.place().offset, Reg::R1);
         }
-        for (field, from) in [(Field::IcmpType, 0), (Field::IcmpCode, 1), (Field::TcpFlags, 13)] {
+        for (field, from) in [
+            (Field::IcmpType, 0),
+            (Field::IcmpCode, 1),
+            (Field::TcpFlags, 13),
+        ] {
             self.copy(Size::B, field.place().offset, from);
         }
         self.scratch(Size::B, Reg::R1, 12);
@@ -401,7 +455,7 @@ impl Parser<'_> {
                 let above = self.code.label();
                 self.if_imm(Cond::Gt, kind, bound, above);
                 self.alu(Alu::Or, set, Reg::R0);
-                self.code.push(Op::Jump(stored));
+                self.code.jump(stored);
                 self.code.bind(above);
             }
             self.alu(Alu::Or, sets[3], Reg::R0);
@@ -443,11 +497,15 @@ impl Parser<'_> {
     pub fn device_from_table(&mut self, field: Field, devices: MapId) {
         let drop = self.drop;
         self.keep(Size::W, self.frame.scratch(), Reg::R1);
-        self.code.push(Op::LoadImm64(Reg::R1, Imm64::Map(devices)));
+        self.code.load_imm64(Reg::R1, Imm64::Map(devices));
         self.mov(Reg::R2, Reg::R10);
-        self.alu(Alu::Add, Reg::R2, i32::from(self.frame.address(self.frame.scratch())));
-        self.code.push(Op::CallHelper(Helper::MapLookupElem));
-        self.code.push(Op::Branch(Width::W64, Cond::Eq, Reg::R0, 0.into(), drop));
+        self.alu(
+            Alu::Add,
+            Reg::R2,
+            i32::from(self.frame.address(self.frame.scratch())),
+        );
+        self.code.call(Helper::MapLookupElem);
+        self.code.branch(Cond::Eq, Reg::R0, 0, drop);
         for half in [0, 8] {
             self.load(Size::D, Reg::R1, Reg::R0, half);
             self.keep(Size::D, field.place().offset + half, Reg::R1);
@@ -458,7 +516,7 @@ impl Parser<'_> {
     fn device_from_kernel(&mut self, field: Field, access: DeviceAccess) {
         self.mov(Reg::R1, CONTEXT);
         let cast = crate::asm::KfuncId(access.cast_to_kern_ctx);
-        self.code.push(Op::CallKfunc(cast));
+        self.code.call_kfunc(cast);
         match self.hook {
             Hook::CgroupIngress | Hook::CgroupEgress => {
                 self.load(Size::D, Reg::R3, Reg::R0, access.skb_dev as i16);
@@ -470,9 +528,13 @@ impl Parser<'_> {
         }
         self.alu(Alu::Add, Reg::R3, i32::from(access.device_name));
         self.mov(Reg::R1, Reg::R10);
-        self.alu(Alu::Add, Reg::R1, i32::from(self.frame.address(field.place().offset)));
+        self.alu(
+            Alu::Add,
+            Reg::R1,
+            i32::from(self.frame.address(field.place().offset)),
+        );
         self.set(Reg::R2, 16);
-        self.code.push(Op::CallHelper(Helper::ProbeReadKernel));
+        self.code.call(Helper::ProbeReadKernel);
     }
 
     /// Goes to `missing` unless the packet has so many bytes at R9.
@@ -539,9 +601,13 @@ impl Parser<'_> {
         self.mov(Reg::R1, CONTEXT);
         self.mov(Reg::R2, AT);
         self.mov(Reg::R3, Reg::R10);
-        self.alu(Alu::Add, Reg::R3, i32::from(self.frame.address(self.frame.scratch())));
-        self.code.push(Op::CallHelper(Helper::SkbLoadBytes));
-        self.code.push(Op::Branch(Width::W64, Cond::Ne, Reg::R0, 0.into(), drop));
+        self.alu(
+            Alu::Add,
+            Reg::R3,
+            i32::from(self.frame.address(self.frame.scratch())),
+        );
+        self.code.call(Helper::SkbLoadBytes);
+        self.code.branch(Cond::Ne, Reg::R0, 0, drop);
     }
 
     /// R4 = the address of the packet's byte at R9, in the frame.
@@ -560,6 +626,14 @@ impl Parser<'_> {
         self.if_reg(Cond::Gt, Reg::R5, Reg::R3, missing);
     }
 
+    /// Makes the verifier forget the bounds of a number of 32 bits, so that all ways through a loop look
+    /// the same to it: what is stored off an 8-byte boundary counts as unknown when it is read.
+    fn forget(&mut self, reg: Reg) {
+        let offset = self.frame.scratch() + Frame::SCRATCH - 4;
+        self.keep(Size::W, offset, reg);
+        self.field(Size::W, reg, offset);
+    }
+
     fn copy(&mut self, size: Size, to: i16, from: i16) {
         self.scratch(size, Reg::R1, from);
         self.keep(size, to, Reg::R1);
@@ -571,7 +645,7 @@ impl Parser<'_> {
 
     fn scratch_be16(&mut self, dst: Reg, offset: i16) {
         self.scratch(Size::H, dst, offset);
-        self.code.push(Op::ToBigEndian(dst, 16));
+        self.code.to_big_endian(dst, 16);
     }
 
     fn field(&mut self, size: Size, dst: Reg, offset: i16) {
@@ -580,16 +654,16 @@ impl Parser<'_> {
 
     fn keep(&mut self, size: Size, offset: i16, src: Reg) {
         let address = self.frame.address(offset);
-        self.code.push(Op::Store(size, Reg::R10, address, src.into()));
+        self.code.store(size, Reg::R10, address, src);
     }
 
     fn store(&mut self, size: Size, offset: i16, value: i32) {
         let address = self.frame.address(offset);
-        self.code.push(Op::Store(size, Reg::R10, address, value.into()));
+        self.code.store(size, Reg::R10, address, value);
     }
 
     fn load(&mut self, size: Size, dst: Reg, base: Reg, offset: i16) {
-        self.code.push(Op::Load(size, dst, base, offset));
+        self.code.load(size, dst, base, offset);
     }
 
     fn set(&mut self, dst: Reg, value: i32) {
@@ -601,14 +675,14 @@ impl Parser<'_> {
     }
 
     fn alu(&mut self, op: Alu, dst: Reg, operand: impl Into<Operand>) {
-        self.code.push(Op::Alu(Width::W64, op, dst, operand.into()));
+        self.code.alu(op, dst, operand);
     }
 
     fn if_imm(&mut self, cond: Cond, reg: Reg, value: i32, target: Label) {
-        self.code.push(Op::Branch(Width::W64, cond, reg, value.into(), target));
+        self.code.branch(cond, reg, value, target);
     }
 
     fn if_reg(&mut self, cond: Cond, left: Reg, right: Reg, target: Label) {
-        self.code.push(Op::Branch(Width::W64, cond, left, right.into(), target));
+        self.code.branch(cond, left, right, target);
     }
 }

@@ -11,7 +11,7 @@ use ipt2bpf_parser::ruleset::Family;
 use super::frame::Frame;
 use super::parse::{CONTEXT, Demand, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Parser, xdp};
 use super::rules::{entries_of, takes_entry};
-use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
+use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
 use crate::module::Hook;
 use crate::options::{DeviceNames, XdpPath};
@@ -77,7 +77,7 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
     let mut code = Code::default();
     let (pass, drop) = (code.label(), code.label());
     code.line(format!("{}:", settings.hook));
-    code.push(Op::Alu(Width::W64, Alu::Mov, CONTEXT, Reg::R1.into()));
+    code.mov(CONTEXT, Reg::R1);
     let mut writer = Writer {
         settings,
         code,
@@ -97,10 +97,10 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
             Family::V4 => ETHERTYPE_IPV4,
             Family::V6 => ETHERTYPE_IPV6,
         };
-        writer.code.push(Op::Branch(Width::W64, Cond::Ne, Reg::R1, ethertype.into(), other));
+        writer.code.branch(Cond::Ne, Reg::R1, ethertype, other);
         writer.code.line(family_name(family.filter.family));
         writer.family(family);
-        writer.code.push(Op::Jump(pass));
+        writer.code.jump(pass);
         writer.code.bind(other);
     }
     let (pass_value, drop_value) = match settings.hook {
@@ -123,36 +123,41 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
 pub fn emit_turn(plan: &StagePlan, functions: &[FunctionId]) -> Code {
     let mut code = Code::default();
     code.line("find the function to go on in");
-    code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R6, Reg::R2.into()));
-    code.push(Op::Load(Size::W, Reg::R7, Reg::R6, layout::ENTRY));
+    code.mov(Reg::R6, Reg::R2);
+    code.load(Size::W, Reg::R7, Reg::R6, layout::ENTRY);
     call_in_turn(&mut code, plan, functions, |code| {
-        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, Reg::R6.into()));
+        code.mov(Reg::R1, Reg::R6);
     });
-    code.push(Op::Store(Size::W, Reg::R6, layout::ENTRY, Reg::R7.into()));
+    code.store(Size::W, Reg::R6, layout::ENTRY, Reg::R7);
     let decided = code.label();
-    code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, 1.into()));
-    code.push(Op::Branch(Width::W32, Cond::Lt, Reg::R7, (FIRST_ENTRY as i32).into(), decided));
-    code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, 0.into()));
+    code.mov(Reg::R0, 1);
+    code.branch32(Cond::Lt, Reg::R7, FIRST_ENTRY as i32, decided);
+    code.mov(Reg::R0, 0);
     code.bind(decided);
-    code.push(Op::Exit);
+    code.exit();
     code
 }
 
 /// Calls each function whose entries hold R7, which its result replaces.
-fn call_in_turn(code: &mut Code, plan: &StagePlan, functions: &[FunctionId], packet: impl Fn(&mut Code)) {
+fn call_in_turn(
+    code: &mut Code,
+    plan: &StagePlan,
+    functions: &[FunctionId],
+    packet: impl Fn(&mut Code),
+) {
     for (range, function) in plan.functions.iter().zip(functions) {
         let Range { start, end } = entries_of(plan, range);
         let next = code.label();
         let less = Operand::Imm(start as i32);
-        code.push(Op::Branch(Width::W32, Cond::Lt, Reg::R7, less, next));
+        code.branch32(Cond::Lt, Reg::R7, less, next);
         let more = Operand::Imm(end as i32);
-        code.push(Op::Branch(Width::W32, Cond::Ge, Reg::R7, more, next));
+        code.branch32(Cond::Ge, Reg::R7, more, next);
         packet(code);
         if takes_entry(plan, range) {
-            code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R7.into()));
+            code.mov(Reg::R2, Reg::R7);
         }
-        code.push(Op::CallFunction(*function));
-        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R7, Reg::R0.into()));
+        code.call_function(*function);
+        code.mov(Reg::R7, Reg::R0);
         code.bind(next);
     }
 }
@@ -191,7 +196,12 @@ impl Writer {
         if let Some(field) = own {
             self.parser().device(field, device_names, devices);
         }
-        let on = |path: Path| family.stages.iter().filter(move |stage| stage.plan.stage.path == path);
+        let on = |path: Path| {
+            family
+                .stages
+                .iter()
+                .filter(move |stage| stage.plan.stage.path == path)
+        };
         for stage in on(Path::All) {
             self.stage(family.filter, stage);
         }
@@ -213,7 +223,7 @@ impl Writer {
             }
         }
         if path == XdpPath::Auto {
-            self.code.push(Op::Jump(self.pass));
+            self.code.jump(self.pass);
         }
         if path != XdpPath::Input {
             self.code.bind(transit);
@@ -231,37 +241,39 @@ impl Writer {
         self.code.line(format!("*{table} {chain}"));
         let packet = i32::from(self.settings.frame.address(0));
         let point_to_packet = move |code: &mut Code, reg: Reg| {
-            code.push(Op::Alu(Width::W64, Alu::Mov, reg, Reg::R10.into()));
-            code.push(Op::Alu(Width::W64, Alu::Add, reg, packet.into()));
+            code.mov(reg, Reg::R10);
+            code.alu(Alu::Add, reg, packet);
         };
         let code = &mut self.code;
         match (stage.turn, stage.functions.as_slice()) {
             (Some(turn), _) => {
                 let entry = self.settings.frame.address(layout::ENTRY);
                 let first = Operand::Imm(FIRST_ENTRY as i32);
-                code.push(Op::Store(Size::W, Reg::R10, entry, first));
+                code.store(Size::W, Reg::R10, entry, first);
                 let turns = Operand::Imm(stage.plan.turns as i32);
-                code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, turns));
-                code.push(Op::LoadImm64(Reg::R2, Imm64::Function(turn)));
+                code.mov(Reg::R1, turns);
+                code.load_imm64(Reg::R2, Imm64::Function(turn));
                 point_to_packet(code, Reg::R3);
-                code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R4, 0.into()));
-                code.push(Op::CallHelper(Helper::Loop));
-                code.push(Op::Load(Size::W, Reg::R0, Reg::R10, entry));
+                code.mov(Reg::R4, 0);
+                code.call(Helper::Loop);
+                code.load(Size::W, Reg::R0, Reg::R10, entry);
             }
             (None, [only]) => {
                 point_to_packet(code, Reg::R1);
-                code.push(Op::CallFunction(*only));
+                code.call_function(*only);
             }
             (None, several) => {
                 let first = Operand::Imm(FIRST_ENTRY as i32);
-                code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R7, first));
-                call_in_turn(code, &stage.plan, several, |code| point_to_packet(code, Reg::R1));
-                code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, Reg::R7.into()));
+                code.mov(Reg::R7, first);
+                call_in_turn(code, &stage.plan, several, |code| {
+                    point_to_packet(code, Reg::R1)
+                });
+                code.mov(Reg::R0, Reg::R7);
             }
         }
         // Whatever is no ACCEPT drops, also what the plan rules out.
         let accept = Operand::Imm(ACCEPT as i32);
-        code.push(Op::Branch(Width::W32, Cond::Ne, Reg::R0, accept, self.drop));
+        code.branch32(Cond::Ne, Reg::R0, accept, self.drop);
     }
 
     /// Asks the kernel's routing: falls through for packets to this host, goes to `transit` for others,
@@ -270,49 +282,59 @@ impl Writer {
         let frame = self.settings.frame;
         let local = self.code.label();
         self.code.line("where routing sends the packet");
-        self.multicast_is_local(family, local);
+        if self.settings.xdp_path == XdpPath::Auto {
+            self.multicast_is_local(family, local);
+        }
         let at = |offset: i16| frame.address(frame.scratch() + offset);
         for offset in (0..fib::SIZE as i16).step_by(8) {
-            self.code.push(Op::Store(Size::D, Reg::R10, at(offset), 0.into()));
+            self.code.store(Size::D, Reg::R10, at(offset), 0);
         }
         let number = match family {
             Family::V4 => fib::AF_INET,
             Family::V6 => fib::AF_INET6,
         };
-        self.code.push(Op::Store(Size::B, Reg::R10, at(fib::FAMILY), number.into()));
-        self.code.push(Op::Load(Size::W, Reg::R1, CONTEXT, xdp::INGRESS_IFINDEX));
-        self.code.push(Op::Store(Size::W, Reg::R10, at(fib::IFINDEX), Reg::R1.into()));
-        self.code.push(Op::Load(Size::B, Reg::R1, Reg::R10, frame.address(layout::TOS)));
+        self.code.store(Size::B, Reg::R10, at(fib::FAMILY), number);
+        self.code
+            .load(Size::W, Reg::R1, CONTEXT, xdp::INGRESS_IFINDEX);
+        self.code
+            .store(Size::W, Reg::R10, at(fib::IFINDEX), Reg::R1);
+        self.code
+            .load(Size::B, Reg::R1, Reg::R10, frame.address(layout::TOS));
         match family {
-            Family::V4 => self.code.push(Op::Store(Size::B, Reg::R10, at(fib::TOS), Reg::R1.into())),
+            Family::V4 => self.code.store(Size::B, Reg::R10, at(fib::TOS), Reg::R1),
             Family::V6 => {
                 // The traffic class in the big-endian word of version, class and flow label.
-                self.code.push(Op::Alu(Width::W64, Alu::Lsh, Reg::R1, 20.into()));
-                self.code.push(Op::ToBigEndian(Reg::R1, 32));
-                self.code.push(Op::Store(Size::W, Reg::R10, at(fib::TOS), Reg::R1.into()));
+                self.code.alu(Alu::Lsh, Reg::R1, 20);
+                self.code.to_big_endian(Reg::R1, 32);
+                self.code.store(Size::W, Reg::R10, at(fib::TOS), Reg::R1);
             }
         }
         let (source, destination) = match family {
             Family::V4 => (Field::Source4, Field::Destination4),
             Family::V6 => (Field::Source6, Field::Destination6),
         };
-        for (field, to) in [(source, fib::SOURCE), (destination, fib::DESTINATION)] {
-            let place = field.place();
-            for word in (0..i16::from(place.size)).step_by(4) {
-                let from = frame.address(place.offset + word);
-                self.code.push(Op::Load(Size::W, Reg::R1, Reg::R10, from));
-                self.code.push(Op::Store(Size::W, Reg::R10, at(to + word), Reg::R1.into()));
-            }
+        let without_source = self.code.label();
+        if family == Family::V6 {
+            // The lookup calls nothing "forwarded" that has a link-local source; without one it answers
+            // for the destination.
+            let first = frame.address(source.place().offset);
+            self.code.load(Size::H, Reg::R1, Reg::R10, first);
+            self.code.to_big_endian(Reg::R1, 16);
+            self.code.alu(Alu::And, Reg::R1, 0xffc0);
+            self.code.branch(Cond::Eq, Reg::R1, 0xfe80, without_source);
         }
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, CONTEXT.into()));
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R10.into()));
+        self.address_to_lookup(source, fib::SOURCE);
+        self.code.bind(without_source);
+        self.address_to_lookup(destination, fib::DESTINATION);
+        self.code.mov(Reg::R1, CONTEXT);
+        self.code.mov(Reg::R2, Reg::R10);
         let params = i32::from(at(0));
-        self.code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, params.into()));
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R3, fib::SIZE.into()));
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R4, 0.into()));
-        self.code.push(Op::CallHelper(Helper::FibLookup));
+        self.code.alu(Alu::Add, Reg::R2, params);
+        self.code.mov(Reg::R3, fib::SIZE);
+        self.code.mov(Reg::R4, 0);
+        self.code.call(Helper::FibLookup);
         let mut on_result = |cond: Cond, result: i32, target: Label| {
-            self.code.push(Op::Branch(Width::W64, cond, Reg::R0, result.into(), target));
+            self.code.branch(cond, Reg::R0, result, target);
         };
         on_result(Cond::Slt, fib::SUCCESS, self.drop);
         on_result(Cond::Eq, fib::SUCCESS, transit);
@@ -324,23 +346,48 @@ impl Writer {
         self.code.bind(local);
     }
 
-    /// Goes to `local` for multicast and IPv4's limited broadcast, which the lookup does not know.
+    /// Copies an address to an offset in the lookup's parameters.
+    fn address_to_lookup(&mut self, field: Field, to: i16) {
+        let frame = self.settings.frame;
+        let place = field.place();
+        for word in (0..i16::from(place.size)).step_by(4) {
+            let from = frame.address(place.offset + word);
+            let to = frame.address(frame.scratch() + to + word);
+            self.code.load(Size::W, Reg::R1, Reg::R10, from);
+            self.code.store(Size::W, Reg::R10, to, Reg::R1);
+        }
+    }
+
+    /// Goes to `local` for multicast and IPv4's limited broadcast, which the lookup does not know: the
+    /// latter is all ones, or no address on both sides (`ip_route_input_slow`, net/ipv4/route.c).
     fn multicast_is_local(&mut self, family: Family, local: Label) {
-        let (field, cond, bound) = match family {
-            Family::V4 => (Field::Destination4, Cond::Ge, 0xe0),
-            Family::V6 => (Field::Destination6, Cond::Eq, 0xff),
+        let (field, mask, value) = match family {
+            Family::V4 => (Field::Destination4, 0xf0, 0xe0),
+            Family::V6 => (Field::Destination6, 0xff, 0xff),
         };
-        let first = self.settings.frame.address(field.place().offset);
-        self.code.push(Op::Load(Size::B, Reg::R1, Reg::R10, first));
-        self.code.push(Op::Branch(Width::W64, cond, Reg::R1, bound.into(), local));
+        let address = self.settings.frame.address(field.place().offset);
+        self.code.load(Size::B, Reg::R1, Reg::R10, address);
+        self.code.alu(Alu::And, Reg::R1, mask);
+        self.code.branch(Cond::Eq, Reg::R1, value, local);
+        if family == Family::V4 {
+            self.code.load(Size::W, Reg::R1, Reg::R10, address);
+            self.code.branch32(Cond::Eq, Reg::R1, -1, local);
+            let source = self.settings.frame.address(Field::Source4.place().offset);
+            self.code.load(Size::W, Reg::R2, Reg::R10, source);
+            self.code.alu32(Alu::Or, Reg::R1, Reg::R2);
+            self.code.branch32(Cond::Eq, Reg::R1, 0, local);
+        }
     }
 
     /// netfilter's INPUT sees the reassembled datagram: the first fragment decides here for all.
     fn later_fragments_pass(&mut self) {
-        let offset = self.settings.frame.address(Field::FragmentOffset.place().offset);
+        let offset = self
+            .settings
+            .frame
+            .address(Field::FragmentOffset.place().offset);
         self.code.line("later fragments follow the first");
-        self.code.push(Op::Load(Size::H, Reg::R1, Reg::R10, offset));
-        self.code.push(Op::Branch(Width::W64, Cond::Ne, Reg::R1, 0.into(), self.pass));
+        self.code.load(Size::H, Reg::R1, Reg::R10, offset);
+        self.code.branch(Cond::Ne, Reg::R1, 0, self.pass);
     }
 
     /// The name of the interface that routing chose.
@@ -349,14 +396,14 @@ impl Writer {
         if let Some(devices) = self.settings.devices.filter(|_| demand.out_device) {
             self.code.line("the name of the leaving interface");
             let index = frame.address(frame.scratch() + fib::IFINDEX);
-            self.code.push(Op::Load(Size::W, Reg::R1, Reg::R10, index));
+            self.code.load(Size::W, Reg::R1, Reg::R10, index);
             self.parser().device_from_table(Field::OutDevice, devices);
         }
     }
 
     fn leave(&mut self, value: i32) {
-        self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, value.into()));
-        self.code.push(Op::Exit);
+        self.code.mov(Reg::R0, value);
+        self.code.exit();
     }
 }
 

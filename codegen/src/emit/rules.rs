@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::test::{PACKET, branch};
-use crate::asm::{Alu, Code, Cond, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
+use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::layout;
 use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, Flow, MAX_DEPTH, Node, NodeKind, StagePlan};
 use crate::semantic::{End, FamilyFilter, Otherwise, Verdict};
@@ -30,10 +30,44 @@ pub struct Stage<'a> {
     pub filter: &'a FamilyFilter,
     /// Their layout.
     pub plan: &'a StagePlan,
-    /// The counters map.
-    pub counters: MapId,
-    /// How it is written.
-    pub counting: Counting,
+    /// The function that counts, made by [`emit_count`].
+    pub count: FunctionId,
+}
+
+/// Writes `void count(struct packet *packet, u32 id)`: `counters[id].packets += 1; counters[id].bytes +=
+/// length`. It is a function because the kernel rewrites each look-up when it loads a program, moving
+/// all code behind it: thousands of them take seconds.
+pub fn emit_count(counters: MapId, counting: Counting) -> Code {
+    let mut code = Code::default();
+    code.line("count");
+    code.mov(PACKET, Reg::R1);
+    code.store(Size::W, Reg::R10, -4, Reg::R2);
+    code.load_imm64(Reg::R1, Imm64::Map(counters));
+    code.mov(Reg::R2, Reg::R10);
+    code.alu(Alu::Add, Reg::R2, -4);
+    code.call(Helper::MapLookupElem);
+    let none = code.label();
+    code.branch(Cond::Eq, Reg::R0, 0, none);
+    code.mov(Reg::R1, 1);
+    add(&mut code, counting, 0);
+    code.load(Size::W, Reg::R1, PACKET, layout::LENGTH);
+    add(&mut code, counting, 8);
+    code.bind(none);
+    code.mov(Reg::R0, 0);
+    code.exit();
+    code
+}
+
+/// `*(u64 *)(r0 + offset) += r1`
+fn add(code: &mut Code, counting: Counting, offset: i16) {
+    match counting {
+        Counting::Atomic => code.atomic_add(Reg::R0, offset, Reg::R1),
+        Counting::Plain => {
+            code.load(Size::D, Reg::R2, Reg::R0, offset);
+            code.alu(Alu::Add, Reg::R2, Reg::R1);
+            code.store(Size::D, Reg::R0, offset, Reg::R2);
+        }
+    }
 }
 
 /// Whether a function is told where to begin.
@@ -43,7 +77,8 @@ pub fn takes_entry(plan: &StagePlan, function: &Range<usize>) -> bool {
 
 /// The numbers of the entries in a function.
 pub fn entries_of(plan: &StagePlan, function: &Range<usize>) -> Range<u32> {
-    let number = |node: usize| FIRST_ENTRY + plan.entries.partition_point(|&entry| entry < node) as u32;
+    let number =
+        |node: usize| FIRST_ENTRY + plan.entries.partition_point(|&entry| entry < node) as u32;
     number(function.start)..number(function.end)
 }
 
@@ -95,11 +130,14 @@ enum Exit {
 impl Writer<'_> {
     fn head(&mut self, may_be_null: bool) {
         let code = &mut self.code;
-        code.line(format!("{}:", self.stage.filter.chain(self.stage.plan.stage.chain).name));
-        code.push(Op::Alu(Width::W64, Alu::Mov, PACKET, Reg::R1.into()));
+        code.line(format!(
+            "{}:",
+            self.stage.filter.chain(self.stage.plan.stage.chain).name
+        ));
+        code.mov(PACKET, Reg::R1);
         if may_be_null {
             let drop = self.drop_label();
-            self.code.push(Op::Branch(Width::W64, Cond::Eq, PACKET, 0.into(), drop));
+            self.code.branch(Cond::Eq, PACKET, 0, drop);
         }
         if takes_entry(self.stage.plan, &self.function) {
             self.dispatch(entries_of(self.stage.plan, &self.function));
@@ -113,14 +151,14 @@ impl Writer<'_> {
             let label = self.node_label(node);
             // The last of the first node's ways falls through to it.
             if node != self.function.start {
-                self.code.push(Op::Jump(label));
+                self.code.jump(label);
             }
             return;
         }
         let middle = entries.start + entries.len() as u32 / 2;
         let bound = Operand::Imm(middle as i32);
         let lower = self.code.label();
-        self.code.push(Op::Branch(Width::W32, Cond::Lt, Reg::R2, bound, lower));
+        self.code.branch32(Cond::Lt, Reg::R2, bound, lower);
         self.dispatch(middle..entries.end);
         self.code.bind(lower);
         self.dispatch(entries.start..middle);
@@ -173,7 +211,7 @@ impl Writer<'_> {
             Flow::Return => {
                 self.set(Reg::R7, counter as i32);
                 let pop = self.pop_label();
-                self.code.push(Op::Jump(pop));
+                self.code.jump(pop);
             }
             Flow::Call { to, back } => {
                 self.push(self.entry(back));
@@ -203,7 +241,7 @@ impl Writer<'_> {
     fn go(&mut self, from: usize, to: usize) {
         if to != from + 1 {
             let label = self.node_label(to);
-            self.code.push(Op::Jump(label));
+            self.code.jump(label);
         }
     }
 
@@ -211,40 +249,17 @@ impl Writer<'_> {
         self.set(Reg::R7, counter as i32);
         self.set(Reg::R8, result as i32);
         let finish = self.finish_label();
-        self.code.push(Op::Jump(finish));
+        self.code.jump(finish);
     }
 
     fn set(&mut self, reg: Reg, value: i32) {
-        self.code.push(Op::Alu(Width::W32, Alu::Mov, reg, value.into()));
+        self.code.alu32(Alu::Mov, reg, value);
     }
 
-    /// `counters[id].packets += 1; counters[id].bytes += length`
     fn count(&mut self, id: Operand) {
-        let code = &mut self.code;
-        code.push(Op::Store(Size::W, Reg::R10, -4, id));
-        code.push(Op::LoadImm64(Reg::R1, Imm64::Map(self.stage.counters)));
-        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R10.into()));
-        code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, (-4).into()));
-        code.push(Op::CallHelper(Helper::MapLookupElem));
-        let none = code.label();
-        code.push(Op::Branch(Width::W64, Cond::Eq, Reg::R0, 0.into(), none));
-        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R1, 1.into()));
-        self.add(0);
-        self.code.push(Op::Load(Size::W, Reg::R1, PACKET, layout::LENGTH));
-        self.add(8);
-        self.code.bind(none);
-    }
-
-    /// `*(u64 *)(r0 + offset) += r1`
-    fn add(&mut self, offset: i16) {
-        match self.stage.counting {
-            Counting::Atomic => self.code.push(Op::AtomicAdd(Reg::R0, offset, Reg::R1)),
-            Counting::Plain => {
-                self.code.push(Op::Load(Size::D, Reg::R2, Reg::R0, offset));
-                self.code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, Reg::R1.into()));
-                self.code.push(Op::Store(Size::D, Reg::R0, offset, Reg::R2.into()));
-            }
-        }
+        self.code.mov(Reg::R1, PACKET);
+        self.code.alu32(Alu::Mov, Reg::R2, id);
+        self.code.call_function(self.stage.count);
     }
 
     /// Puts an entry on the return stack. The plan has made sure that there is room; the check is for
@@ -252,15 +267,15 @@ impl Writer<'_> {
     fn push(&mut self, entry: u32) {
         let drop = self.drop_label();
         let code = &mut self.code;
-        code.push(Op::Load(Size::W, Reg::R1, PACKET, layout::DEPTH));
+        code.load(Size::W, Reg::R1, PACKET, layout::DEPTH);
         let full = Operand::Imm(self.stage.plan.depth.min(MAX_DEPTH) as i32);
-        code.push(Op::Branch(Width::W32, Cond::Ge, Reg::R1, full, drop));
-        code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R2, Reg::R1.into()));
-        code.push(Op::Alu(Width::W64, Alu::Lsh, Reg::R2, 1.into()));
-        code.push(Op::Alu(Width::W64, Alu::Add, Reg::R2, PACKET.into()));
-        code.push(Op::Store(Size::H, Reg::R2, layout::STACK, (entry as i32).into()));
-        code.push(Op::Alu(Width::W32, Alu::Add, Reg::R1, 1.into()));
-        code.push(Op::Store(Size::W, PACKET, layout::DEPTH, Reg::R1.into()));
+        code.branch32(Cond::Ge, Reg::R1, full, drop);
+        code.mov(Reg::R2, Reg::R1);
+        code.alu(Alu::Lsh, Reg::R2, 1);
+        code.alu(Alu::Add, Reg::R2, PACKET);
+        code.store(Size::H, Reg::R2, layout::STACK, entry as i32);
+        code.alu32(Alu::Add, Reg::R1, 1);
+        code.store(Size::W, PACKET, layout::DEPTH, Reg::R1);
     }
 
     fn tail(&mut self) {
@@ -271,11 +286,11 @@ impl Writer<'_> {
                 Exit::Return => {
                     self.set(Reg::R7, NO_COUNTER);
                     let pop = self.pop_label();
-                    self.code.push(Op::Jump(pop));
+                    self.code.jump(pop);
                 }
                 Exit::With(result) => {
                     self.set(Reg::R0, result as i32);
-                    self.code.push(Op::Exit);
+                    self.code.exit();
                 }
             }
         }
@@ -284,32 +299,37 @@ impl Writer<'_> {
             self.finish_label();
             let code = &mut self.code;
             code.bind(pop);
-            code.push(Op::Load(Size::W, Reg::R1, PACKET, layout::DEPTH));
-            code.push(Op::Alu(Width::W32, Alu::Sub, Reg::R1, 1.into()));
+            code.load(Size::W, Reg::R1, PACKET, layout::DEPTH);
+            code.alu32(Alu::Sub, Reg::R1, 1);
             // Also catches an empty stack, which the plan rules out: zero less one.
             let full = Operand::Imm(self.stage.plan.depth.min(MAX_DEPTH) as i32);
-            code.push(Op::Branch(Width::W32, Cond::Ge, Reg::R1, full, drop));
-            code.push(Op::Store(Size::W, PACKET, layout::DEPTH, Reg::R1.into()));
-            code.push(Op::Alu(Width::W64, Alu::Lsh, Reg::R1, 1.into()));
-            code.push(Op::Alu(Width::W64, Alu::Add, Reg::R1, PACKET.into()));
-            code.push(Op::Load(Size::H, Reg::R8, Reg::R1, layout::STACK));
+            code.branch32(Cond::Ge, Reg::R1, full, drop);
+            code.store(Size::W, PACKET, layout::DEPTH, Reg::R1);
+            code.alu(Alu::Lsh, Reg::R1, 1);
+            code.alu(Alu::Add, Reg::R1, PACKET);
+            code.load(Size::H, Reg::R8, Reg::R1, layout::STACK);
         }
         if let Some(finish) = self.finish {
             self.code.bind(finish);
             self.count(Reg::R7.into());
-            self.code.push(Op::Alu(Width::W64, Alu::Mov, Reg::R0, Reg::R8.into()));
-            self.code.push(Op::Exit);
+            self.code.mov(Reg::R0, Reg::R8);
+            self.code.exit();
         }
         if let Some(drop) = self.drop {
             self.code.bind(drop);
             self.set(Reg::R0, DROP as i32);
-            self.code.push(Op::Exit);
+            self.code.exit();
         }
     }
 
     /// The entry number of a node; the plan lists every node that is asked for.
     fn entry(&self, node: usize) -> u32 {
-        FIRST_ENTRY + self.stage.plan.entries.partition_point(|&entry| entry < node) as u32
+        FIRST_ENTRY
+            + self
+                .stage
+                .plan
+                .entries
+                .partition_point(|&entry| entry < node) as u32
     }
 
     fn node_label(&mut self, node: usize) -> Label {

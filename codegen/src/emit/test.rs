@@ -1,6 +1,6 @@
 //! Tests as branches.
 
-use crate::asm::{Alu, Code, Cond, Label, Op, Operand, Reg, Size, Width};
+use crate::asm::{Alu, Code, Cond, Label, Operand, Reg, Size};
 use crate::field::{Field, layout};
 use crate::semantic::Test;
 
@@ -15,14 +15,14 @@ pub fn branch(code: &mut Code, test: &Test, sense: bool, target: Label) {
         Test::Range { field, low, high } => range(code, *field, *low, *high, sense, target),
         Test::TcpOption(kind) => {
             let byte = layout::TCP_OPTIONS + i16::from(kind / 8);
-            code.push(Op::Load(Size::B, Reg::R1, PACKET, byte));
+            code.load(Size::B, Reg::R1, PACKET, byte);
             let bit = 1 << (kind % 8);
             let set = code.label();
             match sense {
-                true => code.push(Op::Branch(Width::W32, Cond::Set, Reg::R1, bit.into(), target)),
+                true => code.branch32(Cond::Set, Reg::R1, bit, target),
                 false => {
-                    code.push(Op::Branch(Width::W32, Cond::Set, Reg::R1, bit.into(), set));
-                    code.push(Op::Jump(target));
+                    code.branch32(Cond::Set, Reg::R1, bit, set);
+                    code.jump(target);
                     code.bind(set);
                 }
             }
@@ -37,7 +37,7 @@ pub fn branch(code: &mut Code, test: &Test, sense: bool, target: Label) {
 fn join(code: &mut Code, parts: &[Test], sense: bool, target: Label, deciding: bool) {
     let Some((last, others)) = parts.split_last() else {
         if sense != deciding {
-            code.push(Op::Jump(target));
+            code.jump(target);
         }
         return;
     };
@@ -61,7 +61,7 @@ fn masked(code: &mut Code, field: Field, mask: u128, value: u128, sense: bool, t
         load(code, field);
         let (mask, value) = (mask as u32, value as u32);
         if u128::from(mask) != field.max() {
-            code.push(Op::Alu(Width::W32, Alu::And, Reg::R1, (mask as i32).into()));
+            code.alu32(Alu::And, Reg::R1, mask as i32);
         }
         compare(code, value as i32, sense, target);
         return;
@@ -77,10 +77,10 @@ fn masked(code: &mut Code, field: Field, mask: u128, value: u128, sense: bool, t
         .collect();
     for (index, (offset, mask, value)) in words.iter().enumerate() {
         // The bytes lie as in the packet; a little-endian load turns them round.
-        code.push(Op::Load(Size::W, Reg::R1, PACKET, *offset));
+        code.load(Size::W, Reg::R1, PACKET, *offset);
         if *mask != u32::MAX {
             let mask = mask.swap_bytes() as i32;
-            code.push(Op::Alu(Width::W32, Alu::And, Reg::R1, mask.into()));
+            code.alu32(Alu::And, Reg::R1, mask);
         }
         let value = value.swap_bytes() as i32;
         match (sense, index + 1 == words.len()) {
@@ -100,13 +100,13 @@ fn range(code: &mut Code, field: Field, low: u32, high: u32, sense: bool, target
         (Cond::Ge, Cond::Lt, low)
     } else {
         if low != 0 {
-            code.push(Op::Alu(Width::W32, Alu::Sub, Reg::R1, (low as i32).into()));
+            code.alu32(Alu::Sub, Reg::R1, low as i32);
         }
         (Cond::Le, Cond::Gt, high - low)
     };
     let cond = if sense { inside } else { outside };
     let bound = Operand::Imm(bound as i32);
-    code.push(Op::Branch(Width::W32, cond, Reg::R1, bound, target));
+    code.branch32(cond, Reg::R1, bound, target);
 }
 
 fn load(code: &mut Code, field: Field) {
@@ -116,10 +116,10 @@ fn load(code: &mut Code, field: Field) {
         2 => Size::H,
         _ => Size::W,
     };
-    code.push(Op::Load(size, Reg::R1, PACKET, place.offset));
+    code.load(size, Reg::R1, PACKET, place.offset);
 }
 
 fn compare(code: &mut Code, value: i32, sense: bool, target: Label) {
     let cond = if sense { Cond::Eq } else { Cond::Ne };
-    code.push(Op::Branch(Width::W32, cond, Reg::R1, value.into(), target));
+    code.branch32(cond, Reg::R1, value, target);
 }

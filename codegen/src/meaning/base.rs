@@ -15,13 +15,21 @@ pub fn base_steps(base: &BaseMatch, family: Family) -> Vec<Step> {
     };
     let mut steps = Vec::new();
     for (field, network) in [(source, &base.source), (destination, &base.destination)] {
-        steps.extend(network.as_ref().map(|network| require(network, |value| network_test(field, value))));
+        steps.extend(
+            network
+                .as_ref()
+                .map(|network| require(network, |value| network_test(field, value))),
+        );
     }
     for (field, pattern) in [
         (Field::InDevice, &base.in_interface),
         (Field::OutDevice, &base.out_interface),
     ] {
-        steps.extend(pattern.as_ref().map(|pattern| require(pattern, |value| device_test(field, value))));
+        steps.extend(
+            pattern
+                .as_ref()
+                .map(|pattern| require(pattern, |value| device_test(field, value))),
+        );
     }
     if let Some(protocol) = &base.protocol {
         if family == Family::V6 {
@@ -49,7 +57,9 @@ fn require<T>(option: &Negatable<T>, test: impl Fn(&T) -> Test) -> Step {
 
 fn network_test(field: Field, network: &Network) -> Test {
     let (mask, value) = match network {
-        Network::V4 { address, mask } => (u128::from(mask.to_bits()), u128::from(address.to_bits())),
+        Network::V4 { address, mask } => {
+            (u128::from(mask.to_bits()), u128::from(address.to_bits()))
+        }
         Network::V6 { address, mask } => (mask.to_bits(), address.to_bits()),
     };
     Test::Masked { field, mask, value }

@@ -21,6 +21,7 @@ fn refusal() -> Refusal {
     Refusal {
         code: "connection-state",
         reason: "needs to know the state of connections, which this version does not track".into(),
-        help: "keep this rule in iptables, or say in terms of ports and `--syn` what may come in".into(),
+        help: "keep this rule in iptables, or say in terms of ports and `--syn` what may come in"
+            .into(),
     }
 }

@@ -9,7 +9,9 @@ use crate::semantic::{Action, Verdict};
 impl TargetMeaning for Reject {
     fn action(&self, context: Context) -> Result<TargetAction, Refusal> {
         let note = match context.hook {
-            Hook::CgroupIngress | Hook::Xdp => "the packet is dropped and its sender gets no answer",
+            Hook::CgroupIngress | Hook::Xdp => {
+                "the packet is dropped and its sender gets no answer"
+            }
             Hook::CgroupEgress => "the packet is dropped; the sending call fails with EPERM",
         };
         Ok(TargetAction {

@@ -59,7 +59,7 @@ impl<'p> Context<'p> {
 
     /// A field of the context as a load gives it, by its offset in `struct xdp_md` or
     /// `struct __sk_buff` of `include/uapi/linux/bpf.h`.
-    pub(super) fn load(&self, hook: Hook, offset: u32, size: usize) -> Result<u64, Cause> {
+    pub(super) fn load(&self, hook: Hook, offset: i64, size: usize) -> Result<u64, Cause> {
         let start = Region::Packet.address(0);
         let end = Region::Packet.address(self.linear().len() as u32);
         let field = match (hook, offset) {

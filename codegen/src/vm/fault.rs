@@ -11,7 +11,7 @@ pub enum Fault {
     #[error("the module has no program at {0}")]
     NoProgram(Hook),
     /// An instruction failed.
-    #[error("{function}, instruction {instruction} `{text}` (for `{line}`): {cause}")]
+    #[error("{function}, instruction {instruction} `{text}`{}: {cause}", in_line(line.as_deref()))]
     At {
         /// The name of the function.
         function: String,
@@ -19,11 +19,15 @@ pub enum Fault {
         instruction: usize,
         /// The instruction as the listing shows it.
         text: String,
-        /// The text that stands above it in the listing; may be empty.
-        line: String,
+        /// The text that stands above it in the listing.
+        line: Option<String>,
         /// What was wrong.
         cause: Cause,
     },
+}
+
+fn in_line(line: Option<&str>) -> String {
+    line.map_or_else(String::new, |line| format!(" (for `{line}`)"))
 }
 
 /// What was wrong with an instruction.
@@ -64,7 +68,7 @@ pub enum Cause {
     #[error("the context has no {size}-byte field at {offset}")]
     NoSuchField {
         /// Bytes from the start of the context.
-        offset: u32,
+        offset: i64,
         /// How many bytes were asked for.
         size: usize,
     },

@@ -1,7 +1,8 @@
 //! The address space of the interpreter.
 //!
-//! The high 32 bits of an address name a region, the low ones a byte in it. No access crosses from one
-//! region into another, and null and small numbers are in none.
+//! The high 32 bits of an address name a region, the low ones a byte in it. A region begins in the
+//! middle of its 4 GiB, so that a pointer that runs out at either end still points at nothing else.
+//! Null and small numbers are in no region.
 
 use std::ops::Range;
 
@@ -17,6 +18,9 @@ const MAX_FRAMES: usize = 8;
 const IFNAMSIZ: usize = 16;
 /// Bytes of `struct counter`.
 const COUNTER_SIZE: usize = 16;
+
+/// Where a region begins in its 4 GiB.
+const START: u32 = 1 << 31;
 
 /// What an address points into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +50,11 @@ impl Region {
             Region::Values(MapId(number)) => (5, number),
             Region::Function(FunctionId(number)) => (6, number),
         };
-        u64::from(kind << 16 | u32::from(number)) << 32 | u64::from(offset)
+        u64::from(kind << 16 | u32::from(number)) << 32 | u64::from(START.wrapping_add(offset))
     }
 
-    /// The region and byte behind an address.
-    pub(super) fn of(address: u64) -> Option<(Self, u32)> {
+    /// The region behind an address, and how far from its start; negative in front of it.
+    pub(super) fn of(address: u64) -> Option<(Self, i64)> {
         let number = (address >> 32) as u16;
         let region = match address >> 48 {
             1 => Region::Context,
@@ -61,7 +65,7 @@ impl Region {
             6 => Region::Function(FunctionId(number)),
             _ => return None,
         };
-        Some((region, address as u32))
+        Some((region, i64::from(address as u32) - i64::from(START)))
     }
 }
 
@@ -249,8 +253,8 @@ impl<'r, 'm> Memory<'r, 'm> {
     }
 }
 
-fn range(offset: u32, size: usize) -> Range<usize> {
-    let start = offset as usize;
+fn range(offset: i64, size: usize) -> Range<usize> {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
     start..start.saturating_add(size)
 }
 

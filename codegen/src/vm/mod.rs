@@ -22,8 +22,9 @@ use crate::listing::Shown;
 use crate::module::{COUNTERS_MAP, DEVICES_MAP, FunctionKind, Hook, Module};
 use memory::{Memory, Region, Values};
 
-/// The most instructions one run may take.
-pub const BUDGET: u64 = 10_000_000;
+/// The most instructions one run may take: as many as the verifier looks at
+/// (`BPF_COMPLEXITY_LIMIT_INSNS` of `include/linux/bpf.h`).
+pub const BUDGET: u64 = 1_000_000;
 
 /// A module with the contents of its maps, which live as long as it.
 pub struct Machine<'m> {
@@ -277,7 +278,7 @@ impl Run<'_, '_> {
                 function: format!("#{index}"),
                 instruction,
                 text: String::new(),
-                line: String::new(),
+                line: None,
                 cause,
             };
         };
@@ -288,7 +289,7 @@ impl Run<'_, '_> {
             function: function.name.clone(),
             instruction,
             text: op.map_or_else(String::new, |op| Shown { module, op }.to_string()),
-            line: line.map_or_else(String::new, |line| line.text.to_owned()),
+            line: line.map(|line| line.text.to_owned()),
             cause,
         }
     }

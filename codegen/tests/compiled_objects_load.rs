@@ -1,0 +1,140 @@
+//! The kernel's verifier takes what rulesets are compiled to, through libbpf and aya alike.
+
+mod common;
+mod support;
+
+use common::loaders::{loads, run};
+use common::may_load;
+use ipt2bpf_codegen::compile::{Compiled, compile};
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::options::{KernelVersion, Options};
+use ipt2bpf_parser::ruleset::{Family, Ruleset};
+use support::texts::{different_rules, filter, joining_chains, many_rules};
+
+fn compiled(rulesets: &[Ruleset], target_kernel: Option<KernelVersion>) -> Compiled {
+    let options = Options {
+        target_kernel,
+        ..Options::default()
+    };
+    compile(rulesets, &options).expect("compiles")
+}
+
+/// Every test of every kind, so that each form of code meets the verifier.
+const EVERYTHING: &str = "\
+:INPUT DROP [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:user - [0:0]
+-A INPUT -i lo -j ACCEPT
+-A INPUT ! -i eth+ -p tcp -m tcp --sport 1:10 ! --dport 22 --tcp-flags SYN,ACK SYN -j user
+-A INPUT -p tcp -m tcp ! --tcp-option 8 -m multiport ! --dports 80,443,8000:8080 -g user
+-A INPUT -p udp -m udp --dport 53 -m comment --comment \"dns \\\"quoted\\\"\" -j RETURN
+-A FORWARD -i eth0 -o eth1 -j LOG
+-A FORWARD ! -o wlan+ -j REJECT
+-A OUTPUT -o lo -j ACCEPT
+-A OUTPUT -p tcp -m multiport --ports 1,2,3 -j DROP
+-A user -j ACCEPT
+";
+
+#[test]
+fn every_kind_of_test_in_both_families() {
+    if !may_load() {
+        return;
+    }
+    let v4 = EVERYTHING.to_owned()
+        + "-A INPUT -s 10.1.2.3/255.0.255.0 -f -j DROP\n-A INPUT -p icmp -m icmp ! --icmp-type 8/0 -j DROP\n";
+    let v6 = EVERYTHING.to_owned()
+        + "-A INPUT -s 2001:db8::/33 ! -d fe80::1 -j DROP\n-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 1/3 -j DROP\n";
+    let mut rulesets = filter(Family::V4, &v4);
+    rulesets.extend(filter(Family::V6, &v6));
+    for target in [
+        None,
+        Some(KernelVersion::BASELINE),
+        Some(KernelVersion::GLOBAL_POINTERS),
+    ] {
+        let dump = loads(&compiled(&rulesets, target).module, Hook::Xdp);
+        assert!(
+            dump.contains("-A INPUT -i lo -j ACCEPT"),
+            "the dump shows rules: {dump}"
+        );
+    }
+}
+
+#[test]
+fn a_thousand_different_rules() {
+    if !may_load() {
+        return;
+    }
+    let rulesets = filter(Family::V4, &many_rules(1000));
+    for target in [None, Some(KernelVersion::LOOP)] {
+        loads(&compiled(&rulesets, target).module, Hook::CgroupIngress);
+    }
+}
+
+#[test]
+fn a_thousand_different_rules_for_the_oldest_kernel() {
+    if !may_load() {
+        return;
+    }
+    let rulesets = filter(Family::V4, &different_rules(1000));
+    loads(
+        &compiled(&rulesets, Some(KernelVersion::BASELINE)).module,
+        Hook::CgroupIngress,
+    );
+}
+
+#[test]
+fn ten_thousand_rules_in_several_functions() {
+    if !may_load() {
+        return;
+    }
+    let compiled = compiled(&filter(Family::V4, &many_rules(10_000)), None);
+    assert!(
+        compiled
+            .plans
+            .iter()
+            .any(|(_, _, plan)| plan.functions.len() > 1)
+    );
+    loads(&compiled.module, Hook::Xdp);
+}
+
+#[test]
+fn chains_that_join_in_half_a_million_paths() {
+    if !may_load() {
+        return;
+    }
+    let compiled = compiled(&filter(Family::V4, &joining_chains()), None);
+    assert!(
+        compiled.plans.iter().any(|(_, _, plan)| plan.depth > 8),
+        "deeper than BPF calls go"
+    );
+    loads(&compiled.module, Hook::Xdp);
+}
+
+#[test]
+fn the_same_rules_give_the_same_bytes() {
+    let rulesets = filter(Family::V4, &many_rules(300));
+    let (first, second) = (compiled(&rulesets, None), compiled(&rulesets, None));
+    assert!(first.object == second.object);
+}
+
+#[test]
+fn readers_of_elf_know_the_object() {
+    let rulesets = filter(Family::V6, "-A INPUT -p tcp -j ACCEPT");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), compiled(&rulesets, None).object).expect("written");
+    let sections = run(std::process::Command::new("readelf")
+        .arg("-SW")
+        .arg(file.path()));
+    for name in [
+        "cgroup_skb/ingress",
+        "cgroup_skb/egress",
+        "xdp",
+        ".maps",
+        "license",
+        ".BTF",
+        ".BTF.ext",
+    ] {
+        assert!(sections.contains(name), "{name} in {sections}");
+    }
+}

@@ -1,0 +1,23 @@
+//! What an XDP program cannot know or does not repeat, and is documented not to: such frames are left
+//! out, and counted as such, instead of being called differences.
+
+use ipt2bpf_parser::ruleset::Family;
+
+use crate::frame::Frame;
+use crate::netfilter::Route;
+
+/// An IPv6 packet to a link-local address of another host. `bpf_fib_lookup` calls every link-local
+/// destination "not forwarded" (`bpf_ipv6_fib_lookup`, net/core/filter.c), so that the program runs INPUT
+/// where the kernel would send the packet back to the link. The compiler warns.
+pub fn is_unknowable(frame: &Frame, route: &Route) -> bool {
+    let destination = frame.untrimmed().get(24..26);
+    let link_local = destination.is_some_and(|it| it[0] == 0xfe && it[1] & 0xc0 == 0x80);
+    frame.family == Family::V6 && link_local && matches!(route, Route::Via(_))
+}
+
+/// An IPv6 packet that begins with hop-by-hop options. The IP layer drops it when these are malformed or
+/// ask for that (`ip6_parse_tlv`, net/ipv6/exthdrs.c); the program passes or drops it like any other, and
+/// counts it.
+pub fn may_be_counted_unseen(frame: &Frame) -> bool {
+    frame.family == Family::V6 && frame.untrimmed().get(6) == Some(&0)
+}

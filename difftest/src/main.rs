@@ -1,0 +1,43 @@
+//! `ipt2bpf-difftest FRAMES FILE...`: tries save files, named `.v4` or `.v6` at their end, on this
+//! many generated frames each. Exits with 1 when anything differs.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use ipt2bpf_difftest::packets;
+use ipt2bpf_difftest::trials::{self, Outcome};
+use ipt2bpf_parser::ruleset::Family;
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    let frames = arguments
+        .next()
+        .and_then(|frames| frames.parse().ok())
+        .context("usage: ipt2bpf-difftest FRAMES FILE...")?;
+    let seed = packets::seed()?;
+    println!("{}={seed}", packets::SEED_VARIABLE);
+    let mut clean = true;
+    for file in arguments {
+        let family = match file.rsplit('.').next() {
+            Some("v4") => Family::V4,
+            Some("v6") => Family::V6,
+            _ => bail!("{file} is named neither .v4 nor .v6"),
+        };
+        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
+        let text = String::from_utf8_lossy(&bytes);
+        match trials::run(&file, family, &text, frames, seed) {
+            Ok(Outcome::Tried(reports)) => {
+                for report in reports {
+                    println!("{report}");
+                    clean &= report.is_clean();
+                }
+            }
+            Ok(Outcome::Skipped(reason)) => println!("{file}: skipped: {reason}"),
+            Err(error) => {
+                println!("{file}: {error:#}");
+                clean = false;
+            }
+        }
+    }
+    Ok(ExitCode::from(u8::from(!clean)))
+}

@@ -1,0 +1,88 @@
+//! What is held against netfilter: the [`reference`] evaluator and the compiled [`program`].
+
+pub mod program;
+pub mod reference;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::options::Options;
+use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
+use ipt2bpf_parser::ruleset::{Counters, Family, Ruleset};
+use ipt2bpf_parser::span::Sources;
+use ipt2bpf_parser::{ParseOptions, parse};
+
+use crate::compare::Subject;
+use crate::netfilter::CounterKey;
+
+/// Reads a save text of a family.
+///
+/// # Errors
+/// When it has errors, or no tables.
+pub fn ruleset(family: Family, text: &str) -> Result<Ruleset> {
+    let mut sources = Sources::default();
+    let id = sources.add("", text);
+    let options = ParseOptions {
+        family: Some(family),
+    };
+    let parsed = parse(&sources, id, &options);
+    refuse(&parsed.diagnostics)?;
+    parsed.rulesets.into_iter().next().context("no tables")
+}
+
+/// The reference and the program for each of the hooks.
+///
+/// # Errors
+/// When the ruleset cannot be translated there, or the kernel refuses the program.
+pub fn all(ruleset: &Ruleset, hooks: &[Hook]) -> Result<Vec<Box<dyn Subject>>> {
+    let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
+    for &hook in hooks {
+        subjects.push(Box::new(reference::Reference::new(ruleset, hook)?));
+        subjects.push(Box::new(program::Program::new(ruleset, hook)?));
+    }
+    Ok(subjects)
+}
+
+fn options(hook: Hook) -> Options {
+    Options {
+        hooks: vec![hook],
+        ..Options::default()
+    }
+}
+
+/// Turns the first error among diagnostics into one.
+fn refuse(diagnostics: &[Diagnostic]) -> Result<()> {
+    match diagnostics
+        .iter()
+        .find(|diagnostic| diagnostic.severity == Severity::Error)
+    {
+        Some(error) => bail!("{}: {}", error.code, error.message),
+        None => Ok(()),
+    }
+}
+
+/// Whose counter each number is: the order of `ipt2bpf_codegen::counters`.
+fn counter_keys(ruleset: &Ruleset) -> Vec<CounterKey> {
+    let mut keys = Vec::new();
+    for table in &ruleset.tables {
+        for chain in &table.chains {
+            let policy = chain.builtin.is_some().then_some(None);
+            let rules = (1..=chain.rules.len()).map(Some);
+            keys.extend(policy.into_iter().chain(rules).map(|rule| CounterKey {
+                table: table.kind,
+                chain: chain.name.clone(),
+                rule,
+            }));
+        }
+    }
+    keys
+}
+
+/// Numbered counters under their keys.
+fn keyed(
+    keys: &[CounterKey],
+    counters: impl IntoIterator<Item = Counters>,
+) -> BTreeMap<CounterKey, Counters> {
+    keys.iter().cloned().zip(counters).collect()
+}

@@ -1,0 +1,93 @@
+//! The compiled program in the kernel, under `BPF_PROG_TEST_RUN`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context, Result, anyhow, bail};
+use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_parser::ruleset::{Counters, Ruleset};
+use ipt2bpf_runtime::{Loaded, TestPacket, interfaces, load};
+
+use crate::compare::Subject;
+use crate::frame::Frame;
+use crate::netfilter::{CounterKey, Route, Verdict};
+
+/// A loaded program of one hook.
+pub struct Program {
+    name: String,
+    hook: Hook,
+    loaded: Loaded,
+    keys: Vec<CounterKey>,
+    interfaces: HashMap<String, u32>,
+}
+
+impl Program {
+    /// Compiles a ruleset and loads it for the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When it cannot be translated exactly, or the kernel refuses it.
+    pub fn new(ruleset: &Ruleset, hook: Hook) -> Result<Self> {
+        let compiled = compile(std::slice::from_ref(ruleset), &super::options(hook)).map_err(
+            |diagnostics| match super::refuse(&diagnostics) {
+                Err(error) => error,
+                Ok(()) => anyhow!("refused without an error"),
+            },
+        )?;
+        let loaded = load(&compiled.object).context("the kernel refuses the program")?;
+        loaded.maps().fill_devices()?;
+        Ok(Program {
+            name: format!("the program at {hook}"),
+            hook,
+            loaded,
+            keys: super::counter_keys(ruleset),
+            interfaces: interfaces()?
+                .into_iter()
+                .map(|interface| (interface.name, interface.index))
+                .collect(),
+        })
+    }
+}
+
+impl Subject for Program {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn sees_all_frames(&self) -> bool {
+        self.hook == Hook::Xdp
+    }
+
+    fn verdict(&mut self, frame: &Frame, _: &Route) -> Result<Verdict> {
+        // Behind the IP layer, tags and padding are gone.
+        let trimmed;
+        let bytes = match self.hook {
+            Hook::Xdp => &frame.bytes,
+            Hook::CgroupIngress | Hook::CgroupEgress => {
+                trimmed = Frame::new(frame.family, &frame.interface, frame.packet()).bytes;
+                &trimmed
+            }
+        };
+        let run = self.loaded.test_run(
+            self.hook,
+            &TestPacket {
+                frame: bytes,
+                ifindex: self.interfaces.get(&frame.interface).copied(),
+                repeat: 1,
+            },
+        )?;
+        Ok(match (self.hook, run.retval) {
+            (Hook::Xdp, 1) | (Hook::CgroupIngress | Hook::CgroupEgress, 0) => Verdict::Drop,
+            (Hook::Xdp, 2) | (Hook::CgroupIngress | Hook::CgroupEgress, 1) => Verdict::Accept,
+            (hook, value) => bail!("{value} is no verdict at {hook}"),
+        })
+    }
+
+    fn counters(&mut self) -> Result<BTreeMap<CounterKey, Counters>> {
+        let counters = self.loaded.maps().counters()?;
+        let counters = counters.into_iter().map(|counter| Counters {
+            packets: counter.packets,
+            bytes: counter.bytes,
+        });
+        Ok(super::keyed(&self.keys, counters))
+    }
+}

@@ -1,0 +1,87 @@
+//! The reference evaluator.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use ipt2bpf_codegen::compile::translate;
+use ipt2bpf_codegen::evaluate::{Route as Destination, evaluate};
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::packet::{Devices, Packet};
+use ipt2bpf_codegen::semantic::{self, FamilyFilter};
+use ipt2bpf_parser::ruleset::{Counters, Ruleset};
+
+use crate::compare::Subject;
+use crate::frame::Frame;
+use crate::netfilter::{CounterKey, Route, Verdict};
+
+/// A ruleset's meaning at a hook, with counters.
+pub struct Reference {
+    name: String,
+    filter: FamilyFilter,
+    keys: Vec<CounterKey>,
+    counters: Vec<Counters>,
+}
+
+impl Reference {
+    /// Translates a ruleset.
+    ///
+    /// # Errors
+    /// When it cannot be translated exactly.
+    pub fn new(ruleset: &Ruleset, hook: Hook) -> Result<Self> {
+        let rulesets = std::slice::from_ref(ruleset);
+        let (filters, layout, diagnostics) = translate(rulesets, &super::options(hook));
+        super::refuse(&diagnostics)?;
+        let filter = filters
+            .into_iter()
+            .flat_map(|filter| filter.families)
+            .next()
+            .context("no filter for the ruleset")?;
+        Ok(Reference {
+            name: format!("the reference at {hook}"),
+            filter,
+            keys: super::counter_keys(ruleset),
+            counters: vec![Counters::default(); layout.len() as usize],
+        })
+    }
+}
+
+impl Subject for Reference {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn sees_all_frames(&self) -> bool {
+        false
+    }
+
+    fn verdict(&mut self, frame: &Frame, route: &Route) -> Result<Verdict> {
+        let destination = match route {
+            Route::Local => Destination::Local,
+            Route::Via(interface) => Destination::Transit(interface),
+            Route::Unseen | Route::Unrouted | Route::Held => Destination::Nowhere,
+        };
+        let devices = Devices {
+            input: frame.interface.clone(),
+            output: String::new(),
+        };
+        let packet = Packet::new(frame.family, frame.packet(), &devices)
+            .context("a packet without a header cannot reach a table")?;
+        let outcome = evaluate(&self.filter, &packet, destination);
+        for counter in outcome.counters(&self.filter) {
+            let counters = self
+                .counters
+                .get_mut(counter.0 as usize)
+                .context("a counter outside the layout")?;
+            counters.packets += 1;
+            counters.bytes += packet.len();
+        }
+        Ok(match outcome.verdict {
+            semantic::Verdict::Accept => Verdict::Accept,
+            semantic::Verdict::Drop => Verdict::Drop,
+        })
+    }
+
+    fn counters(&mut self) -> Result<BTreeMap<CounterKey, Counters>> {
+        Ok(super::keyed(&self.keys, self.counters.iter().copied()))
+    }
+}

@@ -1,0 +1,416 @@
+//! Random rulesets for property tests, of every extension with a type.
+//!
+//! All are valid and canonical: printing and parsing gives them back, places aside. Left out are
+//! the few values whose saved text means something else, such as `! -i +` or `-p all` for IPv6.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use bstr::BString;
+use proptest::collection::{btree_set, vec};
+use proptest::option::{of, weighted};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use crate::matches::{
+    Match, PortRange, comment::Comment, conntrack::Conntrack, conntrack::State, conntrack::States,
+    icmp::Icmp, icmp::Icmp6, icmp::TypeCode, limit::Limit, multiport::Multiport, multiport::Side,
+    tcp::Flags, tcp::Tcp, udp::Udp,
+};
+use crate::ruleset::{
+    Action, BaseMatch, Builtin, Chain, Counters, Family, InterfacePattern, Negatable, Network,
+    NfHook, Policy, Rule, RuleSpan, Ruleset, Table, TableKind, Verdict,
+};
+use crate::span::{Span, Spanned};
+use crate::targets::Target;
+use crate::targets::log::Log;
+use crate::targets::reject::{Reject, RejectWith};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
+
+/// A ruleset of either family with one to five tables.
+pub fn ruleset() -> impl Strategy<Value = Ruleset> {
+    prop_oneof![ruleset_of(Family::V4), ruleset_of(Family::V6)]
+}
+
+/// A ruleset of one family with one to five tables.
+pub fn ruleset_of(family: Family) -> impl Strategy<Value = Ruleset> {
+    subsequence(TableKind::ALL.to_vec(), 1..=TableKind::ALL.len())
+        .prop_flat_map(move |kinds| {
+            kinds
+                .into_iter()
+                .map(|kind| table(family, kind))
+                .collect::<Vec<_>>()
+        })
+        .prop_map(move |tables| Ruleset { family, tables })
+}
+
+/// A table with up to four user chains. A user chain leads only to chains behind it, so there are no
+/// loops.
+pub fn table(family: Family, kind: TableKind) -> impl Strategy<Value = Table> {
+    // Lower case, so that no name is that of a built-in chain, verdict or target.
+    btree_set("[a-z0-9][a-z0-9_.-]{0,27}", 0..4).prop_flat_map(move |names| {
+        let names: Vec<String> = names.into_iter().collect();
+        let builtin = kind
+            .hooks()
+            .iter()
+            .map(|&hook| chain(family, kind, Some(hook), hook.to_string(), names.clone()));
+        let user = (0..names.len()).map(|at| {
+            chain(
+                family,
+                kind,
+                None,
+                names[at].clone(),
+                names[at + 1..].to_vec(),
+            )
+        });
+        let chains: Vec<_> = builtin.chain(user).collect();
+        chains.prop_map(move |chains| Table { kind, chains })
+    })
+}
+
+fn chain(
+    family: Family,
+    kind: TableKind,
+    hook: Option<NfHook>,
+    name: String,
+    targets: Vec<String>,
+) -> BoxedStrategy<Chain> {
+    let policy = select(vec![Policy::Accept, Policy::Drop]);
+    let rules = vec(rule(family, kind, hook, targets), 0..5);
+    (policy, counters(), rules)
+        .prop_map(move |(policy, counters, rules)| Chain {
+            name: name.clone(),
+            builtin: hook.map(|hook| Builtin { hook, policy }),
+            counters: if hook.is_some() {
+                counters
+            } else {
+                Counters::default()
+            },
+            rules,
+            span: Span::default(),
+        })
+        .boxed()
+}
+
+/// A rule that may stand in a chain of this hook (none for a user chain) and lead to these chains.
+pub fn rule(
+    family: Family,
+    kind: TableKind,
+    hook: Option<NfHook>,
+    targets: Vec<String>,
+) -> impl Strategy<Value = Rule> {
+    let base = base(family, hook);
+    base.prop_flat_map(move |base| {
+        let protocol = base
+            .protocol
+            .as_ref()
+            .filter(|it| !it.negated)
+            .map(|it| it.value.value);
+        let matches = vec(extension(family, protocol).prop_map(spanned), 0..3);
+        (
+            Just(base),
+            matches,
+            action(family, kind, protocol, targets.clone()),
+            counters(),
+        )
+    })
+    .prop_map(|(base, matches, action, counters)| Rule {
+        counters,
+        base,
+        matches,
+        action,
+        span: RuleSpan::default(),
+    })
+}
+
+fn base(family: Family, hook: Option<NfHook>) -> impl Strategy<Value = BaseMatch> {
+    let has_in = !matches!(hook, Some(NfHook::Output | NfHook::Postrouting));
+    let has_out = !matches!(hook, Some(NfHook::Prerouting | NfHook::Input));
+    let test = move |is_possible: bool| {
+        weighted(0.3, negatable(interface())).prop_map(move |it| it.filter(|_| is_possible))
+    };
+    let fragment =
+        weighted(0.1, negatable(Just(()))).prop_map(move |it| it.filter(|_| family == Family::V4));
+    (
+        weighted(0.4, negatable(network(family))),
+        weighted(0.4, negatable(network(family))),
+        test(has_in),
+        test(has_out),
+        weighted(0.7, negatable(protocol())),
+        fragment,
+    )
+        .prop_map(
+            |(source, destination, in_interface, out_interface, protocol, fragment)| BaseMatch {
+                source,
+                destination,
+                in_interface,
+                out_interface,
+                protocol,
+                fragment,
+            },
+        )
+}
+
+fn protocol() -> impl Strategy<Value = u8> {
+    prop_oneof![4 => Just(TCP), 3 => Just(UDP), 1 => Just(ICMP), 1 => Just(ICMP6), 1 => 1..=255_u8]
+}
+
+/// A network that has at least one bit of mask: most often a prefix, at times a mask with holes.
+pub fn network(family: Family) -> BoxedStrategy<Network> {
+    match family {
+        Family::V4 => {
+            let mask = prop_oneof![4 => (1..=32_u32).prop_map(|length| u32::MAX << (32 - length)), 1 => 1..=u32::MAX];
+            (any::<u32>(), mask)
+                .prop_map(|(address, mask)| Network::V4 {
+                    address: Ipv4Addr::from_bits(address & mask),
+                    mask: Ipv4Addr::from_bits(mask),
+                })
+                .boxed()
+        }
+        Family::V6 => {
+            let mask = prop_oneof![4 => (1..=128_u32).prop_map(|length| u128::MAX << (128 - length)), 1 => 1..=u128::MAX];
+            // Few bits set, so that runs of zero groups are common.
+            let address = prop_oneof![
+                any::<u128>(),
+                (any::<u32>(), 0..97_u32).prop_map(|(bits, by)| u128::from(bits) << by)
+            ];
+            (address, mask)
+                .prop_map(|(address, mask)| Network::V6 {
+                    address: Ipv6Addr::from_bits(address & mask),
+                    mask: Ipv6Addr::from_bits(mask),
+                })
+                .boxed()
+        }
+    }
+}
+
+fn interface() -> impl Strategy<Value = InterfacePattern> {
+    ("[a-z][a-z0-9.:_-]{0,13}", any::<bool>())
+        .prop_map(|(name, prefix)| InterfacePattern { name, prefix })
+}
+
+fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
+    let any_protocol = prop_oneof![
+        vec(text_byte(), 0..40).prop_map(|text| Match::Comment(Comment {
+            text: BString::from(text)
+        })),
+        negatable(states(7)).prop_map(|states| Match::Conntrack(Conntrack { states })),
+        negatable(states(5)).prop_map(|states| Match::State(State { states })),
+        limit().prop_map(Match::Limit),
+    ];
+    let multiport = (
+        select(vec![Side::Source, Side::Destination, Side::Either]),
+        negatable(port_list()),
+    )
+        .prop_map(|(side, ports)| Match::Multiport(Multiport { side, ports }));
+    match (protocol, family) {
+        (Some(TCP), _) => prop_oneof![any_protocol, multiport, tcp().prop_map(Match::Tcp)].boxed(),
+        (Some(UDP), _) => prop_oneof![any_protocol, multiport, udp().prop_map(Match::Udp)].boxed(),
+        (Some(ICMP), Family::V4) => {
+            let any_type = Just(TypeCode {
+                kind: 255,
+                code_low: 0,
+                code_high: 255,
+            });
+            let icmp = negatable(prop_oneof![4 => type_code(254), 1 => any_type]);
+            prop_oneof![any_protocol, icmp.prop_map(|it| Match::Icmp(Icmp(it)))].boxed()
+        }
+        (Some(ICMP6), Family::V6) => prop_oneof![
+            any_protocol,
+            negatable(type_code(255)).prop_map(|it| Match::Icmp6(Icmp6(it)))
+        ]
+        .boxed(),
+        _ => any_protocol.boxed(),
+    }
+}
+
+fn tcp() -> impl Strategy<Value = Tcp> {
+    let flags = (1..0x40_u8, 0..0x40_u8).prop_map(|(mask, set)| Flags { mask, set });
+    (
+        port_test(),
+        port_test(),
+        of(negatable(flags)),
+        weighted(0.1, negatable(1..=255_u8)),
+    )
+        .prop_map(|(source_ports, destination_ports, flags, option)| Tcp {
+            source_ports,
+            destination_ports,
+            flags,
+            option,
+        })
+}
+
+fn udp() -> impl Strategy<Value = Udp> {
+    (port_test(), port_test()).prop_map(|(source_ports, destination_ports)| Udp {
+        source_ports,
+        destination_ports,
+    })
+}
+
+fn port_test() -> impl Strategy<Value = Option<Negatable<PortRange>>> {
+    of(negatable(port_range().prop_filter(
+        "a test for all ports is not printed",
+        |range| !range.is_everything(),
+    )))
+}
+
+fn port_range() -> impl Strategy<Value = PortRange> {
+    prop_oneof![
+        any::<u16>().prop_map(|port| PortRange {
+            low: port,
+            high: port
+        }),
+        (any::<u16>(), any::<u16>()).prop_map(|(a, b)| PortRange {
+            low: a.min(b),
+            high: a.max(b)
+        }),
+    ]
+}
+
+/// At most seven ranges, which take fourteen of the fifteen slots.
+fn port_list() -> impl Strategy<Value = Vec<PortRange>> {
+    vec(port_range(), 1..=7)
+}
+
+fn type_code(greatest: u8) -> impl Strategy<Value = TypeCode> {
+    (0..=greatest, of(any::<u8>())).prop_map(|(kind, code)| TypeCode {
+        kind,
+        code_low: code.unwrap_or(0),
+        code_high: code.unwrap_or(255),
+    })
+}
+
+fn states(count: usize) -> impl Strategy<Value = States> {
+    vec(any::<bool>(), count).prop_filter_map("one state at least", |bits| {
+        let bit = |at: usize| bits.get(at).copied().unwrap_or(false);
+        bits.contains(&true).then(|| States {
+            invalid: bit(0),
+            new: bit(1),
+            related: bit(2),
+            established: bit(3),
+            untracked: bit(4),
+            snat: bit(5),
+            dnat: bit(6),
+        })
+    })
+}
+
+/// Rates of a number a second or a minute, for which bursts of this size never overflow.
+fn limit() -> impl Strategy<Value = Limit> {
+    let average = prop_oneof![
+        (1..=10_000_u32).prop_map(|n| 10_000 / n),
+        (1..=59_u32).prop_map(|n| 600_000 / n)
+    ];
+    (average, 1..=100_u32).prop_map(|(average, burst)| Limit { average, burst })
+}
+
+fn action(
+    family: Family,
+    kind: TableKind,
+    protocol: Option<u8>,
+    targets: Vec<String>,
+) -> BoxedStrategy<Action> {
+    let mut verdicts = vec![Verdict::Accept, Verdict::Return, Verdict::Queue];
+    if kind != TableKind::Nat {
+        verdicts.push(Verdict::Drop);
+    }
+    let mut actions = vec![
+        (1, Just(Action::Continue).boxed()),
+        (4, select(verdicts).prop_map(Action::Verdict).boxed()),
+        (
+            1,
+            log()
+                .prop_map(|log| Action::Target(spanned(Target::Log(log))))
+                .boxed(),
+        ),
+    ];
+    if !targets.is_empty() {
+        actions.push((
+            2,
+            select(targets.clone())
+                .prop_map(|chain| Action::Jump(spanned(chain)))
+                .boxed(),
+        ));
+        actions.push((
+            1,
+            select(targets)
+                .prop_map(|chain| Action::Goto(spanned(chain)))
+                .boxed(),
+        ));
+    }
+    if kind == TableKind::Filter {
+        let mut answers = match family {
+            Family::V4 => vec![
+                RejectWith::IcmpNetUnreachable,
+                RejectWith::IcmpHostUnreachable,
+                RejectWith::IcmpProtoUnreachable,
+                RejectWith::IcmpPortUnreachable,
+                RejectWith::IcmpNetProhibited,
+                RejectWith::IcmpHostProhibited,
+                RejectWith::IcmpAdminProhibited,
+            ],
+            Family::V6 => vec![
+                RejectWith::Icmp6NoRoute,
+                RejectWith::Icmp6AdmProhibited,
+                RejectWith::Icmp6AddrUnreachable,
+                RejectWith::Icmp6PortUnreachable,
+                RejectWith::Icmp6PolicyFail,
+                RejectWith::Icmp6RejectRoute,
+            ],
+        };
+        if protocol == Some(TCP) {
+            answers.push(RejectWith::TcpReset);
+        }
+        let reject = select(answers)
+            .prop_map(|with| Action::Target(spanned(Target::Reject(Reject { with }))));
+        actions.push((1, reject.boxed()));
+    }
+    proptest::strategy::Union::new_weighted(actions).boxed()
+}
+
+fn log() -> impl Strategy<Value = Log> {
+    (0..=7_u8, vec(text_byte(), 0..=29), any::<[bool; 5]>()).prop_map(
+        |(level, prefix, switches)| {
+            let [tcp_sequence, tcp_options, ip_options, uid, mac_decode] = switches;
+            Log {
+                level,
+                prefix: BString::from(prefix),
+                tcp_sequence,
+                tcp_options,
+                ip_options,
+                uid,
+                mac_decode,
+            }
+        },
+    )
+}
+
+/// Any byte that a line of text can hold: a NUL or a newline ends it.
+fn text_byte() -> impl Strategy<Value = u8> {
+    let printable = prop_oneof![8 => 0x20..0x7f_u8, 1 => any::<u8>()];
+    printable.prop_filter("ends the line", |&byte| byte != 0 && byte != b'\n')
+}
+
+fn counters() -> impl Strategy<Value = Counters> {
+    let count = || prop_oneof![Just(0), 0..1_000_000_u64, any::<u64>()];
+    (count(), count()).prop_map(|(packets, bytes)| Counters { packets, bytes })
+}
+
+fn negatable<T: std::fmt::Debug>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Negatable<T>> {
+    (proptest::bool::weighted(0.25), value).prop_map(|(negated, value)| Negatable {
+        negated,
+        value: spanned(value),
+    })
+}
+
+fn spanned<T>(value: T) -> Spanned<T> {
+    Spanned {
+        value,
+        span: Span::default(),
+    }
+}

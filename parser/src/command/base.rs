@@ -1,0 +1,377 @@
+//! What the options of iptables itself do: commands, base match, `-m`, `-j`.
+
+use bstr::ByteSlice;
+
+use super::draft::{Draft, Kind};
+use super::options::Base;
+use super::{Applies, ChainKind, Command, Jump, Owner, Result, Scan, repeated};
+use crate::diagnostic::{Diagnostic, code};
+use crate::matches::{self, Match};
+use crate::names;
+use crate::ruleset::{Counters, Family, InterfacePattern, Negatable, TableKind, Verdict};
+use crate::span::{Span, Spanned};
+use crate::targets;
+use crate::value;
+use crate::words::Word;
+
+impl<'a> Scan<'a> {
+    pub(super) fn base_option(
+        &mut self,
+        base: Base,
+        word: &'a Word,
+        attached: Option<&[u8]>,
+    ) -> Result<Applies> {
+        let negation = self.negation.take();
+        if let Some(span) = negation.filter(|_| !base.is_invertible()) {
+            let message = format!("{} cannot be inverted", word.show());
+            return Err(Diagnostic::error(
+                code::BAD_NEGATION,
+                span.to(word.span),
+                message,
+            ));
+        }
+        let negated = negation.is_some();
+        let start = negation.unwrap_or(word.span);
+        let value = match attached {
+            Some(value) => Some(self.attached(word, value)),
+            None if base.has_value() => Some(self.take().cloned().ok_or_else(|| {
+                let message = format!("{} needs a value", word.show());
+                Diagnostic::error(code::MISSING_OPTION, word.span, message)
+            })?),
+            None => None,
+        };
+        let value = value.unwrap_or_else(|| word.clone());
+        let span = start.to(value.span);
+        let once = |is_set: bool| {
+            if is_set {
+                Err(repeated(&word.show().to_string(), span))
+            } else {
+                Ok(())
+            }
+        };
+        match base {
+            Base::Append => self.set_command(Command::Append(value), span)?,
+            Base::Insert => {
+                let index = self.rule_number()?.unwrap_or(0);
+                self.set_command(Command::Insert(value, index), span)?;
+            }
+            Base::Replace => {
+                let Some(index) = self.rule_number()? else {
+                    return Err(Diagnostic::error(
+                        code::BAD_COMMAND,
+                        span,
+                        "-R needs a chain and a rule number",
+                    ));
+                };
+                self.set_command(Command::Replace(value, index), span)?;
+            }
+            Base::Delete => {
+                let command = match self.rule_number()? {
+                    Some(index) => Command::DeleteAt(value, index),
+                    None => Command::Delete(value),
+                };
+                self.set_command(command, span)?;
+            }
+            Base::Flush => {
+                let chain = self.argument().cloned();
+                self.set_command(Command::Flush(chain), span)?;
+            }
+            Base::Zero => {
+                let chain = self.argument().cloned();
+                self.set_command(Command::Zero(chain), span)?;
+            }
+            Base::NewChain => self.set_command(Command::NewChain(value), span)?,
+            Base::DeleteChain => {
+                let chain = self.argument().cloned();
+                self.set_command(Command::DeleteChain(chain), span)?;
+            }
+            Base::Rename => {
+                let Some(new) = self.take() else {
+                    return Err(Diagnostic::error(
+                        code::BAD_COMMAND,
+                        span,
+                        "-E needs the old and the new name",
+                    ));
+                };
+                self.set_command(Command::Rename(value, new.clone()), span)?;
+            }
+            Base::Policy => {
+                let Some(policy) = self.take() else {
+                    return Err(Diagnostic::error(
+                        code::BAD_COMMAND,
+                        span,
+                        "-P needs a chain and a policy",
+                    ));
+                };
+                self.set_command(Command::Policy(value, policy.clone()), span)?;
+            }
+            Base::Source => {
+                once(self.sources.is_some())?;
+                self.sources = Some(Negatable {
+                    negated,
+                    value: Spanned { value, span },
+                });
+            }
+            Base::Destination => {
+                once(self.destinations.is_some())?;
+                self.destinations = Some(Negatable {
+                    negated,
+                    value: Spanned { value, span },
+                });
+            }
+            Base::InInterface => {
+                once(self.base.in_interface.is_some())?;
+                self.base.in_interface = Some(interface(&value, negated, span)?);
+            }
+            Base::OutInterface => {
+                once(self.base.out_interface.is_some())?;
+                self.base.out_interface = Some(interface(&value, negated, span)?);
+            }
+            Base::Protocol => {
+                once(self.base.protocol.is_some())?;
+                let number =
+                    value::protocol(value.as_bytes()).map_err(|problem| problem.at(value.span))?;
+                if number == 0 && negated {
+                    return Err(Diagnostic::error(
+                        code::BAD_VALUE,
+                        span,
+                        "a rule for no protocol never matches",
+                    ));
+                }
+                self.base.protocol = Some(Negatable {
+                    negated,
+                    value: Spanned {
+                        value: number,
+                        span,
+                    },
+                });
+            }
+            Base::Fragment => {
+                once(self.base.fragment.is_some())?;
+                if self.place.family == Family::V6 {
+                    return Err(
+                        Diagnostic::error(code::MISPLACED, span, "-f is only for IPv4")
+                            .with_help("use -m frag for IPv6"),
+                    );
+                }
+                self.base.fragment = Some(Negatable {
+                    negated,
+                    value: Spanned { value: (), span },
+                });
+            }
+            Base::Jump => {
+                once(self.jump.is_some())?;
+                self.jump(&value)?;
+            }
+            Base::Goto => {
+                once(self.jump.is_some())?;
+                let chain = self.user_chain(&value, "-g")?;
+                self.jump = Some(Jump::Goto(chain));
+            }
+            Base::Match => self.load_match(&value)?,
+            Base::Counters => {
+                let bytes = self.take();
+                let pair = bytes.and_then(|bytes| {
+                    Some(Counters {
+                        packets: value::counter(value.as_bytes())?,
+                        bytes: value::counter(bytes.as_bytes())?,
+                    })
+                });
+                self.counters = pair.ok_or_else(|| {
+                    Diagnostic::error(
+                        code::BAD_COUNTERS,
+                        span,
+                        format!("{} needs two numbers", word.show()),
+                    )
+                    .with_help("write the number of packets and the number of bytes")
+                })?;
+            }
+            Base::Ipv4 if self.place.family == Family::V6 => return Ok(Applies::No),
+            Base::Ipv6 if self.place.family == Family::V4 => return Ok(Applies::No),
+            Base::Ipv4 | Base::Ipv6 | Base::Verbose => {}
+            Base::Table => {
+                return Err(Diagnostic::error(
+                    code::BAD_COMMAND,
+                    span,
+                    "-t cannot stand in a save file",
+                )
+                .with_help("the table is named by the line that starts with *"));
+            }
+            Base::Other => {
+                let message = format!("{} has no place in a save file", word.show());
+                return Err(
+                    Diagnostic::error(code::BAD_COMMAND, span, message).with_help("leave it out")
+                );
+            }
+        }
+        Ok(Applies::Yes)
+    }
+
+    pub(super) fn set_command(&mut self, command: Command, span: Span) -> Result<()> {
+        if self.command.replace(command).is_some() {
+            return Err(Diagnostic::error(
+                code::BAD_COMMAND,
+                span,
+                "a line holds one command",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The next word unless it is an option.
+    pub(super) fn argument(&mut self) -> Option<&'a Word> {
+        let word = self.words.get(self.next)?;
+        let is_option = word.as_bytes().starts_with(b"-") || word.as_bytes().starts_with(b"!");
+        if is_option { None } else { self.take() }
+    }
+
+    /// The rule number behind a chain, from 1 in the text and from 0 here.
+    pub(super) fn rule_number(&mut self) -> Result<Option<usize>> {
+        let Some(word) = self.argument() else {
+            return Ok(None);
+        };
+        let number = value::integer(word.as_bytes(), u64::from(u32::MAX))
+            .and_then(|number| number.checked_sub(1));
+        match number.and_then(|number| usize::try_from(number).ok()) {
+            Some(index) => Ok(Some(index)),
+            None => {
+                let message = format!("{:?} is no rule number", word.show());
+                Err(Diagnostic::error(code::BAD_VALUE, word.span, message)
+                    .with_help("rules count from 1"))
+            }
+        }
+    }
+
+    pub(super) fn jump(&mut self, name: &Word) -> Result<()> {
+        let verdict = match name.as_bytes() {
+            b"ACCEPT" => Some(Verdict::Accept),
+            b"DROP" => Some(Verdict::Drop),
+            b"RETURN" => Some(Verdict::Return),
+            b"QUEUE" => Some(Verdict::Queue),
+            _ => None,
+        };
+        if verdict == Some(Verdict::Drop) && self.place.table == TableKind::Nat {
+            return Err(
+                Diagnostic::error(code::MISPLACED, name.span, "the nat table cannot DROP")
+                    .with_help("drop in the filter table"),
+            );
+        }
+        let family = self.place.family;
+        let typed = targets::REGISTRY
+            .iter()
+            .find(|spec| spec.name.as_bytes() == name.as_bytes());
+        let untyped = names::untyped_targets(family).find(|it| it.as_bytes() == name.as_bytes());
+        let jump = match (verdict, typed, untyped) {
+            (Some(verdict), _, _) => Jump::Verdict(verdict),
+            (_, Some(spec), _) => Jump::Extension(Draft::new(Kind::Typed(spec), name.span)),
+            (_, _, Some(untyped)) => Jump::Extension(Draft::new(Kind::Untyped(untyped), name.span)),
+            _ => Jump::Chain(self.user_chain(name, "-j")?),
+        };
+        let is_untyped = matches!(
+            &jump,
+            Jump::Extension(Draft {
+                kind: Kind::Untyped(_),
+                ..
+            })
+        );
+        self.jump = Some(jump);
+        if is_untyped {
+            self.untyped = Some(Owner::Target);
+            self.take_untyped(Owner::Target, None);
+        }
+        Ok(())
+    }
+
+    pub(super) fn user_chain(&self, word: &Word, option: &str) -> Result<Spanned<String>> {
+        let name = word.as_bytes().to_str().unwrap_or_default();
+        match (self.place.chain)(name) {
+            ChainKind::User => Ok(Spanned {
+                value: name.to_owned(),
+                span: word.span,
+            }),
+            ChainKind::Builtin(_) => {
+                let message = format!("{option} cannot lead to the built-in chain {name}");
+                Err(Diagnostic::error(code::UNKNOWN_TARGET, word.span, message)
+                    .with_help("put the rules into a chain of your own and jump to that"))
+            }
+            ChainKind::Missing => {
+                let chains = (self.place.chain_names)();
+                let family = self.place.family;
+                let targets = ["ACCEPT", "DROP", "RETURN", "QUEUE"].into_iter();
+                let targets = targets.chain(targets::REGISTRY.iter().map(|spec| spec.name));
+                let targets = targets
+                    .chain(names::untyped_targets(family))
+                    .filter(|_| option == "-j");
+                let targets: Vec<&str> = targets.collect();
+                let candidates = chains.iter().map(String::as_str).chain(targets);
+                let what = if option == "-j" {
+                    "verdict, target or chain"
+                } else {
+                    "chain"
+                };
+                let message = format!("{:?} is no {what} of this table", word.show());
+                let diagnostic = Diagnostic::error(code::UNKNOWN_TARGET, word.span, message);
+                Err(match names::closest(word.as_bytes(), candidates) {
+                    Some(name) => diagnostic.with_help(format!("did you mean {name}?")),
+                    None => diagnostic.with_help(format!(
+                        "declare the chain above this line: :{} - [0:0]",
+                        word.show()
+                    )),
+                })
+            }
+        }
+    }
+
+    pub(super) fn match_kind(&self, name: &[u8]) -> Option<Kind<Match>> {
+        // The names of protocols that are not the names of their matches (libxtables,
+        // `xtables_find_match`).
+        let name: &[u8] = match name {
+            b"icmpv6" | b"ipv6-icmp" => b"icmp6",
+            b"mobility-header" => b"mh",
+            other => other,
+        };
+        let family = self.place.family;
+        let typed = matches::REGISTRY
+            .iter()
+            .find(|spec| {
+                spec.name.as_bytes() == name && spec.family.is_none_or(|only| only == family)
+            })
+            .map(Kind::Typed);
+        let untyped = || {
+            names::untyped_matches(family)
+                .find(|it| it.as_bytes() == name)
+                .map(Kind::Untyped)
+        };
+        typed.or_else(untyped)
+    }
+
+    pub(super) fn load_match(&mut self, name: &Word) -> Result<()> {
+        let family = self.place.family;
+        let Some(kind) = self.match_kind(name.as_bytes()) else {
+            let message = format!("{:?} is no match of {family}", name.show());
+            let candidates = matches::REGISTRY
+                .iter()
+                .map(|spec| spec.name)
+                .chain(names::untyped_matches(family));
+            let diagnostic = Diagnostic::error(code::UNKNOWN_MATCH, name.span, message);
+            return Err(match names::closest(name.as_bytes(), candidates) {
+                Some(name) => diagnostic.with_help(format!("did you mean {name}?")),
+                None => diagnostic,
+            });
+        };
+        let is_untyped = matches!(kind, Kind::Untyped(_));
+        self.push_match(kind, name.span);
+        if let Some(owner) = self.untyped.filter(|_| is_untyped) {
+            self.take_untyped(owner, None);
+        }
+        Ok(())
+    }
+}
+
+fn interface(word: &Word, negated: bool, span: Span) -> Result<Negatable<InterfacePattern>> {
+    let value = value::interface(word.as_bytes()).map_err(|problem| problem.at(word.span))?;
+    Ok(Negatable {
+        negated,
+        value: Spanned { value, span },
+    })
+}

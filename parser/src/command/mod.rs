@@ -1,0 +1,181 @@
+//! One line of commands: `-A CHAIN` with its rule, read as getopt_long and `do_parse` of iptables
+//! 1.8.9 (xshared.c) read it. Options stand in any order; an extension's options are known from its
+//! `-m` or `-j` on; an option that nobody knows loads the match of the `-p` protocol.
+
+mod base;
+mod draft;
+mod finish;
+mod options;
+mod scan;
+
+use draft::Draft;
+use options::Base;
+
+use crate::diagnostic::{Diagnostic, code};
+use crate::extension::OptionSpec;
+use crate::matches::Match;
+use crate::ruleset::{BaseMatch, Counters, Family, Negatable, NfHook, Rule, TableKind, Verdict};
+use crate::span::{Span, Spanned};
+use crate::targets::Target;
+use crate::words::Word;
+
+/// What a line asks for.
+pub(crate) enum Command {
+    /// `-A CHAIN`
+    Append(Word),
+    /// `-I CHAIN [NUMBER]`, the number from 0.
+    Insert(Word, usize),
+    /// `-R CHAIN NUMBER`, the number from 0.
+    Replace(Word, usize),
+    /// `-D CHAIN NUMBER`, the number from 0.
+    DeleteAt(Word, usize),
+    /// `-D CHAIN` with the rule.
+    Delete(Word),
+    /// `-F [CHAIN]`
+    Flush(Option<Word>),
+    /// `-Z [CHAIN]`
+    Zero(Option<Word>),
+    /// `-N CHAIN`
+    NewChain(Word),
+    /// `-X [CHAIN]`
+    DeleteChain(Option<Word>),
+    /// `-E OLD NEW`
+    Rename(Word, Word),
+    /// `-P CHAIN POLICY`
+    Policy(Word, Word),
+}
+
+/// A line that was understood.
+pub(crate) struct Line {
+    pub command: Command,
+    /// More than one when `-s` or `-d` lists several addresses. Empty for commands without a rule.
+    pub rules: Vec<Rule>,
+}
+
+/// What a chain name means where it is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChainKind {
+    Builtin(NfHook),
+    User,
+    Missing,
+}
+
+/// What a line needs to know of the table it stands in.
+pub(crate) struct Place<'a> {
+    pub family: Family,
+    pub table: TableKind,
+    /// The kind of a chain as far as the text has declared it.
+    pub chain: &'a dyn Fn(&str) -> ChainKind,
+    /// The chains to suggest for a misspelt name.
+    pub chain_names: &'a dyn Fn() -> Vec<String>,
+}
+
+/// Reads the words of a line. `None` means a line for the other family (`-4`, `-6`). Diagnostics
+/// are appended; after an error the line yields nothing.
+pub(crate) fn read(
+    words: &[Word],
+    line: Span,
+    counters: Counters,
+    place: &Place<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Line> {
+    let mut scan = Scan::new(words, line, counters, place);
+    match scan.run() {
+        Ok(Applies::Yes) => scan.finish(diagnostics),
+        Ok(Applies::No) => None,
+        Err(diagnostic) => {
+            diagnostics.push(diagnostic);
+            None
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, Diagnostic>;
+
+/// Whether a line is for this family.
+enum Applies {
+    Yes,
+    No,
+}
+
+/// `-j` or `-g`.
+enum Jump {
+    Verdict(Verdict),
+    Chain(Spanned<String>),
+    Goto(Spanned<String>),
+    Extension(Draft<Target>),
+}
+
+/// Which extension an option belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Target,
+    Match(usize),
+}
+
+/// What a long option means.
+#[derive(Clone, Copy)]
+enum Meaning {
+    Base(Base),
+    Extension(Owner, &'static OptionSpec),
+}
+
+impl Meaning {
+    fn is_same(&self, other: &Meaning) -> bool {
+        match (self, other) {
+            (Meaning::Base(a), Meaning::Base(b)) => a == b && *a != Base::Other,
+            (Meaning::Extension(a, x), Meaning::Extension(b, y)) => a == b && x.names == y.names,
+            _ => false,
+        }
+    }
+}
+
+/// The state of reading one line.
+struct Scan<'a> {
+    words: &'a [Word],
+    next: usize,
+    line: Span,
+    place: &'a Place<'a>,
+    negation: Option<Span>,
+    command: Option<Command>,
+    counters: Counters,
+    sources: Option<Negatable<Word>>,
+    destinations: Option<Negatable<Word>>,
+    base: BaseMatch,
+    matches: Vec<Draft<Match>>,
+    jump: Option<Jump>,
+    /// Whether an option has loaded the match of the protocol.
+    protocol_used: bool,
+    /// The last extension without known options.
+    untyped: Option<Owner>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(words: &'a [Word], line: Span, counters: Counters, place: &'a Place<'a>) -> Self {
+        Self {
+            words,
+            next: 0,
+            line,
+            place,
+            negation: None,
+            command: None,
+            counters,
+            sources: None,
+            destinations: None,
+            base: BaseMatch::default(),
+            matches: Vec::new(),
+            jump: None,
+            protocol_used: false,
+            untyped: None,
+        }
+    }
+}
+
+fn repeated(option: &str, span: Span) -> Diagnostic {
+    Diagnostic::error(
+        code::REPEATED_OPTION,
+        span,
+        format!("{option} may stand once in a rule"),
+    )
+    .with_help("write a second rule")
+}
