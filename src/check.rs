@@ -217,8 +217,10 @@ fn text(report: &Report<'_>, messages: &[Message], sources: &Sources) -> String 
             enumerate(&families)
         );
     }
-    out + match report.exact {
-        true => "all rules are exact\n",
-        false => "not all rules are exact\n",
+    let refused = report.hooks.iter().any(|hook| hook.refused > 0);
+    out + match (report.exact, refused) {
+        (true, _) => "all rules are exact\n",
+        (false, false) => "not all rules are exact: only --approximate translates them\n",
+        (false, true) => "not all rules can be translated\n",
     }
 }

@@ -680,7 +680,7 @@ mod tests {
     #[test]
     fn hexadecimal_is_what_the_kernel_would_take() {
         let digits =
-            "450000280001000040067ac80a000005c00002019c4000160000000000000000500220000000000000";
+            "45000028000100004006aec90a000005c00002019c4000160000000000000000500220000000000000";
         let words = read(&format!("hex:{digits}0000 in eth1 out eth2"));
         assert_eq!((words.family, words.bytes.len()), (Family::V4, 40));
         assert_eq!(words.devices.input, "eth1");
