@@ -464,6 +464,28 @@ fn loaded_programs_are_there_for_others_to_attach() {
 }
 
 #[test]
+fn programs_that_look_interfaces_up_are_told_them() {
+    in_kernel(|dir| {
+        // Where routing sends a packet no structure of the kernel tells yet.
+        let rules = both_families(dir, "rules", "-A FORWARD -o near -j DROP\n")?;
+        run("ip", "link add near type veth peer name far")?;
+        let pins = "/sys/fs/bpf/firewall";
+        let output = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .args(["load", "--hook", "xdp", "--pin", pins, &rules])
+            .output()?;
+        let said = String::from_utf8(output.stderr)?;
+        assert!(output.status.success(), "{said}");
+        assert!(
+            said.contains("warning[devices]: 2 rules ask for the names of interfaces"),
+            "{said}"
+        );
+        let map = run("bpftool", &format!("map dump pinned {pins}/maps/devices"))?;
+        assert!(map.contains("near"), "{map}");
+        Ok(())
+    });
+}
+
+#[test]
 fn refusals_of_the_kernel_have_their_exit_code() {
     in_kernel(|dir| {
         let rules = both_families(dir, "rules", CGROUP_RULES)?;

@@ -469,18 +469,79 @@ fn files_that_are_not_there_are_told() {
     assert_eq!(code(&desk.run(&["-o", "no/such/dir.o", "rules.v4"])), 1);
 }
 
-#[test]
-fn a_reader_that_has_enough_is_no_failure() {
-    let desk = Desk::new();
+/// Runs with nobody reading what the command writes.
+fn unread(desk: &Desk, arguments: &[&str]) -> i32 {
     let mut child = ipt2bpf(desk.0.path())
-        .args(["--emit", "asm", "rules.v4"])
+        .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(shown(&output), "exit 0\n");
+    drop(child.stderr.take());
+    child.wait().unwrap().code().unwrap()
+}
+
+#[test]
+fn readers_that_have_gone_change_nothing() {
+    let desk = Desk::new();
+    assert_eq!(unread(&desk, &["--emit", "asm", "rules.v4"]), 0);
+    assert_eq!(unread(&desk, &["wrong.v4"]), 1);
+    assert_eq!(
+        unread(&desk, &["--message-format", "json", "-c", "wrong.v4"]),
+        2
+    );
+}
+
+#[test]
+fn many_messages_are_cut_short_for_people_only() {
+    let desk = Desk::new();
+    let rules = "-A INPUT -j LOG\n".repeat(150) + "-A INPUT -m quota --quota 1 -j RETURN\n";
+    let text = format!("*filter\n:INPUT DROP [0:0]\n{rules}COMMIT\n");
+    let lines = |arguments: &[&str], start: &str| {
+        let output = desk.feed(arguments, &text);
+        let said = String::from_utf8(output.stderr).unwrap();
+        said.lines().filter(|line| line.starts_with(start)).count()
+    };
+    assert_eq!(lines(&["-o", "x"], "warning["), 100);
+    assert_eq!(lines(&["-o", "x"], "50 more of this kind: "), 1);
+    assert_eq!(lines(&["-o", "x"], "error["), 1);
+    assert_eq!(lines(&["-o", "x"], "1 error and 150 warnings: "), 1);
+    assert_eq!(lines(&["--message-format", "json"], "{"), 151);
+}
+
+#[test]
+fn check_promises_what_compile_keeps() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/rulesets");
+    let Ok(files) = fs::read_dir(&corpus) else {
+        eprintln!("skipped: {} is not there", corpus.display());
+        return;
+    };
+    let desk = Desk::new();
+    let mut exact = 0;
+    for file in files {
+        let path = file.unwrap().path();
+        let family = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("v4") => "-4",
+            Some("v6") => "-6",
+            _ => continue,
+        };
+        let name = path.to_str().unwrap();
+        let checked = desk.run(&["check", family, name]);
+        let compiled = desk.run(&[family, "-o", "made.o", name]);
+        assert_eq!(
+            code(&checked),
+            code(&compiled),
+            "{name}: {}",
+            shown(&checked)
+        );
+        assert_eq!(desk.path("made.o").exists(), code(&compiled) == 0, "{name}");
+        if code(&compiled) == 0 {
+            fs::remove_file(desk.path("made.o")).unwrap();
+            exact += 1;
+        }
+    }
+    assert!(exact > 0);
 }
 
 #[test]
