@@ -266,6 +266,18 @@ fn what_is_shown_can_be_read_again() {
         ipt2bpf(&format!("attach --cgroup {} {rules}", cgroup.name()))?;
         let shown = ipt2bpf("show")?;
         assert_eq!(shown, ipt2bpf(&format!("--emit rules {rules}"))?);
+        // iptables takes any bytes in a comment; here one that is no UTF-8.
+        let table = b"*filter\n:INPUT DROP [0:0]\n-A INPUT -m comment --comment caf\xe9\nCOMMIT\n";
+        fs::write(&rules, table)?;
+        ipt2bpf(&format!("attach --cgroup {} {rules}", cgroup.name()))?;
+        let shown = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .arg("show")
+            .output()?
+            .stdout;
+        assert!(
+            shown.windows(4).any(|bytes| bytes == b"caf\xe9"),
+            "{shown:?}"
+        );
         ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
         Ok(())
     });

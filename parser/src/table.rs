@@ -105,7 +105,10 @@ impl OpenTable {
             return Err(bad("a chain name is valid UTF-8".to_owned()));
         };
         match self.chain_kind(text) {
-            ChainKind::Builtin(_) => return Ok(()),
+            ChainKind::Builtin(_) => {
+                self.get(name)?.span = span;
+                return Ok(());
+            }
             ChainKind::User => {
                 let message = format!("the chain {text} is declared twice");
                 return Err(Diagnostic::error(code::DUPLICATE_CHAIN, name.span, message));

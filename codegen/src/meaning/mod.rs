@@ -12,7 +12,7 @@ mod multiport;
 mod reject;
 mod tcp;
 mod udp;
-mod unknown;
+mod untranslated;
 
 pub use base::base_steps;
 
@@ -65,7 +65,7 @@ pub struct TargetAction {
     pub note: Option<String>,
 }
 
-/// The table of matches.
+/// The table of matches; what is not in it is refused.
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
         Match::Comment(comment) => comment,
@@ -77,16 +77,16 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::State(state) => state,
         Match::Tcp(tcp) => tcp,
         Match::Udp(udp) => udp,
-        Match::Unknown(unknown) => unknown,
+        _ => &untranslated::Untranslated,
     }
 }
 
-/// The table of targets.
+/// The table of targets; what is not in it is refused.
 pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
     match extension {
         Target::Log(log) => log,
         Target::Reject(reject) => reject,
-        Target::Unknown(unknown) => unknown,
+        _ => &untranslated::Untranslated,
     }
 }
 

@@ -1,17 +1,18 @@
-//! Extensions that only the parser knows by name.
-
-use ipt2bpf_parser::unknown::Unknown;
+//! Extensions without a meaning yet.
 
 use super::{Context, MatchMeaning, Refusal, TargetAction, TargetMeaning};
 use crate::semantic::Step;
 
-impl MatchMeaning for Unknown {
+/// Stands for every extension that the tables do not name.
+pub struct Untranslated;
+
+impl MatchMeaning for Untranslated {
     fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
         Err(refusal("match"))
     }
 }
 
-impl TargetMeaning for Unknown {
+impl TargetMeaning for Untranslated {
     fn action(&self, _: Context) -> Result<TargetAction, Refusal> {
         Err(refusal("target"))
     }
@@ -19,7 +20,7 @@ impl TargetMeaning for Unknown {
 
 fn refusal(kind: &str) -> Refusal {
     Refusal {
-        code: "unknown-extension",
+        code: "untranslated",
         reason: format!("is a {kind} that this version cannot translate"),
         help: "take the rule out, or keep it in iptables beside the BPF program".into(),
     }
