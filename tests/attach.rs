@@ -436,6 +436,30 @@ fn an_interface_is_filtered_and_its_rules_replaced() {
 }
 
 #[test]
+fn an_interface_whose_driver_runs_no_programs_is_filtered_in_the_stack() {
+    in_kernel(|dir| {
+        let rules = both_families(dir, "rules", "-A INPUT -i lo -p tcp --dport 7002 -j DROP\n")?;
+        let _servers = listen(&LOOPBACKS, &[7001, 7002])?;
+        let output = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .args(["attach", "--xdp", "lo", &rules])
+            .output()?;
+        let said = String::from_utf8(output.stderr)?;
+        assert!(output.status.success(), "{said}");
+        assert!(
+            said.contains("warning: the driver of lo runs no XDP programs"),
+            "{said}"
+        );
+        for host in LOOPBACKS {
+            assert!(connects(host, 7001), "{host}");
+            assert!(!connects(host, 7002), "{host}");
+        }
+        ipt2bpf("detach --xdp lo")?;
+        assert!(connects("127.0.0.1", 7002));
+        Ok(())
+    });
+}
+
+#[test]
 fn loaded_programs_are_there_for_others_to_attach() {
     in_kernel(|dir| {
         let rules = both_families(dir, "rules", CGROUP_RULES)?;
