@@ -284,7 +284,7 @@ fn warnings_are_shown_and_can_be_denied() {
     assert!(!desk.path("denied.o").exists());
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.ends_with("\n4 warnings (denied by --deny-warnings): nothing is made\n"),
+        said.ends_with("\n5 warnings (denied by --deny-warnings): nothing is made\n"),
         "{said}"
     );
 }
