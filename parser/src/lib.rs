@@ -60,6 +60,7 @@
 
 #[cfg(feature = "arbitrary")]
 pub mod arbitrary;
+pub mod blob;
 mod check;
 mod command;
 pub mod diagnostic;

@@ -54,6 +54,7 @@ impl<E> Draft<E> {
             Built::Unknown(Unknown {
                 name: self.name().to_owned(),
                 words: self.raw.iter().map(|word| word.text.clone()).collect(),
+                data: None,
             })
         };
         let spec = match self.kind {

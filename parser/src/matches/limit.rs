@@ -50,8 +50,8 @@ impl Extension for Limit {
         let burst = arguments
             .get(&BURST)?
             .map_or(DEFAULT_BURST, |given| given.value.value);
-        let overflows = credits(average.wrapping_mul(burst)) < credits(average);
-        if burst == 0 || overflows {
+        let limit = Self { average, burst };
+        if limit.is_refused() {
             return Err(Diagnostic::error(
                 code::BAD_VALUE,
                 arguments.span,
@@ -59,7 +59,7 @@ impl Extension for Limit {
             )
             .with_help("use a burst of at least 1, and a smaller one for slow rates"));
         }
-        Ok(Self { average, burst })
+        Ok(limit)
     }
 
     fn print(&self, line: &mut Line) {
@@ -69,6 +69,14 @@ impl Extension for Limit {
             line.word("--limit-burst");
             line.word(self.burst);
         }
+    }
+}
+
+impl Limit {
+    /// Whether the kernel refuses it (xt_limit.c, `limit_mt_check`).
+    pub(crate) fn is_refused(&self) -> bool {
+        let overflows = credits(self.average.wrapping_mul(self.burst)) < credits(self.average);
+        self.burst == 0 || overflows
     }
 }
 

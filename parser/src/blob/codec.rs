@@ -1,0 +1,208 @@
+//! What the binary form of an extension is: a struct of the kernel's, keyed by name and revision,
+//! with a way from and to the typed value.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::entry::{RawExtension, write_extension};
+use super::error::{BlobError, EncodeError, Flaw};
+use super::layout::ALIGNMENT;
+use super::sets::SetNames;
+use crate::extension::Surroundings;
+use crate::ruleset::{Family, Negatable, TableKind};
+use crate::span::{Span, Spanned};
+use crate::unknown::{Data, Unknown};
+
+/// What bears on the meaning of an extension's data.
+pub(super) struct Context<'a> {
+    pub rule: Surroundings<'a>,
+    pub sets: &'a SetNames,
+}
+
+/// Data that the kernel refuses, and why.
+#[derive(Debug)]
+pub(super) struct Refused(pub &'static str);
+
+/// The kernel's struct for one revision of an extension. Its last bytes may be padding.
+pub(super) trait Wire: Sized + FromBytes + IntoBytes + KnownLayout + Immutable {
+    /// The typed value.
+    type Value;
+    const NAME: &'static str;
+    const REVISION: u8 = 0;
+    /// The family that has it, when not both do.
+    const FAMILY: Option<Family> = None;
+    /// The protocols that the rule must have, not inverted, when not any will do (`.proto` of
+    /// `struct xt_match`, or its `checkentry`).
+    const PROTOCOLS: &'static [u8] = &[];
+    /// The table that the rule must stand in, when not any will do.
+    const TABLE: Option<TableKind> = None;
+
+    /// The value, or none if no option gives this data.
+    fn read(&self, context: &Context<'_>) -> Result<Option<Self::Value>, Refused>;
+
+    /// The data, or none if this struct cannot hold the value.
+    fn write(value: &Self::Value, context: &Context<'_>) -> Option<Self>;
+}
+
+/// A row of a table of binary forms.
+pub(super) struct Codec<E> {
+    name: &'static str,
+    revision: u8,
+    family: Option<Family>,
+    protocols: &'static [u8],
+    table: Option<TableKind>,
+    size: usize,
+    read: fn(&[u8], &Context<'_>) -> Result<Option<E>, Refused>,
+    write: fn(&E, &Context<'_>) -> Option<Vec<u8>>,
+}
+
+/// A row of a table for this variant of an extension enum and this struct.
+macro_rules! codec {
+    ($enum:ident::$variant:ident, $wire:ty) => {
+        $crate::blob::codec::Codec::new::<$wire>(
+            |data, context| {
+                let read = $crate::blob::codec::read::<$wire>(data, context)?;
+                Ok(read.map($enum::$variant))
+            },
+            |extension, context| match extension {
+                $enum::$variant(value) => $crate::blob::codec::write::<$wire>(value, context),
+                _ => None,
+            },
+        )
+    };
+}
+pub(super) use codec;
+
+impl<E> Codec<E> {
+    pub const fn new<W: Wire>(
+        read: fn(&[u8], &Context<'_>) -> Result<Option<E>, Refused>,
+        write: fn(&E, &Context<'_>) -> Option<Vec<u8>>,
+    ) -> Self {
+        Self {
+            name: W::NAME,
+            revision: W::REVISION,
+            family: W::FAMILY,
+            protocols: W::PROTOCOLS,
+            table: W::TABLE,
+            size: size_of::<W>().next_multiple_of(ALIGNMENT),
+            read,
+            write,
+        }
+    }
+
+    fn is_for(&self, family: Family) -> bool {
+        self.family.is_none_or(|only| only == family)
+    }
+
+    /// Whether the rule has what the kernel asks for.
+    fn is_placed(&self, rule: &Surroundings<'_>) -> bool {
+        let is_protocol = || rule.protocol().is_some_and(|it| self.protocols.contains(&it));
+        self.table.is_none_or(|table| table == rule.table)
+            && (self.protocols.is_empty() || is_protocol())
+    }
+}
+
+/// Reads the struct and then the value.
+pub(super) fn read<W: Wire>(
+    data: &[u8],
+    context: &Context<'_>,
+) -> Result<Option<W::Value>, Refused> {
+    match W::read_from_prefix(data) {
+        Ok((wire, _)) => wire.read(context),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Writes the value into the struct, and this into bytes.
+pub(super) fn write<W: Wire>(value: &W::Value, context: &Context<'_>) -> Option<Vec<u8>> {
+    W::write(value, context).map(|wire| wire.as_bytes().to_vec())
+}
+
+/// The extension of this data: the first in the table that has a value with the very same data.
+/// None if there is no such.
+pub(super) fn decode<E>(
+    codecs: &[Codec<E>],
+    raw: &RawExtension<'_>,
+    context: &Context<'_>,
+) -> Result<Option<E>, BlobError> {
+    for codec in codecs.iter().filter(|codec| {
+        codec.name == raw.name
+            && codec.revision == raw.revision
+            && codec.is_for(context.rule.family)
+    }) {
+        if raw.data.len() != codec.size {
+            let flaw = Flaw::DataSize {
+                name: codec.name,
+                expected: codec.size,
+                found: raw.data.len(),
+            };
+            return Err(flaw.at(raw.at));
+        }
+        if !codec.is_placed(&context.rule) {
+            return Err(Flaw::Misplaced(codec.name).at(raw.at));
+        }
+        let refused = |Refused(reason)| {
+            let name = codec.name;
+            Flaw::Data { name, reason }.at(raw.at)
+        };
+        if let Some(extension) = (codec.read)(raw.data, context).map_err(refused)? {
+            let again = (codec.write)(&extension, context).unwrap_or_default();
+            let (same, padding) = raw.data.split_at_checked(again.len()).unwrap_or_default();
+            if same == again && padding.iter().all(|&byte| byte == 0) {
+                return Ok(Some(extension));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// An extension that nobody here understands, with its bytes.
+pub(super) fn unknown(raw: &RawExtension<'_>) -> Unknown {
+    Unknown {
+        name: raw.name.to_owned(),
+        words: Vec::new(),
+        data: Some(Data {
+            revision: raw.revision,
+            bytes: raw.data.to_vec(),
+        }),
+    }
+}
+
+/// The bytes of an extension with its header, by the first row that can hold it.
+pub(super) fn encode<E>(
+    codecs: &[Codec<E>],
+    extension: &E,
+    name: &str,
+    context: &Context<'_>,
+) -> Result<Vec<u8>, EncodeError> {
+    codecs
+        .iter()
+        .filter(|codec| codec.is_for(context.rule.family))
+        .find_map(|codec| {
+            let data = (codec.write)(extension, context)?;
+            write_extension(codec.name, codec.revision, &data)
+        })
+        .ok_or_else(|| EncodeError::Extension(name.to_owned()))
+}
+
+/// The bytes of an extension that was kept as it is.
+pub(super) fn encode_unknown(unknown: &Unknown) -> Result<Vec<u8>, EncodeError> {
+    unknown
+        .data
+        .as_ref()
+        .and_then(|data| write_extension(&unknown.name, data.revision, &data.bytes))
+        .ok_or_else(|| EncodeError::Extension(unknown.name.clone()))
+}
+
+/// A value that stands in no text.
+pub(super) fn spanned<T>(value: T) -> Spanned<T> {
+    let span = Span::default();
+    Spanned { value, span }
+}
+
+/// A test that stands in no text.
+pub(super) fn test<T>(negated: bool, value: T) -> Negatable<T> {
+    Negatable {
+        negated,
+        value: spanned(value),
+    }
+}

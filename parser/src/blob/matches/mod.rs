@@ -1,0 +1,53 @@
+//! The binary forms of matches: one file each, named in one table.
+
+mod comment;
+mod conntrack;
+mod icmp;
+mod limit;
+mod multiport;
+mod state;
+mod tcp;
+mod udp;
+
+use super::codec::{Codec, codec, test};
+use crate::matches::{Match, PortRange};
+use crate::ruleset::Negatable;
+use zerocopy::little_endian::U16;
+
+/// All of them. Where several have one name and revision, the first with a value counts.
+pub(super) static CODECS: &[Codec<Match>] = &[
+    codec!(Match::Comment, comment::Comment0),
+    codec!(Match::Conntrack, conntrack::Conntrack3),
+    codec!(Match::Icmp, icmp::Icmp0),
+    codec!(Match::Icmp6, icmp::Icmp60),
+    codec!(Match::Limit, limit::Limit0),
+    codec!(Match::Multiport, multiport::Multiport1),
+    codec!(Match::State, conntrack::State3),
+    codec!(Match::State, state::State0),
+    codec!(Match::Tcp, tcp::Tcp0),
+    codec!(Match::Udp, udp::Udp0),
+];
+
+/// A range of ports; none if it is every port, not inverted.
+fn read_ports([low, high]: [U16; 2], negated: bool) -> Option<Negatable<PortRange>> {
+    let ports = PortRange {
+        low: low.get(),
+        high: high.get(),
+    };
+    (negated || !ports.is_everything()).then(|| test(negated, ports))
+}
+
+fn write_ports(ports: &Option<Negatable<PortRange>>) -> [U16; 2] {
+    match ports {
+        None => [0.into(), u16::MAX.into()],
+        Some(ports) => [ports.value.value.low.into(), ports.value.value.high.into()],
+    }
+}
+
+/// The flag if the test is there and inverted.
+fn inversion<T>(test: &Option<Negatable<T>>, flag: u8) -> u8 {
+    match test {
+        Some(test) if test.negated => flag,
+        _ => 0,
+    }
+}

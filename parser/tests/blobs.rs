@@ -1,0 +1,130 @@
+//! The binary form against iptables and the kernel: a blob decodes to the text that
+//! iptables-legacy-save prints for it, and encodes back to the same bytes.
+//!
+//! The blobs in testdata/blobs were recorded there; testdata/blobs/README.md tells how. More of them
+//! lie beside the repository; without those their test says so and passes.
+
+use std::path::{Path, PathBuf};
+
+use ipt2bpf_parser::blob::{
+    Listing, SetNames, decode_entries, decode_replace, encode_entries, encode_replace,
+};
+use ipt2bpf_parser::matches::Match;
+use ipt2bpf_parser::ruleset::{Action, Counters, Family, Table};
+use ipt2bpf_parser::targets::Target;
+use ipt2bpf_parser::{Counts, Place};
+
+/// What `getsockopt` gave, from a file that has the same facts under the header of a replace.
+fn listing(recorded: &[u8]) -> Listing {
+    let name = &recorded[..32];
+    let (valid_hooks, number) = (&recorded[32..36], &recorded[36..40]);
+    let (size, offsets) = (&recorded[40..44], &recorded[44..84]);
+    Listing {
+        info: [name, valid_hooks, offsets, number, size].concat(),
+        entries: [name, size, &[0; 4], &recorded[96..]].concat(),
+    }
+}
+
+/// The names of the extensions that have no type.
+fn unknown(table: &Table) -> Vec<&str> {
+    let mut names = Vec::new();
+    for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
+        for extension in &rule.matches {
+            if let Match::Unknown(unknown) = &extension.value {
+                names.push(unknown.name.as_str());
+            }
+        }
+        if let Action::Target(target) = &rule.action
+            && let Target::Unknown(unknown) = &target.value
+        {
+            names.push(unknown.name.as_str());
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn print(table: &Table) -> String {
+    String::from_utf8(table.print(Counts::All)).expect("the recorded texts are UTF-8")
+}
+
+/// The text with all counters zero, as a restore sends the table before it sets counters.
+fn print_zero(table: &Table) -> String {
+    let zero = |_: Place<'_>| Counters::default();
+    String::from_utf8(table.print(Counts::Live(&zero))).expect("the recorded texts are UTF-8")
+}
+
+fn files(directory: &Path, suffix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("the directory can be listed");
+    let mut files: Vec<PathBuf> = entries
+        .map(|it| it.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().ends_with(suffix))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Every blob of a directory: same text, same bytes, in both forms. Tells how many.
+fn compare(directory: &Path, sets: &SetNames) -> usize {
+    let mut failures = Vec::new();
+    let blobs = files(directory, ".replace.bin");
+    for path in &blobs {
+        let read = |suffix: &str| {
+            let path = path.to_string_lossy().replace(".replace.bin", suffix);
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+        };
+        let family = if path.to_string_lossy().contains("-v6-") {
+            Family::V6
+        } else {
+            Family::V4
+        };
+        let (sent, kept) = (read(".replace.bin"), listing(&read(".kernel-entries.bin")));
+        let save = String::from_utf8(read(".save")).expect("the recorded texts are UTF-8");
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let replace = decode_replace(family, &sent, sets).expect(&name);
+        let table = decode_entries(family, &kept, sets).expect(&name);
+        if encode_replace(family, &replace, sets).expect(&name) != sent {
+            failures.push(format!("{name}: the sent bytes differ"));
+        }
+        if encode_entries(family, &table, sets).expect(&name) != kept {
+            failures.push(format!("{name}: the kernel's bytes differ"));
+        }
+        if print_zero(&replace.table) != print_zero(&table) {
+            failures.push(format!("{name}: the two forms differ"));
+        }
+        let untyped = unknown(&table);
+        if !untyped.is_empty() {
+            failures.push(format!("{name}: without a type: {}", untyped.join(" ")));
+        }
+        let printed = print(&table);
+        for (ours, theirs) in printed.lines().zip(save.lines()) {
+            if ours != theirs {
+                failures.push(format!("{name}:\n  {ours}\n  {theirs}"));
+            }
+        }
+        if printed.lines().count() != save.lines().count() {
+            failures.push(format!("{name}: the text has another length"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    blobs.len()
+}
+
+#[test]
+fn recorded_blobs_are_their_texts() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/blobs");
+    assert!(compare(&directory, &SetNames::default()) >= 4);
+}
+
+#[test]
+fn corpus_blobs_are_their_texts() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus/blobs");
+    if !directory.exists() {
+        println!("skipped: there is no {}", directory.display());
+        return;
+    }
+    let sets = [(0, "blk"), (1, "svc"), (2, "blk6")];
+    let sets = sets.map(|(index, name)| (index, name.to_owned()));
+    assert_eq!(compare(&directory, &sets.into_iter().collect()), 10);
+}
