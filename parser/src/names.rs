@@ -212,7 +212,6 @@ const MATCHES: &[(&str, Option<Family>)] = &[
     ("dst", Some(Family::V6)),
     ("ecn", None),
     ("esp", None),
-    ("eui64", Some(Family::V6)),
     ("frag", Some(Family::V6)),
     ("hashlimit", None),
     ("hbh", Some(Family::V6)),

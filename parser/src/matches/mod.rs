@@ -2,6 +2,7 @@
 
 pub mod comment;
 pub mod conntrack;
+pub mod eui64;
 pub mod icmp;
 pub mod limit;
 pub mod multiport;
@@ -36,6 +37,8 @@ pub enum Match {
     Comment(comment::Comment),
     /// `-m conntrack`
     Conntrack(conntrack::Conntrack),
+    /// `-m eui64`
+    Eui64(eui64::Eui64),
     /// `-m icmp`
     Icmp(icmp::Icmp),
     /// `-m icmp6`
@@ -57,6 +60,7 @@ pub enum Match {
 registry! { Match:
     Comment(comment::Comment),
     Conntrack(conntrack::Conntrack),
+    Eui64(eui64::Eui64),
     Icmp(icmp::Icmp),
     Icmp6(icmp::Icmp6),
     Limit(limit::Limit),
