@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::print::Line;
-use crate::ruleset::{BaseMatch, Family, Negatable, TableKind};
+use crate::ruleset::{BaseMatch, Family, Negatable, NfHook, TableKind};
 use crate::span::{Span, Spanned};
 use crate::words::Word;
 
@@ -245,6 +245,12 @@ pub(crate) trait Extension: Sized {
     /// Reads and checks the options.
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic>;
 
+    /// The hooks that may lead to it. The kernel refuses a table where another does (x_tables.c,
+    /// `xt_check_match`, and the `checkentry` of some extensions).
+    fn hooks(&self) -> &'static [NfHook] {
+        &NfHook::ALL
+    }
+
     /// Writes the options as iptables-save does.
     fn print(&self, line: &mut Line);
 }
@@ -278,6 +284,14 @@ macro_rules! registry {
                 match self {
                     $($enum::$variant(_) => <$type as $crate::extension::Extension>::NAME,)+
                     $enum::Unknown(unknown) => &unknown.name,
+                }
+            }
+
+            /// The hooks that may lead to it.
+            pub(crate) fn hooks(&self) -> &'static [$crate::ruleset::NfHook] {
+                match self {
+                    $($enum::$variant(extension) => $crate::extension::Extension::hooks(extension),)+
+                    $enum::Unknown(_) => &$crate::ruleset::NfHook::ALL,
                 }
             }
 

@@ -212,7 +212,6 @@ const MATCHES: &[(&str, Option<Family>)] = &[
     ("dst", Some(Family::V6)),
     ("ecn", None),
     ("esp", None),
-    ("eui64", Some(Family::V6)),
     ("frag", Some(Family::V6)),
     ("hashlimit", None),
     ("hbh", Some(Family::V6)),
@@ -238,17 +237,6 @@ const MATCHES: &[(&str, Option<Family>)] = &[
     ("recent", None),
     ("rpfilter", None),
     ("rt", Some(Family::V6)),
-    ("sctp", None),
-    ("set", None),
-    ("socket", None),
-    ("srh", Some(Family::V6)),
-    ("statistic", None),
-    ("string", None),
-    ("tcpmss", None),
-    ("time", None),
-    ("tos", None),
-    ("ttl", Some(Family::V4)),
-    ("u32", None),
 ];
 
 /// Targets of iptables 1.8.9 that have no type here, with the family when only one has them.
