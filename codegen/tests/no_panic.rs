@@ -4,8 +4,7 @@ mod common;
 
 use common::operations::{ALUS, CONDS};
 use ipt2bpf_codegen::asm::{
-    Code, FunctionId, Helper, Imm64, KfuncId, Label, MapId, Op, Operand, Reg, Size,
-    Width,
+    Code, FunctionId, Helper, Imm64, KfuncId, Label, MapId, Op, Operand, Reg, Size, Width,
 };
 use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::module::{

@@ -22,7 +22,7 @@ pub(crate) fn table(table: &Table, diagnostics: &mut Vec<Diagnostic>) {
 }
 
 /// For each chain, the hooks whose packets can come to it.
-fn hooks_of_chains(table: &Table) -> Vec<Vec<NfHook>> {
+pub(crate) fn hooks_of_chains(table: &Table) -> Vec<Vec<NfHook>> {
     let chains = &table.chains;
     let names = chains.iter().map(|chain| chain.name.as_str());
     let index: HashMap<&str, usize> = names.zip(0..).collect();
@@ -48,7 +48,7 @@ fn hooks_of_chains(table: &Table) -> Vec<Vec<NfHook>> {
 }
 
 /// The rules up to the first that decides about every packet; the kernel looks no further.
-fn reachable(chain: &Chain) -> impl Iterator<Item = &Rule> {
+pub(crate) fn reachable(chain: &Chain) -> impl Iterator<Item = &Rule> {
     let end = chain
         .rules
         .iter()
@@ -58,7 +58,7 @@ fn reachable(chain: &Chain) -> impl Iterator<Item = &Rule> {
 }
 
 /// Whether every packet that comes to the rule gets a verdict from it.
-fn is_final(rule: &Rule) -> bool {
+pub(crate) fn is_final(rule: &Rule) -> bool {
     let is_everything = |network: &Option<Negatable<Network>>| {
         network
             .as_ref()

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use zerocopy::IntoBytes;
 
-use super::codec::test;
+use super::codec::{inversion, test};
 use super::error::{BasePart, EncodeError};
-use super::layout::{InterfaceName, Interfaces, Ip4, Ip6, until_nul};
+use super::layout::{InterfaceName, Interfaces, Ip4, Ip6, until_nul, with_nul};
 use crate::ruleset::{BaseMatch, InterfacePattern, Negatable, Network};
 
 /// `IPT_F_FRAG`
@@ -210,13 +210,12 @@ fn is_masked(network: &Network) -> bool {
 }
 
 fn inversions(tests: &BaseMatch) -> u8 {
-    let flag = |negated: Option<bool>, flag| if negated == Some(true) { flag } else { 0 };
-    flag(tests.in_interface.as_ref().map(|it| it.negated), inverted::INWARDS)
-        | flag(tests.out_interface.as_ref().map(|it| it.negated), inverted::OUTWARDS)
-        | flag(tests.source.as_ref().map(|it| it.negated), inverted::SOURCE)
-        | flag(tests.destination.as_ref().map(|it| it.negated), inverted::DESTINATION)
-        | flag(tests.fragment.as_ref().map(|it| it.negated), inverted::FRAGMENT)
-        | flag(tests.protocol.as_ref().map(|it| it.negated), inverted::PROTOCOL)
+    inversion(&tests.in_interface, inverted::INWARDS)
+        | inversion(&tests.out_interface, inverted::OUTWARDS)
+        | inversion(&tests.source, inverted::SOURCE)
+        | inversion(&tests.destination, inverted::DESTINATION)
+        | inversion(&tests.fragment, inverted::FRAGMENT)
+        | inversion(&tests.protocol, inverted::PROTOCOL)
 }
 
 fn interfaces(tests: &BaseMatch) -> Result<Interfaces, EncodeError> {
@@ -263,8 +262,10 @@ pub(super) fn read_interface(
 
 /// A pattern as a name with its `+`, and the mask: over the name and its NUL, or over the name without
 /// its `+`. None if the name is too long.
-pub(super) fn write_interface(pattern: &InterfacePattern) -> Option<(InterfaceName, InterfaceName)> {
-    let name: InterfaceName = super::layout::with_nul(pattern.to_string().as_bytes())?;
+pub(super) fn write_interface(
+    pattern: &InterfacePattern,
+) -> Option<(InterfaceName, InterfaceName)> {
+    let name: InterfaceName = with_nul(pattern.to_string().as_bytes())?;
     let tested = pattern.name.len() + usize::from(!pattern.prefix);
     let mut mask = [0; 16];
     mask.get_mut(..tested)?.fill(0xff);

@@ -10,6 +10,7 @@ use super::{SIZE_LIMIT, SetNames, matches, targets};
 use crate::check;
 use crate::extension::Surroundings;
 use crate::matches::Match;
+use crate::placement;
 use crate::ruleset::{
     Action, Builtin, Chain, Counters, Family, NfHook, Policy, Rule, RuleSpan, Table, TableKind,
     Verdict,
@@ -95,8 +96,13 @@ pub(super) fn table(
     let table = Table { kind, chains };
     let mut loops = Vec::new();
     check::table(&table, &mut loops);
-    match loops.into_iter().next() {
-        Some(diagnostic) => Err(Flaw::Loop(diagnostic.label).at(start)),
+    if let Some(diagnostic) = loops.into_iter().next() {
+        return Err(Flaw::Loop(diagnostic.label).at(start));
+    }
+    let mut misplaced = Vec::new();
+    placement::table(&table, &mut misplaced);
+    match misplaced.into_iter().next() {
+        Some(diagnostic) => Err(Flaw::Hook(diagnostic.message).at(start)),
         None => Ok(table),
     }
 }
@@ -272,7 +278,9 @@ impl Reader<'_> {
             RawTarget::Standard(verdict) => self.standard(*verdict, entry)?,
             RawTarget::Extension(raw) => {
                 let target = decode(targets::CODECS, raw, &context)?;
-                Action::Target(spanned(target.unwrap_or_else(|| Target::Unknown(unknown(raw)))))
+                Action::Target(spanned(
+                    target.unwrap_or_else(|| Target::Unknown(unknown(raw))),
+                ))
             }
         };
         let is_goto = matches!(action, Action::Goto(_));
@@ -304,7 +312,10 @@ impl Reader<'_> {
         if offset == entry.at - self.start + entry.length && !goto {
             return Ok(Action::Continue);
         }
-        let name = self.starts.get(&offset).map(|&name| spanned(name.to_owned()));
+        let name = self
+            .starts
+            .get(&offset)
+            .map(|&name| spanned(name.to_owned()));
         let name = name.ok_or(Flaw::Jump(verdict).at(entry.at))?;
         Ok(if goto {
             Action::Goto(name)
@@ -314,10 +325,9 @@ impl Reader<'_> {
     }
 }
 
-fn read_match(
-    raw: &RawExtension<'_>,
-    context: &Context<'_>,
-) -> Result<Spanned<Match>, BlobError> {
+fn read_match(raw: &RawExtension<'_>, context: &Context<'_>) -> Result<Spanned<Match>, BlobError> {
     let found = decode(matches::CODECS, raw, context)?;
-    Ok(spanned(found.unwrap_or_else(|| Match::Unknown(unknown(raw)))))
+    Ok(spanned(
+        found.unwrap_or_else(|| Match::Unknown(unknown(raw))),
+    ))
 }

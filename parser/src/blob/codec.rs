@@ -95,7 +95,10 @@ impl<E> Codec<E> {
 
     /// Whether the rule has what the kernel asks for.
     fn is_placed(&self, rule: &Surroundings<'_>) -> bool {
-        let is_protocol = || rule.protocol().is_some_and(|it| self.protocols.contains(&it));
+        let is_protocol = || {
+            rule.protocol()
+                .is_some_and(|it| self.protocols.contains(&it))
+        };
         self.table.is_none_or(|table| table == rule.table)
             && (self.protocols.is_empty() || is_protocol())
     }
@@ -205,4 +208,14 @@ pub(super) fn test<T>(negated: bool, value: T) -> Negatable<T> {
         negated,
         value: spanned(value),
     }
+}
+
+/// The flag if it is set, else no bits.
+pub(super) fn flag<F: Default>(is_set: bool, flag: F) -> F {
+    if is_set { flag } else { F::default() }
+}
+
+/// The flag if the test is there and inverted, else no bits.
+pub(super) fn inversion<T, F: Default>(test: &Option<Negatable<T>>, bits: F) -> F {
+    flag(test.as_ref().is_some_and(|test| test.negated), bits)
 }

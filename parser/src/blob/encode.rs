@@ -14,9 +14,7 @@ use super::origin::Origins;
 use super::{SIZE_LIMIT, SetNames, matches, targets};
 use crate::extension::Surroundings;
 use crate::matches::Match;
-use crate::ruleset::{
-    Action, Builtin, Counters, Family, Policy, Rule, Table, TableKind, Verdict,
-};
+use crate::ruleset::{Action, Builtin, Counters, Family, Policy, Rule, Table, TableKind, Verdict};
 use crate::targets::Target;
 
 /// Whose form the entries have.
@@ -115,8 +113,7 @@ impl<'a> Writer<'a> {
 
     fn entry(&mut self, head: &Head, matches: &[u8], target: &[u8]) -> Result<(), EncodeError> {
         self.offset()?;
-        self.area
-            .extend(head.write(self.family, matches, target)?);
+        self.area.extend(head.write(self.family, matches, target)?);
         self.number += 1;
         Ok(())
     }

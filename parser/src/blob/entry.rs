@@ -192,8 +192,8 @@ impl<'a> RawExtension<'a> {
     /// Cuts out the extension at the start of `bytes`, and tells its size.
     fn read(bytes: &'a [u8], at: usize) -> Result<(Self, usize), BlobError> {
         let room = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
-        let (header, _) =
-            ExtensionHeader::ref_from_prefix(bytes).map_err(|_| Flaw::ExtensionSize(room).at(at))?;
+        let (header, _) = ExtensionHeader::ref_from_prefix(bytes)
+            .map_err(|_| Flaw::ExtensionSize(room).at(at))?;
         let size = header.size.get();
         let bad_size = || Flaw::ExtensionSize(size).at(at);
         let length = usize::from(size);
@@ -205,7 +205,10 @@ impl<'a> RawExtension<'a> {
             .ok_or_else(bad_size)?;
         let name = until_nul(&header.name)
             .and_then(|name| str::from_utf8(name).ok())
-            .filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'))
+            .filter(|name| {
+                name.bytes()
+                    .all(|byte| byte.is_ascii_graphic() && byte != b'/')
+            })
             .ok_or(Flaw::ExtensionName.at(at))?;
         let extension = Self {
             at,

@@ -113,6 +113,9 @@ pub enum Flaw {
     /// Chains lead to themselves.
     #[error("the chains form a loop: {0}")]
     Loop(String),
+    /// An extension is reached from a hook that the kernel does not let it see.
+    #[error("{0}")]
+    Hook(String),
     /// The last entry is not the end of the table.
     #[error("the last entry is not ERROR")]
     TableEnd,

@@ -108,11 +108,7 @@ pub struct Listing {
 ///
 /// # Errors
 /// The first flaw with its offset in the blob.
-pub fn decode_replace(
-    family: Family,
-    blob: &[u8],
-    sets: &SetNames,
-) -> Result<Replace, BlobError> {
+pub fn decode_replace(family: Family, blob: &[u8], sets: &SetNames) -> Result<Replace, BlobError> {
     let header = Flaw::TooShort.at(0);
     let (header, area) = ReplaceHeader::ref_from_prefix(blob).map_err(|_| header)?;
     let kind = layout::table_kind(&header.name).ok_or(Flaw::TableName.at(0))?;

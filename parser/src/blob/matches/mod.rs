@@ -2,11 +2,22 @@
 
 mod comment;
 mod conntrack;
+mod eui64;
 mod icmp;
 mod limit;
 mod multiport;
+mod sctp;
+mod set;
+mod socket;
 mod state;
+mod statistic;
+mod string;
 mod tcp;
+mod tcpmss;
+mod time;
+mod tos;
+mod ttl;
+mod u32;
 mod udp;
 
 use super::codec::{Codec, codec, test};
@@ -18,13 +29,24 @@ use zerocopy::little_endian::U16;
 pub(super) static CODECS: &[Codec<Match>] = &[
     codec!(Match::Comment, comment::Comment0),
     codec!(Match::Conntrack, conntrack::Conntrack3),
+    codec!(Match::Eui64, eui64::Eui640),
     codec!(Match::Icmp, icmp::Icmp0),
     codec!(Match::Icmp6, icmp::Icmp60),
     codec!(Match::Limit, limit::Limit0),
     codec!(Match::Multiport, multiport::Multiport1),
+    codec!(Match::Sctp, sctp::Sctp0),
+    codec!(Match::Set, set::Set4),
+    codec!(Match::Socket, socket::Socket3),
     codec!(Match::State, conntrack::State3),
     codec!(Match::State, state::State0),
+    codec!(Match::Statistic, statistic::Statistic0),
+    codec!(Match::String, string::String1),
     codec!(Match::Tcp, tcp::Tcp0),
+    codec!(Match::Tcpmss, tcpmss::Tcpmss0),
+    codec!(Match::Time, time::Time0),
+    codec!(Match::Tos, tos::Tos1),
+    codec!(Match::Ttl, ttl::Ttl0),
+    codec!(Match::U32, u32::U320),
     codec!(Match::Udp, udp::Udp0),
 ];
 
@@ -41,13 +63,5 @@ fn write_ports(ports: &Option<Negatable<PortRange>>) -> [U16; 2] {
     match ports {
         None => [0.into(), u16::MAX.into()],
         Some(ports) => [ports.value.value.low.into(), ports.value.value.high.into()],
-    }
-}
-
-/// The flag if the test is there and inverted.
-fn inversion<T>(test: &Option<Negatable<T>>, flag: u8) -> u8 {
-    match test {
-        Some(test) if test.negated => flag,
-        _ => 0,
     }
 }

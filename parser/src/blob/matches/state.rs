@@ -25,6 +25,7 @@ impl Wire for State0 {
 
     fn write(value: &State, _: &Context<'_>) -> Option<Self> {
         // It knows no inversion: the tool wrote the other states instead.
-        (!value.states.negated).then(|| Self(u32::from(write_states(value.states.value.value)).into()))
+        (!value.states.negated)
+            .then(|| Self(u32::from(write_states(value.states.value.value)).into()))
     }
 }

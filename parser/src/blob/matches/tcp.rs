@@ -3,8 +3,8 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{inversion, read_ports, write_ports};
-use crate::blob::codec::{Context, Refused, Wire, test};
+use super::{read_ports, write_ports};
+use crate::blob::codec::{Context, Refused, Wire, inversion, test};
 use crate::matches::tcp::{Flags, Tcp};
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]

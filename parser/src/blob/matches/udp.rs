@@ -3,8 +3,8 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{inversion, read_ports, write_ports};
-use crate::blob::codec::{Context, Refused, Wire};
+use super::{read_ports, write_ports};
+use crate::blob::codec::{Context, Refused, Wire, inversion};
 use crate::matches::udp::Udp;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]

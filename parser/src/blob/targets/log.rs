@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::blob::codec::{Context, Refused, Wire};
+use crate::blob::codec::{Context, Refused, Wire, flag};
 use crate::blob::layout::{until_nul, with_nul};
 use crate::targets::log::Log;
 
@@ -47,7 +47,6 @@ impl Wire for Log0 {
     }
 
     fn write(value: &Log, _: &Context<'_>) -> Option<Self> {
-        let flag = |is_set, flag| if is_set { flag } else { 0 };
         Some(Self {
             level: value.level,
             flags: flag(value.tcp_sequence, TCP_SEQUENCE)
