@@ -77,6 +77,7 @@ pub mod ruleset;
 pub mod span;
 mod table;
 pub mod targets;
+pub mod tos;
 pub mod unknown;
 mod value;
 mod words;

@@ -217,17 +217,6 @@ const MATCHES: &[(&str, Option<Family>)] = &[
     ("hbh", Some(Family::V6)),
     ("helper", None),
     ("ipvs", None),
-    ("sctp", None),
-    ("set", None),
-    ("socket", None),
-    ("srh", Some(Family::V6)),
-    ("statistic", None),
-    ("string", None),
-    ("tcpmss", None),
-    ("time", None),
-    ("tos", None),
-    ("ttl", Some(Family::V4)),
-    ("u32", None),
 ];
 
 /// Targets of iptables 1.8.9 that have no type here, with the family when only one has them.

@@ -18,7 +18,7 @@ use crate::range::{Number, Range};
 use crate::ruleset::{Family, InterfacePattern, Network};
 
 /// A number as `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, `0` octal.
-fn number(input: &[u8]) -> IResult<&[u8], u64> {
+pub(crate) fn number(input: &[u8]) -> IResult<&[u8], u64> {
     let hexadecimal = preceded(tag_no_case(&b"0x"[..]), digits(hex_digit1, 16));
     let octal = preceded(tag(&b"0"[..]), digits(oct_digit0, 8));
     let decimal = digits(digit1, 10);
@@ -113,6 +113,22 @@ pub(crate) fn byte_range(word: &[u8]) -> Option<(u8, u8)> {
         u8::try_from(low).ok()?,
         u8::try_from(high.unwrap_or(low)).ok()?,
     ))
+}
+
+/// `low`, `low:high`, `low:` or `:high`; a missing end is 0 or `max`, and an empty word is 0
+/// (libxtables, `xtopt_parse_mint`). A range may run backwards.
+pub(crate) fn integer_range(word: &[u8], max: u64) -> Result<(u64, u64), Problem> {
+    let end = |word: &[u8], missing| match word {
+        b"" => Ok(missing),
+        word => integer(word, max).ok_or_else(|| {
+            Problem::new(format!("{:?} is no number up to {max}", BStr::new(word)))
+                .with_help("write a number, or a range LOW:HIGH")
+        }),
+    };
+    match word.split_once_str(":") {
+        Some((low, high)) => Ok((end(low, 0)?, end(high, max)?)),
+        None => end(word, 0).map(|value| (value, value)),
+    }
 }
 
 /// A port number or the name of a service.
@@ -255,7 +271,7 @@ fn mask_v4(word: &[u8]) -> Option<u32> {
     })
 }
 
-fn mask_v6(word: &[u8]) -> Option<u128> {
+pub(crate) fn mask_v6(word: &[u8]) -> Option<u128> {
     address_v6(word).or_else(|| {
         let length = integer(word, 128)? as u32;
         Some(u128::MAX.checked_shl(128 - length).unwrap_or(0))
@@ -299,7 +315,7 @@ fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {
     Some(u32::from_be_bytes(parts.try_into().ok()?))
 }
 
-fn address_v6(word: &[u8]) -> Option<u128> {
+pub(crate) fn address_v6(word: &[u8]) -> Option<u128> {
     let address: Ipv6Addr = word.to_str().ok()?.parse().ok()?;
     Some(address.to_bits())
 }

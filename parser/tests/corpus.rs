@@ -2,6 +2,7 @@
 //! iptables-legacy-save printed it, and what it refuses must be refused. The texts lie beside the
 //! repository; without them the tests say so and pass.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ipt2bpf_parser::diagnostic::Severity;
@@ -314,7 +315,7 @@ fn refused_rules_are_refused() {
         let parsed = read(text, Some(family));
         if !errors(&parsed).is_empty() {
             refused += 1;
-        } else if untyped_rules(&parsed) == 0 {
+        } else if untyped_rules(&parsed) == 0 && !is_about_the_system(&row["error"]) {
             taken.push(format!("{rule}: {}", row["error"]));
         }
     }
@@ -327,6 +328,24 @@ fn refused_rules_are_refused() {
     assert!(refused >= 70, "only {refused} rules");
 }
 
+/// Whether iptables refused a rule for something that the machine lacked, and not for its text.
+fn is_about_the_system(message: &serde_json::Value) -> bool {
+    let message = message.as_str().unwrap_or_default();
+    let is_missing_set = message.contains("Set ") && message.ends_with(" doesn't exist.");
+    is_missing_set
+        || message.contains("No chain/target/match by that name")
+        || message.contains("missing kernel module")
+}
+
+/// What became of the rules of one file of the upstream test suite.
+#[derive(Default)]
+struct Tally {
+    same: usize,
+    untyped: usize,
+    /// Taken here; what iptables says depends on the machine.
+    unanswered: usize,
+}
+
 /// The upstream test suite: one rule at a time, taken or refused, with the print of save.
 #[test]
 fn upstream_rules_print_as_saved() {
@@ -334,9 +353,11 @@ fn upstream_rules_print_as_saved() {
         return;
     };
     let list = std::fs::read_to_string(list).expect("the list can be read");
-    let (mut same, mut failures) = (0, Vec::new());
+    let (mut tallies, mut failures) = (BTreeMap::<String, Tally>::new(), Vec::new());
     for row in list.lines() {
         let row: serde_json::Value = serde_json::from_str(row).expect("a row is JSON");
+        let source = row["source"].as_str().unwrap_or_default();
+        let tally = tallies.entry(source.to_owned()).or_default();
         let (Some(family), Some(table)) = (row["family"].as_str(), row["table"].as_str()) else {
             continue;
         };
@@ -352,6 +373,11 @@ fn upstream_rules_print_as_saved() {
         let parsed = read(text, Some(family));
         let is_taken = errors(&parsed).is_empty();
         if is_taken && untyped_rules(&parsed) > 0 {
+            tally.untyped += 1;
+            continue;
+        }
+        if is_taken && is_about_the_system(&row["msg"]) {
+            tally.unanswered += 1;
             continue;
         }
         let expected: Vec<&str> = row["real_save"]
@@ -374,9 +400,18 @@ fn upstream_rules_print_as_saved() {
         } else if is_taken && printed != expected {
             failures.push(format!("{rule}: {printed:?}, not {expected:?}"));
         } else {
-            same += 1;
+            tally.same += 1;
         }
     }
+    for (source, tally) in &tallies {
+        let Tally {
+            same,
+            untyped,
+            unanswered,
+        } = tally;
+        println!("{source}: {same} the same, {untyped} without a type, {unanswered} unanswered");
+    }
+    let same: usize = tallies.values().map(|tally| tally.same).sum();
     assert!(
         failures.is_empty(),
         "{} of {} differ:\n{}",
@@ -384,5 +419,5 @@ fn upstream_rules_print_as_saved() {
         same + failures.len(),
         failures.join("\n")
     );
-    assert!(same >= 200, "only {same} rules");
+    assert!(same >= 1_000, "only {same} rules");
 }
