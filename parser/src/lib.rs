@@ -50,7 +50,7 @@
 //!   use without its meaning is for the caller to say.
 //! - Printing the ruleset of an error-free text gives what `iptables-legacy-save` prints after a
 //!   restore, byte for byte, except for [`Unknown`](unknown::Unknown) extensions, which print as
-//!   given.
+//!   given, with the quotes that they had.
 //!
 //! # Where things are
 //!
