@@ -10,12 +10,21 @@ use serde::Serialize;
 pub struct Unknown {
     /// The name behind `-m` or `-j`.
     pub name: String,
-    /// Its words up to the next extension, quotes removed. None if it was read from the binary form,
-    /// so that its print lacks the options.
-    pub words: Vec<BString>,
+    /// Its words up to the next extension. None if it was read from the binary form, so that its
+    /// print lacks the options.
+    pub words: Vec<Argument>,
     /// Its data, if it was read from the binary form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Data>,
+}
+
+/// A word as it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Argument {
+    /// The word without its quotes.
+    pub text: BString,
+    /// Whether it stood in quotes.
+    pub quoted: bool,
 }
 
 /// The data of an extension in the binary form.

@@ -1,6 +1,6 @@
 //! The grammars of values: numbers, ports, addresses, interfaces.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bstr::{BStr, ByteSlice};
 use nom::branch::alt;
@@ -11,8 +11,10 @@ use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
 use crate::extension::Problem;
+use crate::masked::Masked;
 use crate::matches::PortRange;
 use crate::names;
+use crate::range::{Number, Range};
 use crate::ruleset::{Family, InterfacePattern, Network};
 
 /// A number as `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, `0` octal.
@@ -49,6 +51,47 @@ pub(crate) fn integer(word: &[u8], max: u64) -> Option<u64> {
 /// A whole word that is a number of eight bits.
 pub(crate) fn byte(word: &[u8]) -> Option<u8> {
     integer(word, 0xff).and_then(|value| u8::try_from(value).ok())
+}
+
+/// A whole word that is a number of the type.
+pub(crate) fn number_of<T: Number>(word: &[u8]) -> Result<T, Problem> {
+    integer(word, T::MAX.into())
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| {
+            Problem::new(format!(
+                "{:?} is no number from 0 to {}",
+                BStr::new(word),
+                T::MAX
+            ))
+        })
+}
+
+/// `number`, `low:high`, `low:` or `:high`. An empty word is zero, and a range may run backwards
+/// (libxtables, `xtopt_parse_mint`).
+pub(crate) fn range<T: Number>(word: &[u8]) -> Result<Range<T>, Problem> {
+    let end = |word: &[u8], open: T| match word {
+        b"" => Ok(open),
+        word => number_of(word),
+    };
+    match word.split_once_str(":") {
+        Some((low, high)) => Ok(Range {
+            low: end(low, T::MIN)?,
+            high: end(high, T::MAX)?,
+        }),
+        None => end(word, T::MIN).map(Range::of),
+    }
+}
+
+/// `value[/mask]` of 32 bits, all bits without a mask (libxtables, `xtopt_parse_markmask`).
+pub(crate) fn masked(word: &[u8]) -> Result<Masked, Problem> {
+    let (value, mask) = match word.split_once_str("/") {
+        Some((value, mask)) => (value, number_of(mask)?),
+        None => (word, u32::MAX),
+    };
+    Ok(Masked {
+        value: number_of(value)?,
+        mask,
+    })
 }
 
 /// A word of decimal digits alone, as counters are written.
@@ -178,6 +221,33 @@ pub(crate) fn network(word: &[u8], family: Family) -> Result<Network, Problem> {
     }
 }
 
+/// An IPv4 address in numbers, of which missing parts are zero (libxtables,
+/// `xtables_numeric_to_ipaddr`).
+pub(crate) fn numeric_v4(word: &[u8]) -> Result<Ipv4Addr, Problem> {
+    dotted(word, true)
+        .map(Ipv4Addr::from_bits)
+        .ok_or_else(|| bad_address(word, Family::V4))
+}
+
+/// An IPv6 address.
+pub(crate) fn numeric_v6(word: &[u8]) -> Result<Ipv6Addr, Problem> {
+    address_v6(word)
+        .map(Ipv6Addr::from_bits)
+        .ok_or_else(|| bad_address(word, Family::V6))
+}
+
+/// An address as the resolver reads it, so that the last part of an IPv4 one fills the rest
+/// (libxtables, `xtopt_parse_host`).
+pub(crate) fn host(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
+    match family {
+        Family::V4 => inet_aton(word)
+            .or_else(|| localhost(word))
+            .map(|bits| Ipv4Addr::from_bits(bits).into())
+            .ok_or_else(|| bad_address(word, family)),
+        Family::V6 => numeric_v6(word).map(IpAddr::V6),
+    }
+}
+
 fn bad_address(address: &[u8], family: Family) -> Problem {
     let shown = BStr::new(address);
     match family {
@@ -212,21 +282,28 @@ pub(crate) fn mask_v6(word: &[u8]) -> Option<u128> {
 /// too large for that (libxtables first tries its own reading, then the resolver).
 fn address_v4(word: &[u8]) -> Option<u32> {
     dotted(word, true)
-        .or_else(|| {
-            let parts: Option<Vec<u64>> = word
-                .split_str(".")
-                .map(|part| integer(part, u64::from(u32::MAX)))
-                .collect();
-            let parts = parts?;
-            let (last, heads) = parts.split_last()?;
-            let free = 32_u32.checked_sub(8 * u32::try_from(heads.len()).ok()?)?;
-            let head = heads
-                .iter()
-                .try_fold(0_u64, |sum, &part| (part <= 255).then_some(sum << 8 | part))?;
-            (free > 0 && *last < 1 << free).then_some(())?;
-            u32::try_from(head << free | last).ok()
-        })
-        .or((word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits()))
+        .or_else(|| inet_aton(word))
+        .or_else(|| localhost(word))
+}
+
+/// One to four parts, of which the last fills the rest of the address (inet_aton(3)).
+fn inet_aton(word: &[u8]) -> Option<u32> {
+    let parts: Option<Vec<u64>> = word
+        .split_str(".")
+        .map(|part| integer(part, u64::from(u32::MAX)))
+        .collect();
+    let parts = parts?;
+    let (last, heads) = parts.split_last()?;
+    let free = 32_u32.checked_sub(8 * u32::try_from(heads.len()).ok()?)?;
+    let head = heads
+        .iter()
+        .try_fold(0_u64, |sum, &part| (part <= 255).then_some(sum << 8 | part))?;
+    (free > 0 && *last < 1 << free).then_some(())?;
+    u32::try_from(head << free | last).ok()
+}
+
+fn localhost(word: &[u8]) -> Option<u32> {
+    (word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits())
 }
 
 fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {

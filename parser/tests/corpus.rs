@@ -111,12 +111,13 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// Host names are not looked up.
-fn has_host_names(parsed: &Parsed) -> bool {
+/// Names of hosts and users are not looked up.
+fn has_names_of_the_system(parsed: &Parsed) -> bool {
+    let endings = ["is no address", "is no number or range of users or groups"];
     parsed
         .diagnostics
         .iter()
-        .any(|it| it.message.ends_with("is no address"))
+        .any(|it| endings.iter().any(|ending| it.message.ends_with(ending)))
 }
 
 /// What was done to a text before iptables took it, from the corpus' index.
@@ -155,7 +156,7 @@ fn compare(part: &str, least_lines: usize) {
         let text = std::fs::read(&path).expect("a corpus file can be read");
         let parsed = read(text, Some(family_of(&path)));
         let errors = errors(&parsed);
-        if has_host_names(&parsed) {
+        if has_names_of_the_system(&parsed) {
             continue;
         }
         if !errors.is_empty() {
@@ -226,8 +227,7 @@ fn real_rulesets_print_as_saved() {
     compare("rulesets", 10_000);
 }
 
-/// A saved text is canonical: parsing and printing changes nothing but the quotes of extensions
-/// without a type.
+/// A saved text is canonical: parsing and printing changes nothing.
 #[test]
 fn saved_texts_are_fixed_points() {
     for part in ["generated", "rulesets"] {
@@ -259,14 +259,7 @@ fn saved_texts_are_fixed_points() {
                 .flatten()
                 .zip(tables(&text).iter().flatten())
             {
-                if ours != theirs {
-                    assert_eq!(
-                        ours.replace(['"', '\\'], ""),
-                        theirs.replace(['"', '\\'], ""),
-                        "{}",
-                        path.display()
-                    );
-                }
+                assert_eq!(ours, theirs, "{}", path.display());
             }
         }
     }
@@ -315,7 +308,10 @@ fn refused_rules_are_refused() {
         let parsed = read(text, Some(family));
         if !errors(&parsed).is_empty() {
             refused += 1;
-        } else if untyped_rules(&parsed) == 0 && !is_about_the_system(&row["error"]) {
+        } else if untyped_rules(&parsed) == 0
+            && !is_about_the_system(&row["error"])
+            && !needs_an_object(rule)
+        {
             taken.push(format!("{rule}: {}", row["error"]));
         }
     }
@@ -335,6 +331,13 @@ fn is_about_the_system(message: &serde_json::Value) -> bool {
     is_missing_set
         || message.contains("No chain/target/match by that name")
         || message.contains("missing kernel module")
+}
+
+/// Whether a rule names a counter or estimator, which the kernel must know when it loads the rule.
+fn needs_an_object(rule: &str) -> bool {
+    ["-m nfacct ", "-m rateest "]
+        .iter()
+        .any(|name| rule.contains(name))
 }
 
 /// What became of the rules of one file of the upstream test suite.

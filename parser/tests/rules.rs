@@ -126,3 +126,11 @@ fn an_extension_stands_only_where_its_hooks_lead() {
         ["misplaced"]
     );
 }
+
+#[test]
+fn socket_stands_where_packets_come_in() {
+    assert_eq!(errors(Family::V4, "-A OUTPUT -m socket"), ["misplaced"]);
+    assert_eq!(errors(Family::V4, "-A FORWARD -m socket"), ["misplaced"]);
+    let table = "-A INPUT -m socket -j c\n-A c -m socket --transparent";
+    assert_eq!(errors(Family::V4, table), [""; 0]);
+}

@@ -3,7 +3,7 @@
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Given, OptionSpec, Spec, Surroundings};
 use crate::span::Span;
-use crate::unknown::Unknown;
+use crate::unknown::{Argument, Unknown};
 use crate::words::Word;
 
 /// An extension whose options are still coming.
@@ -53,7 +53,7 @@ impl<E> Draft<E> {
         let unknown = || {
             Built::Unknown(Unknown {
                 name: self.name().to_owned(),
-                words: self.raw.iter().map(|word| word.text.clone()).collect(),
+                words: self.raw.iter().map(argument).collect(),
                 data: None,
             })
         };
@@ -86,6 +86,13 @@ impl<E> Draft<E> {
         self.raw
             .iter()
             .fold(self.span, |span, word| span.to(word.span))
+    }
+}
+
+fn argument(word: &Word) -> Argument {
+    Argument {
+        text: word.text.clone(),
+        quoted: word.quoted,
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Time {
     pub day_stop: u32,
     /// `--weekdays`: bit 1 for Monday to bit 7 for Sunday.
     pub weekdays: u8,
-    /// `--monthdays`: bits 1 to 31.
+    /// `--monthdays`: bits 1 to 31. Bit 0 is no day.
     pub monthdays: u32,
     /// `--kerneltz`: by the clock of the kernel's time zone.
     pub kernel_timezone: bool,
@@ -82,12 +82,12 @@ impl Extension for Time {
             day_stop: value(arguments.get(&DAY_STOP)?, DAY - 1),
             weekdays: match arguments.get(&WEEKDAY_LIST)? {
                 None => EVERY_WEEKDAY,
-                Some(list) if list.negated => EVERY_WEEKDAY & !list.value.value,
+                Some(list) if list.negated => EVERY_WEEKDAY ^ list.value.value,
                 Some(list) => list.value.value,
             },
             monthdays: match arguments.get(&MONTHDAY_LIST)? {
                 None => EVERY_MONTHDAY,
-                Some(list) if list.negated => EVERY_MONTHDAY & !list.value.value,
+                Some(list) if list.negated => EVERY_MONTHDAY ^ list.value.value,
                 Some(list) => list.value.value,
             },
             kernel_timezone: arguments.has(&KERNEL_TIMEZONE) || arguments.has(&LOCAL_TIMEZONE),
@@ -98,7 +98,8 @@ impl Extension for Time {
             return Err(Diagnostic::error(code::BAD_VALUE, arguments.span, message)
                 .with_help("leave it out, or let --timestop lie before --timestart"));
         }
-        if time.weekdays == 0 || time.monthdays == 0 || time.last_second < time.first_second {
+        let has_day = time.weekdays != 0 && time.monthdays & EVERY_MONTHDAY != 0;
+        if !has_day || time.last_second < time.first_second {
             let message = "no time fits, so this rule never matches";
             arguments.warn(
                 Diagnostic::warning(code::NEVER_MATCHES, arguments.span, message)
@@ -270,11 +271,11 @@ fn date(value: &Value<'_>) -> Result<u32, Problem> {
     })
 }
 
-/// Days between commas: numbers, or names by their first two letters. Numbers past 7 are no day
-/// (libxt_time, `time_parse_weekdays`).
+/// Days between commas: numbers, or names by their first two letters. Numbers past 7 are no day.
+/// Three bytes of each item are read (libxt_time, `time_parse_weekdays`).
 fn weekdays(word: &[u8]) -> Result<u8, Problem> {
     let mut days = 0;
-    for item in items(word) {
+    for item in items(word, 3) {
         let named = WEEKDAYS
             .iter()
             .position(|name| item.len() >= 2 && name.as_bytes()[..2] == item[..2]);
@@ -298,10 +299,11 @@ fn weekdays(word: &[u8]) -> Result<u8, Problem> {
     Ok(days)
 }
 
-/// Numbers between commas, of which 0 and nothing are no day.
+/// Numbers between commas, of which 0 and nothing are no day. Two bytes of each item are read
+/// (libxt_time, `time_parse_monthdays`).
 fn monthdays(word: &[u8]) -> Result<u32, Problem> {
     let mut days = 0;
-    for item in items(word) {
+    for item in items(word, 2) {
         match decimal(item) {
             Some((day @ 0..=31, b"")) => days |= 1 << day,
             _ => {
@@ -312,11 +314,13 @@ fn monthdays(word: &[u8]) -> Result<u32, Problem> {
             }
         }
     }
-    Ok(days & EVERY_MONTHDAY)
+    Ok(days)
 }
 
-/// What stands between commas; a last comma ends the list, and an empty list has no items.
-fn items(word: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The first bytes of what stands between commas; a last comma ends the list, and an empty list has
+/// no items.
+fn items(word: &[u8], length: usize) -> impl Iterator<Item = &[u8]> {
     let list = (!word.is_empty()).then(|| word.strip_suffix(b",").unwrap_or(word));
-    list.into_iter().flat_map(|list| list.split_str(","))
+    let items = list.into_iter().flat_map(|list| list.split_str(","));
+    items.map(move |item| item.get(..length).unwrap_or(item))
 }

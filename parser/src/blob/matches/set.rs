@@ -32,8 +32,6 @@ struct Counter {
 const SKIP_COUNTERS: u32 = 1 << 3;
 /// `IPSET_FLAG_SKIP_SUBCOUNTER_UPDATE`
 const SKIP_SUBCOUNTERS: u32 = 1 << 4;
-/// `IPSET_FLAG_MATCH_COUNTERS`
-const COUNTERS: u32 = 1 << 5;
 /// `IPSET_FLAG_RETURN_NOMATCH`
 const RETURN_NOMATCH: u32 = 1 << 7;
 
@@ -56,11 +54,9 @@ impl Wire for Set4 {
     }
 
     fn write(value: &Set, context: &Context<'_>) -> Option<Self> {
-        let compares = value.packets.is_some() || value.bytes.is_some();
         let flags = flag(value.return_nomatch, RETURN_NOMATCH)
             | flag(!value.update_counters, SKIP_COUNTERS)
-            | flag(!value.update_subcounters, SKIP_SUBCOUNTERS)
-            | flag(compares, COUNTERS);
+            | flag(!value.update_subcounters, SKIP_SUBCOUNTERS);
         Some(Self {
             set: SetInfo::write(&value.lookup.value.value, context.sets)?
                 .inverted(value.lookup.negated),

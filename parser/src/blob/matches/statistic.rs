@@ -1,5 +1,4 @@
-//! `struct xt_statistic_info` (netfilter/xt_statistic.h). The kernel's own fields are zero on the
-//! wire.
+//! `struct xt_statistic_info` (netfilter/xt_statistic.h). The kernel's pointer is zero on the wire.
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -15,7 +14,9 @@ pub(super) struct Statistic0 {
     /// The probability, or the length of the cycle less one.
     first: U32,
     packet: U32,
-    kernel: [u8; 12],
+    /// How many packets are to come until the first counts. libxt_statistic fills it in either mode.
+    count: U32,
+    kernel: [u8; 8],
 }
 
 /// `XT_STATISTIC_MODE_RANDOM`
@@ -66,7 +67,8 @@ impl Wire for Statistic0 {
             flags: flag(negated, INVERTED).into(),
             first: first.into(),
             packet: packet.into(),
-            kernel: [0; 12],
+            count: first.wrapping_sub(packet).into(),
+            kernel: [0; 8],
         })
     }
 }
