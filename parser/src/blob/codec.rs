@@ -33,8 +33,8 @@ pub(super) trait Wire: Sized + FromBytes + IntoBytes + KnownLayout + Immutable {
     /// The protocols that the rule must have, not inverted, when not any will do (`.proto` of
     /// `struct xt_match`, or its `checkentry`).
     const PROTOCOLS: &'static [u8] = &[];
-    /// The table that the rule must stand in, when not any will do.
-    const TABLE: Option<TableKind> = None;
+    /// The tables that the rule may stand in, when not any will do.
+    const TABLES: &'static [TableKind] = &[];
 
     /// The value, or none if no option gives this data.
     fn read(&self, context: &Context<'_>) -> Result<Option<Self::Value>, Refused>;
@@ -49,7 +49,7 @@ pub(super) struct Codec<E> {
     revision: u8,
     family: Option<Family>,
     protocols: &'static [u8],
-    table: Option<TableKind>,
+    tables: &'static [TableKind],
     size: usize,
     read: fn(&[u8], &Context<'_>) -> Result<Option<E>, Refused>,
     write: fn(&E, &Context<'_>) -> Option<Vec<u8>>,
@@ -82,7 +82,7 @@ impl<E> Codec<E> {
             revision: W::REVISION,
             family: W::FAMILY,
             protocols: W::PROTOCOLS,
-            table: W::TABLE,
+            tables: W::TABLES,
             size: size_of::<W>().next_multiple_of(ALIGNMENT),
             read,
             write,
@@ -99,7 +99,7 @@ impl<E> Codec<E> {
             rule.protocol()
                 .is_some_and(|it| self.protocols.contains(&it))
         };
-        self.table.is_none_or(|table| table == rule.table)
+        (self.tables.is_empty() || self.tables.contains(&rule.table))
             && (self.protocols.is_empty() || is_protocol())
     }
 }

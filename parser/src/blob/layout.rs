@@ -1,10 +1,12 @@
 //! The structs of x_tables.h, ip_tables.h and ip6_tables.h, with their padding spelt out. A field
 //! means what it means there.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use zerocopy::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::ruleset::TableKind;
+use crate::ruleset::{Family, TableKind};
 
 /// `XT_TABLE_MAXNAMELEN`
 pub(super) type TableName = [u8; 32];
@@ -174,6 +176,49 @@ pub(super) fn with_nul<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     }
     field.get_mut(..text.len())?.copy_from_slice(text);
     Some(field)
+}
+
+/// `union nf_inet_addr`: an IPv6 address, or an IPv4 address and zeros.
+pub(super) type InetAddress = [u8; 16];
+
+/// The address of a family.
+pub(super) fn read_address(family: Family, address: &InetAddress) -> IpAddr {
+    match family {
+        Family::V4 => read_v4(address).into(),
+        Family::V6 => IpAddr::from(*address),
+    }
+}
+
+/// The IPv4 address.
+pub(super) fn read_v4(address: &InetAddress) -> Ipv4Addr {
+    let [a, b, c, d, ..] = *address;
+    Ipv4Addr::new(a, b, c, d)
+}
+
+/// The union with this address.
+pub(super) fn write_address(address: IpAddr) -> InetAddress {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// The length of a mask without holes.
+pub(super) fn read_prefix(mask: &InetAddress) -> Option<u8> {
+    let bits = u128::from_be_bytes(*mask);
+    let length = bits.leading_ones();
+    (length == bits.count_ones())
+        .then(|| u8::try_from(length).ok())
+        .flatten()
+}
+
+/// The mask of this length.
+pub(super) fn write_prefix(length: u8) -> InetAddress {
+    let hosts = 128_u32.saturating_sub(length.into());
+    u128::MAX.checked_shl(hosts).unwrap_or(0).to_be_bytes()
 }
 
 /// The table of a header.

@@ -3,9 +3,25 @@
 mod comment;
 mod conntrack;
 mod eui64;
+mod hl;
 mod icmp;
+mod iprange;
+mod ipv6header;
+mod length;
 mod limit;
+mod mac;
+mod mark;
+mod mh;
 mod multiport;
+mod owner;
+mod physdev;
+mod pkttype;
+mod policy;
+mod quota;
+mod realm;
+mod recent;
+mod rpfilter;
+mod rt;
 mod sctp;
 mod set;
 mod socket;
@@ -30,10 +46,27 @@ pub(super) static CODECS: &[Codec<Match>] = &[
     codec!(Match::Comment, comment::Comment0),
     codec!(Match::Conntrack, conntrack::Conntrack3),
     codec!(Match::Eui64, eui64::Eui640),
+    codec!(Match::Hl, hl::Hl0),
     codec!(Match::Icmp, icmp::Icmp0),
     codec!(Match::Icmp6, icmp::Icmp60),
+    codec!(Match::IpRange, iprange::IpRange1),
+    codec!(Match::Ipv6Header, ipv6header::Ipv6Header0),
+    codec!(Match::Length, length::Length0),
     codec!(Match::Limit, limit::Limit0),
+    codec!(Match::Mac, mac::Mac0),
+    codec!(Match::Mark, mark::Mark1),
+    codec!(Match::Mh, mh::Mh0),
     codec!(Match::Multiport, multiport::Multiport1),
+    codec!(Match::Owner, owner::Owner1),
+    codec!(Match::Physdev, physdev::Physdev0),
+    codec!(Match::Pkttype, pkttype::Pkttype0),
+    codec!(Match::Policy, policy::Policy0),
+    codec!(Match::Quota, quota::Quota0),
+    codec!(Match::Realm, realm::Realm0),
+    codec!(Match::Recent, recent::Recent1),
+    codec!(Match::Recent, recent::UnmaskedRecent1),
+    codec!(Match::Rpfilter, rpfilter::Rpfilter0),
+    codec!(Match::Rt, rt::Rt0),
     codec!(Match::Sctp, sctp::Sctp0),
     codec!(Match::Set, set::Set4),
     codec!(Match::Socket, socket::Socket3),

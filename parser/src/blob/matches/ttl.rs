@@ -14,26 +14,14 @@ pub(super) struct Ttl0 {
     ttl: u8,
 }
 
-/// The comparison of `IPT_TTL_EQ` and so on, which have the numbers of `IP6T_HL_EQ` and so on.
-pub(super) fn read_comparison(mode: u8, number: u8) -> Option<Comparison<u8>> {
-    Some(match mode {
-        0 => Comparison::Equal(number),
-        1 => Comparison::Unequal(number),
-        2 => Comparison::Less(number),
-        3 => Comparison::Greater(number),
-        _ => return None,
-    })
-}
-
-/// The mode and number of a comparison.
-pub(super) fn write_comparison(comparison: Comparison<u8>) -> (u8, u8) {
-    match comparison {
-        Comparison::Equal(number) => (0, number),
-        Comparison::Unequal(number) => (1, number),
-        Comparison::Less(number) => (2, number),
-        Comparison::Greater(number) => (3, number),
-    }
-}
+/// `IPT_TTL_EQ`
+const EQUAL: u8 = 0;
+/// `IPT_TTL_NE`
+const UNEQUAL: u8 = 1;
+/// `IPT_TTL_LT`
+const LESS: u8 = 2;
+/// `IPT_TTL_GT`
+const GREATER: u8 = 3;
 
 impl Wire for Ttl0 {
     type Value = Ttl;
@@ -41,11 +29,23 @@ impl Wire for Ttl0 {
     const FAMILY: Option<Family> = Some(Family::V4);
 
     fn read(&self, _: &Context<'_>) -> Result<Option<Ttl>, Refused> {
-        Ok(read_comparison(self.mode, self.ttl).map(Ttl))
+        let comparison = match self.mode {
+            EQUAL => Comparison::Equal(self.ttl),
+            UNEQUAL => Comparison::Unequal(self.ttl),
+            LESS => Comparison::Less(self.ttl),
+            GREATER => Comparison::Greater(self.ttl),
+            _ => return Ok(None),
+        };
+        Ok(Some(Ttl(comparison)))
     }
 
     fn write(value: &Ttl, _: &Context<'_>) -> Option<Self> {
-        let (mode, ttl) = write_comparison(value.0);
+        let (mode, ttl) = match value.0 {
+            Comparison::Equal(ttl) => (EQUAL, ttl),
+            Comparison::Unequal(ttl) => (UNEQUAL, ttl),
+            Comparison::Less(ttl) => (LESS, ttl),
+            Comparison::Greater(ttl) => (GREATER, ttl),
+        };
         Some(Self { mode, ttl })
     }
 }

@@ -68,7 +68,7 @@ impl Wire for Reject4 {
     type Value = Reject;
     const NAME: &'static str = "REJECT";
     const FAMILY: Option<Family> = Some(Family::V4);
-    const TABLE: Option<TableKind> = Some(TableKind::Filter);
+    const TABLES: &'static [TableKind] = &[TableKind::Filter];
 
     fn read(&self, context: &Context<'_>) -> Result<Option<Reject>, Refused> {
         read(self.0.get(), &V4, ECHO_REPLY_4, context)
@@ -83,7 +83,7 @@ impl Wire for Reject6 {
     type Value = Reject;
     const NAME: &'static str = "REJECT";
     const FAMILY: Option<Family> = Some(Family::V6);
-    const TABLE: Option<TableKind> = Some(TableKind::Filter);
+    const TABLES: &'static [TableKind] = &[TableKind::Filter];
 
     fn read(&self, context: &Context<'_>) -> Result<Option<Reject>, Refused> {
         read(self.0.get(), &V6, ECHO_REPLY_6, context)
