@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use ipt2bpf_codegen::compile::{compile, translate};
 use ipt2bpf_codegen::listing::listing;
-use ipt2bpf_codegen::options::KernelVersion;
+use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 
 use crate::cli::{Hooks, Leniency, MessageFormat, Rules};
@@ -116,6 +116,9 @@ impl Arguments {
         let rulesets = &input.rulesets;
         let mut options = self.leniency.apply(self.hooks.options());
         options.target_kernel = self.target_kernel;
+        if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {
+            options.device_names = DeviceNames::Relocated;
+        }
         let made = match form {
             Form::Rules => return Ok(Ok((output::save_text(rulesets, self.counters), Vec::new()))),
             Form::Json => return Ok(Ok((json(rulesets)?, Vec::new()))),

@@ -37,7 +37,7 @@ pub fn warning(
     }
     let looked_up: &[Field] = match options.device_names {
         DeviceNames::Table => &[Field::InDevice, Field::OutDevice],
-        DeviceNames::Kernel(_) => &[Field::OutDevice],
+        DeviceNames::Kernel(_) | DeviceNames::Relocated => &[Field::OutDevice],
     };
     let families = compiled.filters.iter().flat_map(|filter| &filter.families);
     let chains = families.flat_map(|family| &family.chains);

@@ -1,8 +1,8 @@
 //! Whatever stands in a module, nothing panics: it is encoded, listed, written and run, or refused.
 
 use ipt2bpf_codegen::asm::{
-    Alu, Code, Cond, FunctionId, Helper, Imm64, KfuncId, Label, MapId, Op, Operand, Reg, Size,
-    Width,
+    Alu, Code, Cond, Extern, FunctionId, Helper, Imm64, KernelField, KfuncId, Label, MapId, Op,
+    Operand, Reg, Size, Width,
 };
 use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::module::{
@@ -63,6 +63,13 @@ const HELPERS: [Helper; 5] = [
     Helper::Loop,
 ];
 
+const FIELDS: [KernelField; 4] = [
+    KernelField::SkbDevice,
+    KernelField::XdpQueue,
+    KernelField::QueueDevice,
+    KernelField::DeviceName,
+];
+
 fn reg() -> impl Strategy<Value = Reg> {
     select(&REGS[..])
 }
@@ -113,6 +120,9 @@ fn op() -> impl Strategy<Value = Op> {
         select(&HELPERS[..]).prop_map(Op::CallHelper),
         (0..4_u16).prop_map(|id| Op::CallFunction(FunctionId(id))),
         any::<u32>().prop_map(|id| Op::CallKfunc(KfuncId(id))),
+        Just(Op::CallExtern(Extern::CastToKernCtx)),
+        (reg(), reg(), select(&FIELDS[..])).prop_map(|(a, b, c)| Op::LoadField(a, b, c)),
+        (reg(), select(&FIELDS[..])).prop_map(|(a, b)| Op::AddOffset(a, b)),
         Just(Op::Exit),
     ]
 }

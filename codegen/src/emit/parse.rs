@@ -5,7 +5,10 @@
 //! (where the linear part may be short) and by checked loads at XDP.
 
 use super::frame::Frame;
-use crate::asm::{Alu, Code, Cond, Helper, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
+use crate::asm::{
+    Alu, Code, Cond, Extern, Helper, Imm64, KernelField, KfuncId, Label, MapId, Op, Operand, Reg,
+    Size, Width,
+};
 use crate::field::{Field, layout};
 use crate::frame::MAX_VLAN_TAGS;
 use crate::module::Hook;
@@ -480,7 +483,8 @@ impl Parser<'_> {
     pub fn device(&mut self, field: Field, names: DeviceNames, devices: Option<MapId>) {
         self.code.line("the name of the interface");
         match (names, devices) {
-            (DeviceNames::Kernel(access), _) => self.device_from_kernel(field, access),
+            (DeviceNames::Kernel(access), _) => self.device_from_kernel(field, Some(access)),
+            (DeviceNames::Relocated, _) => self.device_from_kernel(field, None),
             (DeviceNames::Table, Some(devices)) => {
                 let index = match self.hook {
                     Hook::Xdp => xdp::INGRESS_IFINDEX,
@@ -513,20 +517,27 @@ impl Parser<'_> {
     }
 
     /// `bpf_cast_to_kern_ctx(ctx)->dev->name`; an address that cannot be read gives the empty name.
-    fn device_from_kernel(&mut self, field: Field, access: DeviceAccess) {
+    /// Without numbers, the loader has to find them.
+    fn device_from_kernel(&mut self, field: Field, access: Option<DeviceAccess>) {
         self.mov(Reg::R1, CONTEXT);
-        let cast = crate::asm::KfuncId(access.cast_to_kern_ctx);
-        self.code.call_kfunc(cast);
+        match access {
+            Some(access) => self.code.call_kfunc(KfuncId(access.cast_to_kern_ctx)),
+            None => self.code.call_extern(Extern::CastToKernCtx),
+        }
         match self.hook {
             Hook::CgroupIngress | Hook::CgroupEgress => {
-                self.load(Size::D, Reg::R3, Reg::R0, access.skb_dev as i16);
+                self.load_field(Reg::R3, Reg::R0, KernelField::SkbDevice, access);
             }
             Hook::Xdp => {
-                self.load(Size::D, Reg::R3, Reg::R0, access.xdp_rxq as i16);
-                self.load(Size::D, Reg::R3, Reg::R3, access.rxq_dev as i16);
+                self.load_field(Reg::R3, Reg::R0, KernelField::XdpQueue, access);
+                self.load_field(Reg::R3, Reg::R3, KernelField::QueueDevice, access);
             }
         }
-        self.alu(Alu::Add, Reg::R3, i32::from(access.device_name));
+        let name = KernelField::DeviceName;
+        match access {
+            Some(access) => self.alu(Alu::Add, Reg::R3, i32::from(access.offset(name))),
+            None => self.code.add_offset(Reg::R3, name),
+        }
         self.mov(Reg::R1, Reg::R10);
         self.alu(
             Alu::Add,
@@ -535,6 +546,20 @@ impl Parser<'_> {
         );
         self.set(Reg::R2, 16);
         self.code.call(Helper::ProbeReadKernel);
+    }
+
+    /// `dst = base->field`, a pointer
+    fn load_field(
+        &mut self,
+        dst: Reg,
+        base: Reg,
+        field: KernelField,
+        access: Option<DeviceAccess>,
+    ) {
+        match access {
+            Some(access) => self.load(Size::D, dst, base, access.offset(field) as i16),
+            None => self.code.load_field(dst, base, field),
+        }
     }
 
     /// Goes to `missing` unless the packet has so many bytes at R9.
