@@ -33,6 +33,9 @@ pub struct Arguments {
     leniency: Leniency,
     /// The oldest kernel the object must load on, such as 5.10; without it the oldest that the rules
     /// allow
+    ///
+    /// From 6.2 on, programs read the names of interfaces from the kernel's own structures. The loader
+    /// must then know .ksyms, as libbpf and bpftool do.
     #[arg(long, value_name = "X.Y", value_parser = kernel_version)]
     target_kernel: Option<KernelVersion>,
     /// With --emit rules, print counters before rules, as iptables-save -c

@@ -31,7 +31,7 @@ pub enum Linkage {
     Static = 0,
     /// Anyone. A function is verified on its own.
     Global = 1,
-    /// This object, but it is elsewhere.
+    /// This object; the function itself is elsewhere.
     Extern = 2,
 }
 
@@ -349,6 +349,50 @@ mod tests {
         assert_eq!(btf.pointer(int), btf.pointer(int));
         assert_eq!(btf.string("int"), btf.string("int\0cut"));
         assert_eq!(btf.string(""), StringId(0));
+    }
+
+    #[test]
+    fn the_extension_of_two_sections() {
+        let section = |name, fields| SectionInfo {
+            name: StringId(name),
+            functions: vec![FunctionInfo {
+                offset: 0,
+                function: TypeId(7),
+            }],
+            lines: vec![LineInfo {
+                offset: 0,
+                file: StringId(8),
+                text: StringId(9),
+                number: 1,
+            }],
+            fields,
+        };
+        let field = FieldInfo {
+            offset: 24,
+            structure: TypeId(5),
+            access: StringId(6),
+        };
+        let lists = |bytes: &[u8]| -> Vec<u32> {
+            let words = bytes.chunks(4).map(|word| word.try_into().unwrap());
+            words.map(u32::from_le_bytes).collect()
+        };
+        let without = extension_bytes(&[section(1, vec![]), section(2, vec![])]);
+        assert_eq!(
+            lists(&without),
+            [
+                &[0x1_eb9f, 32][..],
+                // Offset and length of the functions, of the lines, of the fields.
+                &[0, 36, 36, 52, 88, 0],
+                &[8, 1, 1, 0, 7, 2, 1, 0, 7],
+                &[16, 1, 1, 0, 8, 9, 1 << 10, 2, 1, 0, 8, 9, 1 << 10],
+            ]
+            .concat()
+        );
+        let with = extension_bytes(&[section(1, vec![]), section(2, vec![field])]);
+        let start = without.len();
+        assert_eq!(lists(&with)[2..8], [0, 36, 36, 52, 88, 28]);
+        assert_eq!(with[32..start], without[32..]);
+        assert_eq!(lists(&with[start..]), [16, 2, 1, 24, 5, 6, 0]);
     }
 
     #[test]
