@@ -23,6 +23,8 @@ pub const CONTEXT: Reg = Reg::R6;
 const BASE: Reg = Reg::R7;
 /// The loop variable of walks.
 const STEP: Reg = Reg::R8;
+/// The numbers of all VLAN tags, put together; until the packet is read.
+const TAGS: Reg = Reg::R8;
 /// An offset from the IP header.
 const AT: Reg = Reg::R9;
 
@@ -47,6 +49,8 @@ pub const ETHERTYPE_IPV4: i32 = 0x0008;
 /// See [`ETHERTYPE_IPV4`].
 pub const ETHERTYPE_IPV6: i32 = 0xdd86;
 
+/// The bits of a tag that are the VLAN's number; 0 is none (IEEE 802.1Q).
+const VLAN_ID: i32 = 0x0fff;
 /// The number of the loopback interface in every network namespace (include/linux/netdevice.h).
 const LOOPBACK_IFINDEX: i32 = 1;
 
@@ -105,7 +109,8 @@ pub struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// Leaves the ethertype in R1 and, at XDP, the start of the IP header in R7.
+    /// Leaves the ethertype in R1 and, at XDP, the start of the IP header in R7 and whether the frame has a
+    /// VLAN's number in R8.
     pub fn ethertype(&mut self) {
         self.code.line("which family");
         match self.hook {
@@ -117,6 +122,7 @@ impl Parser<'_> {
                 self.bytes_from(BASE, 14, self.pass);
                 self.load(Size::H, Reg::R1, BASE, 12);
                 self.set(AT, 14);
+                self.set(TAGS, 0);
                 let untagged = self.code.label();
                 for tag in 0..MAX_VLAN_TAGS as i16 {
                     let tagged = self.code.label();
@@ -125,15 +131,26 @@ impl Parser<'_> {
                     self.code.bind(tagged);
                     let header = 14 + 4 * tag;
                     self.bytes_from(BASE, header + 4, self.pass);
+                    self.load(Size::H, Reg::R2, BASE, header);
+                    self.alu(Alu::Or, TAGS, Reg::R2);
                     self.load(Size::H, Reg::R1, BASE, header + 2);
                     self.set(AT, i32::from(header) + 4);
                 }
                 self.code.bind(untagged);
+                self.code.to_big_endian(TAGS, 16);
+                self.alu(Alu::And, TAGS, VLAN_ID);
+                self.forget(TAGS);
                 self.forget(AT);
                 self.alu(Alu::And, AT, 0x3f);
                 self.alu(Alu::Add, BASE, AT);
             }
         }
+    }
+
+    /// Drops a frame with a VLAN's number: netfilter would see it on the VLAN's own interface, whose name is
+    /// not known here.
+    pub fn no_vlan(&mut self) {
+        self.if_imm(Cond::Ne, TAGS, 0, self.drop);
     }
 
     /// Fills the struct for a packet of a family.
