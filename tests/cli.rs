@@ -290,6 +290,26 @@ fn warnings_are_shown_and_can_be_denied() {
 }
 
 #[test]
+fn objects_for_newer_kernels_read_names_from_the_kernel() {
+    let desk = Desk::new();
+    let said = |arguments: &[&str]| {
+        let output = desk.run(&[arguments, &["-o", "fw.o", "noted.v4"]].concat());
+        assert_eq!(code(&output), 0, "{}", shown(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for version in ["6.1", "6.2"] {
+        let text = said(&["--target-kernel", version, "--hook", "cgroup_skb/ingress"]);
+        assert_eq!(text.contains("[devices]"), version == "6.1", "{text}");
+    }
+    // Where routing sends a packet is no structure of the kernel.
+    let text = said(&["--target-kernel", "6.2"]);
+    let expected = "warning[devices]: 1 rule asks for the names of interfaces and drops packets of \
+                    interfaces that the object's map `devices` does not hold\n --> noted.v4:7:1\n";
+    assert!(text.contains(expected), "{text}");
+    assert!(!text.contains("--target-kernel"), "{text}");
+}
+
+#[test]
 fn an_input_without_tables_is_an_error() {
     let desk = Desk::new();
     insta::assert_snapshot!(shown(&desk.feed(&["-o", "fw.o"], "")));

@@ -4,7 +4,8 @@ mod common;
 
 use common::operations::{ALUS, CONDS};
 use ipt2bpf_codegen::asm::{
-    Code, FunctionId, Helper, Imm64, KfuncId, Label, MapId, Op, Operand, Reg, Size, Width,
+    Code, Extern, FunctionId, Helper, Imm64, KernelField, KfuncId, Label, MapId, Op, Operand, Reg,
+    Size, Width,
 };
 use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::module::{
@@ -36,6 +37,13 @@ const HELPERS: [Helper; 5] = [
     Helper::FibLookup,
     Helper::ProbeReadKernel,
     Helper::Loop,
+];
+
+const FIELDS: [KernelField; 4] = [
+    KernelField::SkbDevice,
+    KernelField::XdpQueue,
+    KernelField::QueueDevice,
+    KernelField::DeviceName,
 ];
 
 fn reg() -> impl Strategy<Value = Reg> {
@@ -88,6 +96,9 @@ fn op() -> impl Strategy<Value = Op> {
         select(&HELPERS[..]).prop_map(Op::CallHelper),
         (0..4_u16).prop_map(|id| Op::CallFunction(FunctionId(id))),
         any::<u32>().prop_map(|id| Op::CallKfunc(KfuncId(id))),
+        Just(Op::CallExtern(Extern::CastToKernCtx)),
+        (reg(), reg(), select(&FIELDS[..])).prop_map(|(a, b, c)| Op::LoadField(a, b, c)),
+        (reg(), select(&FIELDS[..])).prop_map(|(a, b)| Op::AddOffset(a, b)),
         Just(Op::Exit),
     ]
 }
