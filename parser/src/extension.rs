@@ -1,10 +1,12 @@
 //! What an extension is to the parser: a name, a table of options, and a way to build its value.
 
 use crate::diagnostic::{Diagnostic, code};
+use crate::matches::Match;
 use crate::print::Line;
-use crate::ruleset::{BaseMatch, Family, Negatable, TableKind};
+use crate::ruleset::{BaseMatch, Family, Negatable, NfHook, TableKind};
 use crate::span::{Span, Spanned};
 use crate::words::Word;
+use bstr::BString;
 
 /// How an option is written.
 #[derive(Debug)]
@@ -78,6 +80,11 @@ pub(crate) const fn switch(names: &'static [&'static str]) -> Opt<()> {
     Opt::new(names, |_| Ok(())).with_arity(0)
 }
 
+/// An option with a text as it is.
+pub(crate) const fn text(names: &'static [&'static str]) -> Opt<BString> {
+    Opt::new(names, |value| Ok(value.word(0).into()))
+}
+
 /// The words behind an option and what bears on their meaning.
 pub(crate) struct Value<'a> {
     pub words: &'a [Word],
@@ -124,6 +131,8 @@ pub(crate) struct Surroundings<'a> {
     pub family: Family,
     pub table: TableKind,
     pub base: &'a BaseMatch,
+    /// The matches before a match, or all of them for a target.
+    pub matches: &'a [Spanned<Match>],
 }
 
 impl Surroundings<'_> {
@@ -187,6 +196,49 @@ impl Arguments<'_> {
         })
     }
 
+    /// A text, cut with a warning to the bytes that the kernel holds.
+    pub fn text(
+        &mut self,
+        option: &'static Opt<BString>,
+        limit: usize,
+    ) -> Result<Option<BString>, Diagnostic> {
+        let Some(given) = self.get(option)? else {
+            return Ok(None);
+        };
+        let mut text = given.value.value;
+        if text.len() > limit {
+            text.truncate(limit);
+            let name = option.spec.name();
+            let message = format!("--{name} is cut to its first {limit} bytes, as iptables does");
+            self.warn(Diagnostic::warning(
+                code::TRUNCATED,
+                given.value.span,
+                message,
+            ));
+        }
+        Ok(Some(text))
+    }
+
+    /// A number, cut with a warning to the bits that the kernel holds.
+    pub fn number<T: TryFrom<u64>>(
+        &mut self,
+        option: &'static Opt<u64>,
+        mask: u64,
+    ) -> Result<Option<T>, Diagnostic> {
+        let Some(given) = self.get(option)? else {
+            return Ok(None);
+        };
+        let (value, cut) = (given.value.value, given.value.value & mask);
+        if value != cut {
+            let message = format!("{value} does not fit: iptables makes {cut} of it");
+            self.warn(
+                Diagnostic::warning(code::TRUNCATED, given.value.span, message)
+                    .with_help(format!("write a number up to {mask}")),
+            );
+        }
+        Ok(T::try_from(cut).ok())
+    }
+
     /// Whether a switch is given.
     pub fn has(&self, option: &'static Opt<()>) -> bool {
         self.find(&option.spec).is_some()
@@ -222,6 +274,11 @@ impl Arguments<'_> {
         }
     }
 
+    /// An error about the extension as a whole.
+    pub fn error(&self, code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::error(code, self.span, message)
+    }
+
     pub fn warn(&mut self, warning: Diagnostic) {
         self.warnings.push(warning);
     }
@@ -239,11 +296,19 @@ pub(crate) trait Extension: Sized {
     const NAME: &'static str;
     /// The family that has it, when not both do.
     const FAMILY: Option<Family> = None;
+    /// The tables where the kernel takes it.
+    const TABLES: &'static [TableKind] = &TableKind::ALL;
     /// Its options.
     const OPTIONS: &'static [&'static OptionSpec];
 
     /// Reads and checks the options.
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic>;
+
+    /// The hooks that may lead to it. The kernel refuses a table where another does (x_tables.c,
+    /// `xt_check_match`, and the `checkentry` of some extensions).
+    fn hooks(&self) -> &'static [NfHook] {
+        &NfHook::ALL
+    }
 
     /// Writes the options as iptables-save does.
     fn print(&self, line: &mut Line);
@@ -253,6 +318,7 @@ pub(crate) trait Extension: Sized {
 pub(crate) struct Spec<E> {
     pub name: &'static str,
     pub family: Option<Family>,
+    pub tables: &'static [TableKind],
     pub options: &'static [&'static OptionSpec],
     pub build: fn(&mut Arguments<'_>) -> Result<E, Diagnostic>,
 }
@@ -265,6 +331,7 @@ macro_rules! registry {
             $crate::extension::Spec {
                 name: <$type as $crate::extension::Extension>::NAME,
                 family: <$type as $crate::extension::Extension>::FAMILY,
+                tables: <$type as $crate::extension::Extension>::TABLES,
                 options: <$type as $crate::extension::Extension>::OPTIONS,
                 build: |arguments| {
                     <$type as $crate::extension::Extension>::build(arguments).map($enum::$variant)
@@ -278,6 +345,14 @@ macro_rules! registry {
                 match self {
                     $($enum::$variant(_) => <$type as $crate::extension::Extension>::NAME,)+
                     $enum::Unknown(unknown) => &unknown.name,
+                }
+            }
+
+            /// The hooks that may lead to it.
+            pub(crate) fn hooks(&self) -> &'static [$crate::ruleset::NfHook] {
+                match self {
+                    $($enum::$variant(extension) => $crate::extension::Extension::hooks(extension),)+
+                    $enum::Unknown(_) => &$crate::ruleset::NfHook::ALL,
                 }
             }
 

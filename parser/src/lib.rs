@@ -67,6 +67,7 @@ mod extension;
 mod family;
 pub mod matches;
 mod names;
+mod placement;
 mod print;
 mod reader;
 mod render;

@@ -2,7 +2,7 @@
 //! lines (iptables-save.c; iptables.c, `print_rule4`; ip6tables.c, `print_rule6`).
 
 use std::fmt::{self, Display};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bstr::ByteSlice;
 
@@ -185,6 +185,12 @@ impl Line {
         self.word(option);
     }
 
+    /// Text as it is, even where the tool prints what it could not read back.
+    pub fn bytes(&mut self, text: &[u8]) {
+        self.0.push(b' ');
+        self.0.extend_from_slice(text);
+    }
+
     /// A string in quotes unless it is made of letters, digits, `_` and `-` (libxtables,
     /// `xtables_save_string`).
     pub fn string(&mut self, text: &[u8]) {
@@ -326,7 +332,15 @@ impl Display for Network {
 }
 
 /// An IPv6 address as `inet_ntop` of glibc writes it: an IPv4-compatible one ends dotted, too.
-struct Inet6(Ipv6Addr);
+pub(crate) struct Inet6(pub Ipv6Addr);
+
+/// An address as `inet_ntop` of glibc writes it.
+pub(crate) fn address(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => Inet6(address).to_string(),
+    }
+}
 
 impl Display for Inet6 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

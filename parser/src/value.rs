@@ -1,6 +1,7 @@
 //! The grammars of values: numbers, ports, addresses, interfaces.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use bstr::{BStr, ByteSlice};
 use nom::branch::alt;
@@ -44,6 +45,52 @@ where
 pub(crate) fn integer(word: &[u8], max: u64) -> Option<u64> {
     let (_, value) = all_consuming(number).parse(word).ok()?;
     (value <= max).then_some(value)
+}
+
+/// A whole word that is a number in a range; the range is what fits the type.
+pub(crate) fn ranged<T: TryFrom<u64>>(
+    word: &[u8],
+    range: RangeInclusive<u64>,
+) -> Result<T, Problem> {
+    integer(word, *range.end())
+        .filter(|value| range.contains(value))
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| {
+            let (low, high) = (range.start(), range.end());
+            Problem::new(format!(
+                "{:?} is no number from {low} to {high}",
+                BStr::new(word)
+            ))
+        })
+}
+
+/// A number up to `max` and what stands behind it.
+pub(crate) fn leading_integer(word: &[u8], max: u64) -> Option<(u64, &[u8])> {
+    let (rest, value) = number(word).ok()?;
+    (value <= max).then_some((value, rest))
+}
+
+/// `value[/mask]` of 32 bits; the mask is all ones unless told.
+pub(crate) fn value_and_mask(word: &[u8]) -> Result<(u32, u32), Problem> {
+    let (value, mask) = match word.split_once_str("/") {
+        Some((value, mask)) => (value, ranged(mask, 0..=0xffff_ffff)?),
+        None => (word, u32::MAX),
+    };
+    Ok((ranged(value, 0..=0xffff_ffff)?, mask))
+}
+
+/// A MAC address: six numbers of up to two hexadecimal digits, where none is zero (libxtables,
+/// `xtopt_parse_ethermac`).
+pub(crate) fn mac_address(word: &[u8]) -> Option<[u8; 6]> {
+    let part = |part: &[u8]| match part {
+        b"" => Some(0),
+        [_] | [_, _] if part.iter().all(u8::is_ascii_hexdigit) => {
+            u8::from_str_radix(part.to_str().ok()?, 16).ok()
+        }
+        _ => None,
+    };
+    let parts: Option<Vec<u8>> = word.split_str(":").map(part).collect();
+    parts?.try_into().ok()
 }
 
 /// A whole word that is a number of eight bits.
@@ -178,6 +225,50 @@ fn bad_address(address: &[u8], family: Family) -> Problem {
     }
 }
 
+/// One address, as `getaddrinfo` takes it: IPv4 in one to four parts, the last of which fills the
+/// rest (libxtables, `xtopt_parse_host`).
+pub(crate) fn host(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
+    let address = match family {
+        Family::V4 if word == b"localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        Family::V4 => inet_aton(word).map(|bits| Ipv4Addr::from_bits(bits).into()),
+        Family::V6 => address_v6(word).map(|bits| Ipv6Addr::from_bits(bits).into()),
+    };
+    address.ok_or_else(|| bad_address(word, family))
+}
+
+/// A prefix length, or an address as mask. A mask with holes counts as the whole address
+/// (libxtables, `xtopt_parse_plenmask`).
+pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> {
+    let bits = match family {
+        Family::V4 => 32,
+        Family::V6 => 128,
+    };
+    if let Some(length) = integer(word, bits) {
+        return Ok(length as u8);
+    }
+    let mask = host(word, family).map_err(|_| {
+        Problem::new(format!("{:?} is no prefix length or mask", BStr::new(word)))
+            .with_help(format!("write a number from 0 to {bits}"))
+    })?;
+    let (ones, all) = match mask {
+        IpAddr::V4(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
+        IpAddr::V6(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
+    };
+    Ok(if ones == all { ones as u8 } else { bits as u8 })
+}
+
+/// `address[/length]` or `address[/mask]` for one host or one network, not masked (libxtables,
+/// `xtopt_parse_hostmask`).
+pub(crate) fn host_and_length(word: &[u8], family: Family) -> Result<(IpAddr, u8), Problem> {
+    match word.split_once_str("/") {
+        Some((address, length)) => Ok((host(address, family)?, prefix_length(length, family)?)),
+        None => {
+            let address = host(word, family)?;
+            Ok((address, if address.is_ipv4() { 32 } else { 128 }))
+        }
+    }
+}
+
 fn mask_v4(word: &[u8]) -> Option<u32> {
     dotted(word, false).or_else(|| {
         let length = integer(word, 32)? as u32;
@@ -196,21 +287,24 @@ fn mask_v6(word: &[u8]) -> Option<u128> {
 /// too large for that (libxtables first tries its own reading, then the resolver).
 fn address_v4(word: &[u8]) -> Option<u32> {
     dotted(word, true)
-        .or_else(|| {
-            let parts: Option<Vec<u64>> = word
-                .split_str(".")
-                .map(|part| integer(part, u64::from(u32::MAX)))
-                .collect();
-            let parts = parts?;
-            let (last, heads) = parts.split_last()?;
-            let free = 32_u32.checked_sub(8 * u32::try_from(heads.len()).ok()?)?;
-            let head = heads
-                .iter()
-                .try_fold(0_u64, |sum, &part| (part <= 255).then_some(sum << 8 | part))?;
-            (free > 0 && *last < 1 << free).then_some(())?;
-            u32::try_from(head << free | last).ok()
-        })
+        .or_else(|| inet_aton(word))
         .or((word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits()))
+}
+
+/// One to four parts, the last of which fills what the others leave.
+fn inet_aton(word: &[u8]) -> Option<u32> {
+    let parts: Option<Vec<u64>> = word
+        .split_str(".")
+        .map(|part| integer(part, u64::from(u32::MAX)))
+        .collect();
+    let parts = parts?;
+    let (last, heads) = parts.split_last()?;
+    let free = 32_u32.checked_sub(8 * u32::try_from(heads.len()).ok()?)?;
+    let head = heads
+        .iter()
+        .try_fold(0_u64, |sum, &part| (part <= 255).then_some(sum << 8 | part))?;
+    (free > 0 && *last < 1 << free).then_some(())?;
+    u32::try_from(head << free | last).ok()
 }
 
 fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {
