@@ -1,12 +1,13 @@
 //! What an extension is to the parser: a name, a table of options, and a way to build its value.
 
+use bstr::BString;
+
 use crate::diagnostic::{Diagnostic, code};
 use crate::matches::Match;
 use crate::print::Line;
 use crate::ruleset::{BaseMatch, Family, Negatable, NfHook, TableKind};
 use crate::span::{Span, Spanned};
 use crate::words::Word;
-use bstr::BString;
 
 /// How an option is written.
 #[derive(Debug)]
@@ -15,6 +16,10 @@ pub(crate) struct OptionSpec {
     pub names: &'static [&'static str],
     /// How many words follow it.
     pub arity: usize,
+    /// Whether the word may be left out, as one that starts with `-` or `!` is not its.
+    pub word_is_optional: bool,
+    /// Whether it may be given more than once. Its values are read with [`Arguments::given`].
+    pub repeatable: bool,
     /// Whether `!` may stand before it.
     pub invertible: bool,
     /// Whether the extension's value can hold it. A rule with one that it cannot hold keeps the
@@ -27,6 +32,8 @@ impl OptionSpec {
         Self {
             names,
             arity,
+            word_is_optional: false,
+            repeatable: false,
             invertible: false,
             supported: true,
         }
@@ -37,6 +44,8 @@ impl OptionSpec {
         Self {
             names,
             arity: 1,
+            word_is_optional: false,
+            repeatable: false,
             invertible: true,
             supported: false,
         }
@@ -71,6 +80,16 @@ impl<T> Opt<T> {
 
     pub const fn invertible(mut self) -> Self {
         self.spec.invertible = true;
+        self
+    }
+
+    pub const fn with_optional_word(mut self) -> Self {
+        self.spec.word_is_optional = true;
+        self
+    }
+
+    pub const fn repeatable(mut self) -> Self {
+        self.spec.repeatable = true;
         self
     }
 }
@@ -155,6 +174,12 @@ pub(crate) struct Given {
     pub span: Span,
 }
 
+impl Given {
+    pub fn is(&self, spec: &OptionSpec) -> bool {
+        self.spec.names == spec.names
+    }
+}
+
 /// All that a rule gives to one extension.
 pub(crate) struct Arguments<'a> {
     pub given: &'a [Given],
@@ -167,9 +192,17 @@ pub(crate) struct Arguments<'a> {
 impl Arguments<'_> {
     /// The option's value, if it is given.
     pub fn get<T>(&self, option: &'static Opt<T>) -> Result<Option<Negatable<T>>, Diagnostic> {
-        let Some(given) = self.find(&option.spec) else {
-            return Ok(None);
-        };
+        self.find(&option.spec)
+            .map(|given| self.read(option, given))
+            .transpose()
+    }
+
+    /// The value of an option where it is given.
+    pub fn read<T>(
+        &self,
+        option: &'static Opt<T>,
+        given: &Given,
+    ) -> Result<Negatable<T>, Diagnostic> {
         let value = Value {
             words: &given.words,
             rule: &self.rule,
@@ -179,13 +212,13 @@ impl Arguments<'_> {
             _ => given.span,
         };
         let value = (option.read)(&value).map_err(|problem| problem.at(span))?;
-        Ok(Some(Negatable {
+        Ok(Negatable {
             negated: given.negated,
             value: Spanned {
                 value,
                 span: given.span,
             },
-        }))
+        })
     }
 
     /// The option's value, or the error that it is missing.
@@ -202,21 +235,8 @@ impl Arguments<'_> {
         option: &'static Opt<BString>,
         limit: usize,
     ) -> Result<Option<BString>, Diagnostic> {
-        let Some(given) = self.get(option)? else {
-            return Ok(None);
-        };
-        let mut text = given.value.value;
-        if text.len() > limit {
-            text.truncate(limit);
-            let name = option.spec.name();
-            let message = format!("--{name} is cut to its first {limit} bytes, as iptables does");
-            self.warn(Diagnostic::warning(
-                code::TRUNCATED,
-                given.value.span,
-                message,
-            ));
-        }
-        Ok(Some(text))
+        let given = self.get(option)?;
+        Ok(given.map(|given| self.cut(given.value, limit).value))
     }
 
     /// A number, cut with a warning to the bits that the kernel holds.
@@ -242,6 +262,12 @@ impl Arguments<'_> {
     /// Whether a switch is given.
     pub fn has(&self, option: &'static Opt<()>) -> bool {
         self.find(&option.spec).is_some()
+    }
+
+    /// Whether both are given, in this order.
+    pub fn are_in_order(&self, first: &OptionSpec, second: &OptionSpec) -> bool {
+        let place = |spec| self.given.iter().position(|given| given.is(spec));
+        matches!((place(first), place(second)), (Some(first), Some(second)) if first < second)
     }
 
     /// An error when more than one of these is given.
@@ -279,14 +305,25 @@ impl Arguments<'_> {
         Diagnostic::error(code, self.span, message)
     }
 
+    /// The text, or as much of it as the kernel can hold, with a warning.
+    pub fn cut(&mut self, text: Spanned<BString>, limit: usize) -> Spanned<BString> {
+        if text.value.len() <= limit {
+            return text;
+        }
+        let message = format!("this is cut to its first {limit} bytes, as iptables does");
+        self.warn(Diagnostic::warning(code::TRUNCATED, text.span, message));
+        text.map(|mut text| {
+            text.truncate(limit);
+            text
+        })
+    }
+
     pub fn warn(&mut self, warning: Diagnostic) {
         self.warnings.push(warning);
     }
 
-    fn find(&self, spec: &OptionSpec) -> Option<&Given> {
-        self.given
-            .iter()
-            .find(|given| given.spec.names == spec.names)
+    pub fn find(&self, spec: &OptionSpec) -> Option<&Given> {
+        self.given.iter().find(|given| given.is(spec))
     }
 }
 

@@ -40,9 +40,9 @@
 //! - Every text has a [`Parsed`], whatever bytes it is made of. Nothing panics. Nothing is read but
 //!   the text. After a hundred errors the rest of the text is not looked at.
 //! - A text that iptables-legacy-restore 1.8.9 refuses has an error among the diagnostics, and a text
-//!   that it takes has none, with these exceptions: host names other than `localhost` are errors, as
-//!   nothing is looked up; so are chains that form a loop no packet can enter; and the options of
-//!   extensions without a type here are not checked.
+//!   that it takes has none, with these exceptions: names of hosts other than `localhost` and of users
+//!   and groups other than `root` are errors, as nothing is looked up; so are chains that form a loop
+//!   no packet can enter; and the options of extensions without a type here are not checked.
 //! - Without errors, every chain that a rule leads to is in the table, no chain can reach itself, and
 //!   each extension stands where the kernel takes it.
 //! - An extension of iptables without a type here is [`Unknown`](unknown::Unknown) and keeps its
@@ -50,7 +50,7 @@
 //!   use without its meaning is for the caller to say.
 //! - Printing the ruleset of an error-free text gives what `iptables-legacy-save` prints after a
 //!   restore, byte for byte, except for [`Unknown`](unknown::Unknown) extensions, which print as
-//!   given.
+//!   given, with the quotes that they had.
 //!
 //! # Where things are
 //!
@@ -65,16 +65,19 @@ mod command;
 pub mod diagnostic;
 mod extension;
 mod family;
+pub mod masked;
 pub mod matches;
 mod names;
 mod placement;
 mod print;
+pub mod range;
 mod reader;
 mod render;
 pub mod ruleset;
 pub mod span;
 mod table;
 pub mod targets;
+pub mod tos;
 pub mod unknown;
 mod value;
 mod words;

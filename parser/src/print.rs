@@ -11,7 +11,7 @@ use crate::ruleset::{
     Action, BaseMatch, Chain, Counters, Family, InterfacePattern, Negatable, Network, NfHook,
     Policy, Rule, Ruleset, Table, TableKind, Verdict,
 };
-use crate::unknown::Unknown;
+use crate::unknown::{Argument, Unknown};
 
 /// Which counters a print shows.
 #[derive(Clone, Copy)]
@@ -185,35 +185,29 @@ impl Line {
         self.word(option);
     }
 
-    /// Text as it is, even where the tool prints what it could not read back.
-    pub fn bytes(&mut self, text: &[u8]) {
-        self.0.push(b' ');
-        self.0.extend_from_slice(text);
-    }
-
     /// A string in quotes unless it is made of letters, digits, `_` and `-` (libxtables,
     /// `xtables_save_string`).
     pub fn string(&mut self, text: &[u8]) {
         let is_plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if !text.is_empty() && text.iter().all(is_plain) {
-            self.0.push(b' ');
-            self.0.extend_from_slice(text);
+            self.raw(text);
         } else {
             self.quoted(text);
         }
     }
 
-    /// A word of an extension that nobody read: in quotes only if it would not survive without.
-    fn as_given(&mut self, text: &[u8]) {
-        if text.is_empty()
-            || text
-                .iter()
-                .any(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'"'))
-        {
-            self.quoted(text);
+    /// Bytes that the tool prints as they are, even where it could not read them back.
+    pub fn raw(&mut self, text: &[u8]) {
+        self.0.push(b' ');
+        self.0.extend_from_slice(text);
+    }
+
+    /// A word of an extension that nobody read: in quotes if it stood in quotes.
+    fn as_given(&mut self, word: &Argument) {
+        if word.quoted {
+            self.quoted(&word.text);
         } else {
-            self.0.push(b' ');
-            self.0.extend_from_slice(text);
+            self.raw(&word.text);
         }
     }
 
@@ -331,16 +325,20 @@ impl Display for Network {
     }
 }
 
-/// An IPv6 address as `inet_ntop` of glibc writes it: an IPv4-compatible one ends dotted, too.
-pub(crate) struct Inet6(pub Ipv6Addr);
-
 /// An address as `inet_ntop` of glibc writes it.
-pub(crate) fn address(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => Inet6(address).to_string(),
+pub(crate) struct Inet(pub IpAddr);
+
+impl Display for Inet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(address) => Inet6(address).fmt(f),
+        }
     }
 }
+
+/// An IPv6 address as `inet_ntop` of glibc writes it: an IPv4-compatible one ends dotted, too.
+pub(crate) struct Inet6(pub Ipv6Addr);
 
 impl Display for Inet6 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,12 +12,14 @@ use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
 use crate::extension::Problem;
+use crate::masked::Masked;
 use crate::matches::PortRange;
 use crate::names;
+use crate::range::{Number, Range};
 use crate::ruleset::{Family, InterfacePattern, Network};
 
 /// A number as `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, `0` octal.
-fn number(input: &[u8]) -> IResult<&[u8], u64> {
+pub(crate) fn number(input: &[u8]) -> IResult<&[u8], u64> {
     let hexadecimal = preceded(tag_no_case(&b"0x"[..]), digits(hex_digit1, 16));
     let octal = preceded(tag(&b"0"[..]), digits(oct_digit0, 8));
     let decimal = digits(digit1, 10);
@@ -64,38 +66,56 @@ pub(crate) fn ranged<T: TryFrom<u64>>(
         })
 }
 
-/// A number up to `max` and what stands behind it.
-pub(crate) fn leading_integer(word: &[u8], max: u64) -> Option<(u64, &[u8])> {
+/// A number at the head of a word, and what follows it.
+pub(crate) fn leading_integer(word: &[u8]) -> Option<(u64, &[u8])> {
     let (rest, value) = number(word).ok()?;
-    (value <= max).then_some((value, rest))
-}
-
-/// `value[/mask]` of 32 bits; the mask is all ones unless told.
-pub(crate) fn value_and_mask(word: &[u8]) -> Result<(u32, u32), Problem> {
-    let (value, mask) = match word.split_once_str("/") {
-        Some((value, mask)) => (value, ranged(mask, 0..=0xffff_ffff)?),
-        None => (word, u32::MAX),
-    };
-    Ok((ranged(value, 0..=0xffff_ffff)?, mask))
-}
-
-/// A MAC address: six numbers of up to two hexadecimal digits, where none is zero (libxtables,
-/// `xtopt_parse_ethermac`).
-pub(crate) fn mac_address(word: &[u8]) -> Option<[u8; 6]> {
-    let part = |part: &[u8]| match part {
-        b"" => Some(0),
-        [_] | [_, _] if part.iter().all(u8::is_ascii_hexdigit) => {
-            u8::from_str_radix(part.to_str().ok()?, 16).ok()
-        }
-        _ => None,
-    };
-    let parts: Option<Vec<u8>> = word.split_str(":").map(part).collect();
-    parts?.try_into().ok()
+    Some((value, rest))
 }
 
 /// A whole word that is a number of eight bits.
 pub(crate) fn byte(word: &[u8]) -> Option<u8> {
     integer(word, 0xff).and_then(|value| u8::try_from(value).ok())
+}
+
+/// A whole word that is a number of the type.
+pub(crate) fn number_of<T: Number>(word: &[u8]) -> Result<T, Problem> {
+    integer(word, T::MAX.into())
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| {
+            Problem::new(format!(
+                "{:?} is no number from 0 to {}",
+                BStr::new(word),
+                T::MAX
+            ))
+        })
+}
+
+/// `number`, `low:high`, `low:` or `:high`. An empty word is zero, and a range may run backwards
+/// (libxtables, `xtopt_parse_mint`).
+pub(crate) fn range<T: Number>(word: &[u8]) -> Result<Range<T>, Problem> {
+    let end = |word: &[u8], open: T| match word {
+        b"" => Ok(open),
+        word => number_of(word),
+    };
+    match word.split_once_str(":") {
+        Some((low, high)) => Ok(Range {
+            low: end(low, T::MIN)?,
+            high: end(high, T::MAX)?,
+        }),
+        None => end(word, T::MIN).map(Range::of),
+    }
+}
+
+/// `value[/mask]` of 32 bits, all bits without a mask (libxtables, `xtopt_parse_markmask`).
+pub(crate) fn masked(word: &[u8]) -> Result<Masked, Problem> {
+    let (value, mask) = match word.split_once_str("/") {
+        Some((value, mask)) => (value, number_of(mask)?),
+        None => (word, u32::MAX),
+    };
+    Ok(Masked {
+        value: number_of(value)?,
+        mask,
+    })
 }
 
 /// A word of decimal digits alone, as counters are written.
@@ -117,6 +137,22 @@ pub(crate) fn byte_range(word: &[u8]) -> Option<(u8, u8)> {
         u8::try_from(low).ok()?,
         u8::try_from(high.unwrap_or(low)).ok()?,
     ))
+}
+
+/// `low`, `low:high`, `low:` or `:high`; a missing end is 0 or `max`, and an empty word is 0
+/// (libxtables, `xtopt_parse_mint`). A range may run backwards.
+pub(crate) fn integer_range(word: &[u8], max: u64) -> Result<(u64, u64), Problem> {
+    let end = |word: &[u8], missing| match word {
+        b"" => Ok(missing),
+        word => integer(word, max).ok_or_else(|| {
+            Problem::new(format!("{:?} is no number up to {max}", BStr::new(word)))
+                .with_help("write a number, or a range LOW:HIGH")
+        }),
+    };
+    match word.split_once_str(":") {
+        Some((low, high)) => Ok((end(low, 0)?, end(high, max)?)),
+        None => end(word, 0).map(|value| (value, value)),
+    }
 }
 
 /// A port number or the name of a service.
@@ -209,6 +245,33 @@ pub(crate) fn network(word: &[u8], family: Family) -> Result<Network, Problem> {
     }
 }
 
+/// An IPv4 address in numbers, of which missing parts are zero (libxtables,
+/// `xtables_numeric_to_ipaddr`).
+pub(crate) fn numeric_v4(word: &[u8]) -> Result<Ipv4Addr, Problem> {
+    dotted(word, true)
+        .map(Ipv4Addr::from_bits)
+        .ok_or_else(|| bad_address(word, Family::V4))
+}
+
+/// An IPv6 address.
+pub(crate) fn numeric_v6(word: &[u8]) -> Result<Ipv6Addr, Problem> {
+    address_v6(word)
+        .map(Ipv6Addr::from_bits)
+        .ok_or_else(|| bad_address(word, Family::V6))
+}
+
+/// An address as the resolver reads it, so that the last part of an IPv4 one fills the rest
+/// (libxtables, `xtopt_parse_host`).
+pub(crate) fn host(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
+    match family {
+        Family::V4 => inet_aton(word)
+            .or_else(|| localhost(word))
+            .map(|bits| Ipv4Addr::from_bits(bits).into())
+            .ok_or_else(|| bad_address(word, family)),
+        Family::V6 => numeric_v6(word).map(IpAddr::V6),
+    }
+}
+
 fn bad_address(address: &[u8], family: Family) -> Problem {
     let shown = BStr::new(address);
     match family {
@@ -223,17 +286,6 @@ fn bad_address(address: &[u8], family: Family) -> Problem {
         _ => Problem::new(format!("{shown:?} is no address"))
             .with_help("host names are not looked up: write addresses"),
     }
-}
-
-/// One address, as `getaddrinfo` takes it: IPv4 in one to four parts, the last of which fills the
-/// rest (libxtables, `xtopt_parse_host`).
-pub(crate) fn host(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
-    let address = match family {
-        Family::V4 if word == b"localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        Family::V4 => inet_aton(word).map(|bits| Ipv4Addr::from_bits(bits).into()),
-        Family::V6 => address_v6(word).map(|bits| Ipv6Addr::from_bits(bits).into()),
-    };
-    address.ok_or_else(|| bad_address(word, family))
 }
 
 /// A prefix length, or an address as mask. A mask with holes counts as the whole address
@@ -276,7 +328,7 @@ fn mask_v4(word: &[u8]) -> Option<u32> {
     })
 }
 
-fn mask_v6(word: &[u8]) -> Option<u128> {
+pub(crate) fn mask_v6(word: &[u8]) -> Option<u128> {
     address_v6(word).or_else(|| {
         let length = integer(word, 128)? as u32;
         Some(u128::MAX.checked_shl(128 - length).unwrap_or(0))
@@ -288,10 +340,10 @@ fn mask_v6(word: &[u8]) -> Option<u128> {
 fn address_v4(word: &[u8]) -> Option<u32> {
     dotted(word, true)
         .or_else(|| inet_aton(word))
-        .or((word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits()))
+        .or_else(|| localhost(word))
 }
 
-/// One to four parts, the last of which fills what the others leave.
+/// One to four parts, of which the last fills the rest of the address (inet_aton(3)).
 fn inet_aton(word: &[u8]) -> Option<u32> {
     let parts: Option<Vec<u64>> = word
         .split_str(".")
@@ -307,6 +359,10 @@ fn inet_aton(word: &[u8]) -> Option<u32> {
     u32::try_from(head << free | last).ok()
 }
 
+fn localhost(word: &[u8]) -> Option<u32> {
+    (word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits())
+}
+
 fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {
     let parts: Option<Vec<u8>> = word.split_str(".").map(byte).collect();
     let mut parts = parts?;
@@ -316,7 +372,7 @@ fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {
     Some(u32::from_be_bytes(parts.try_into().ok()?))
 }
 
-fn address_v6(word: &[u8]) -> Option<u128> {
+pub(crate) fn address_v6(word: &[u8]) -> Option<u128> {
     let address: Ipv6Addr = word.to_str().ok()?.parse().ok()?;
     Some(address.to_bits())
 }

@@ -2,6 +2,7 @@
 //! iptables-legacy-save printed it, and what it refuses must be refused. The texts lie beside the
 //! repository; without them the tests say so and pass.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ipt2bpf_parser::diagnostic::Severity;
@@ -110,12 +111,13 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// Host names are not looked up.
-fn has_host_names(parsed: &Parsed) -> bool {
+/// Names of hosts and users are not looked up.
+fn has_names_of_the_system(parsed: &Parsed) -> bool {
+    let endings = ["is no address", "is no number or range of users or groups"];
     parsed
         .diagnostics
         .iter()
-        .any(|it| it.message.ends_with("is no address"))
+        .any(|it| endings.iter().any(|ending| it.message.ends_with(ending)))
 }
 
 /// What was done to a text before iptables took it, from the corpus' index.
@@ -154,7 +156,7 @@ fn compare(part: &str, least_lines: usize) {
         let text = std::fs::read(&path).expect("a corpus file can be read");
         let parsed = read(text, Some(family_of(&path)));
         let errors = errors(&parsed);
-        if has_host_names(&parsed) {
+        if has_names_of_the_system(&parsed) {
             continue;
         }
         if !errors.is_empty() {
@@ -225,8 +227,7 @@ fn real_rulesets_print_as_saved() {
     compare("rulesets", 10_000);
 }
 
-/// A saved text is canonical: parsing and printing changes nothing but the quotes of extensions
-/// without a type.
+/// A saved text is canonical: parsing and printing changes nothing.
 #[test]
 fn saved_texts_are_fixed_points() {
     for part in ["generated", "rulesets"] {
@@ -258,14 +259,7 @@ fn saved_texts_are_fixed_points() {
                 .flatten()
                 .zip(tables(&text).iter().flatten())
             {
-                if ours != theirs {
-                    assert_eq!(
-                        ours.replace(['"', '\\'], ""),
-                        theirs.replace(['"', '\\'], ""),
-                        "{}",
-                        path.display()
-                    );
-                }
+                assert_eq!(ours, theirs, "{}", path.display());
             }
         }
     }
@@ -314,7 +308,10 @@ fn refused_rules_are_refused() {
         let parsed = read(text, Some(family));
         if !errors(&parsed).is_empty() {
             refused += 1;
-        } else if untyped_rules(&parsed) == 0 {
+        } else if untyped_rules(&parsed) == 0
+            && !is_about_the_system(&row["error"])
+            && !needs_an_object(rule)
+        {
             taken.push(format!("{rule}: {}", row["error"]));
         }
     }
@@ -327,6 +324,31 @@ fn refused_rules_are_refused() {
     assert!(refused >= 70, "only {refused} rules");
 }
 
+/// Whether iptables refused a rule for something that the machine lacked, and not for its text.
+fn is_about_the_system(message: &serde_json::Value) -> bool {
+    let message = message.as_str().unwrap_or_default();
+    let is_missing_set = message.contains("Set ") && message.ends_with(" doesn't exist.");
+    is_missing_set
+        || message.contains("No chain/target/match by that name")
+        || message.contains("missing kernel module")
+}
+
+/// Whether a rule names a counter or estimator, which the kernel must know when it loads the rule.
+fn needs_an_object(rule: &str) -> bool {
+    ["-m nfacct ", "-m rateest "]
+        .iter()
+        .any(|name| rule.contains(name))
+}
+
+/// What became of the rules of one file of the upstream test suite.
+#[derive(Default)]
+struct Tally {
+    same: usize,
+    untyped: usize,
+    /// Taken here; what iptables says depends on the machine.
+    unanswered: usize,
+}
+
 /// The upstream test suite: one rule at a time, taken or refused, with the print of save.
 #[test]
 fn upstream_rules_print_as_saved() {
@@ -334,9 +356,11 @@ fn upstream_rules_print_as_saved() {
         return;
     };
     let list = std::fs::read_to_string(list).expect("the list can be read");
-    let (mut same, mut failures) = (0, Vec::new());
+    let (mut tallies, mut failures) = (BTreeMap::<String, Tally>::new(), Vec::new());
     for row in list.lines() {
         let row: serde_json::Value = serde_json::from_str(row).expect("a row is JSON");
+        let source = row["source"].as_str().unwrap_or_default();
+        let tally = tallies.entry(source.to_owned()).or_default();
         let (Some(family), Some(table)) = (row["family"].as_str(), row["table"].as_str()) else {
             continue;
         };
@@ -352,6 +376,11 @@ fn upstream_rules_print_as_saved() {
         let parsed = read(text, Some(family));
         let is_taken = errors(&parsed).is_empty();
         if is_taken && untyped_rules(&parsed) > 0 {
+            tally.untyped += 1;
+            continue;
+        }
+        if is_taken && is_about_the_system(&row["msg"]) {
+            tally.unanswered += 1;
             continue;
         }
         let expected: Vec<&str> = row["real_save"]
@@ -374,9 +403,18 @@ fn upstream_rules_print_as_saved() {
         } else if is_taken && printed != expected {
             failures.push(format!("{rule}: {printed:?}, not {expected:?}"));
         } else {
-            same += 1;
+            tally.same += 1;
         }
     }
+    for (source, tally) in &tallies {
+        let Tally {
+            same,
+            untyped,
+            unanswered,
+        } = tally;
+        println!("{source}: {same} the same, {untyped} without a type, {unanswered} unanswered");
+    }
+    let same: usize = tallies.values().map(|tally| tally.same).sum();
     assert!(
         failures.is_empty(),
         "{} of {} differ:\n{}",
@@ -384,5 +422,5 @@ fn upstream_rules_print_as_saved() {
         same + failures.len(),
         failures.join("\n")
     );
-    assert!(same >= 200, "only {same} rules");
+    assert!(same >= 1_000, "only {same} rules");
 }

@@ -315,7 +315,6 @@ impl<'a> Scan<'a> {
         // `xtables_find_match`).
         let name: &[u8] = match name {
             b"icmpv6" | b"ipv6-icmp" => b"icmp6",
-            b"mobility-header" => b"mh",
             other => other,
         };
         let family = self.place.family;

@@ -6,7 +6,7 @@ use super::draft::{Draft, Kind};
 use super::options::{BASE, Base};
 use super::{Applies, Jump, Meaning, Owner, Result, Scan, repeated};
 use crate::diagnostic::{Diagnostic, code};
-use crate::extension::{Given, OptionSpec};
+use crate::extension::{Given, OptionSpec, Spec};
 use crate::matches::{self, Match};
 use crate::names;
 use crate::span::Span;
@@ -200,22 +200,22 @@ impl<'a> Scan<'a> {
     pub(super) fn unknown_option(&self, word: &Word, name: &[u8]) -> Diagnostic {
         let message = format!("--{} is unknown here", name.as_bstr());
         let diagnostic = Diagnostic::error(code::UNKNOWN_OPTION, word.span, message);
-        let owner = matches::REGISTRY
-            .iter()
-            .filter(|spec| spec.family.is_none_or(|family| family == self.place.family))
-            .find(|spec| {
-                spec.options
-                    .iter()
-                    .any(|option| option.names.iter().any(|it| it.as_bytes() == name))
-            });
-        if let Some(spec) = owner {
-            let of_protocol = (0..=u8::MAX)
-                .find(|&it| names::protocol_match(it, self.place.family) == Some(spec.name))
-                .and_then(names::protocol_name);
-            return diagnostic.with_help(match of_protocol {
-                Some(protocol) => format!("put -p {protocol} before it"),
-                None => format!("put -m {} before it", spec.name),
-            });
+        let family = self.place.family;
+        let has_option = |spec: &&Spec<Match>| {
+            let mut names = spec.options.iter().flat_map(|option| option.names);
+            spec.family.is_none_or(|only| only == family) && names.any(|it| it.as_bytes() == name)
+        };
+        let of_protocol = (0..=u8::MAX).find(|&protocol| {
+            names::protocol_match(protocol, family).is_some_and(|name| {
+                let mut specs = matches::REGISTRY.iter().filter(|spec| spec.name == name);
+                specs.any(|spec| has_option(&spec))
+            })
+        });
+        if let Some(protocol) = of_protocol.and_then(names::protocol_name) {
+            return diagnostic.with_help(format!("put -p {protocol} before it"));
+        }
+        if let Some(spec) = matches::REGISTRY.iter().find(has_option) {
+            return diagnostic.with_help(format!("put -m {} before it", spec.name));
         }
         match names::closest(name, self.known_options().map(|(name, _)| name)) {
             Some(close) => diagnostic.with_help(format!("did you mean --{close}?")),
@@ -273,7 +273,12 @@ impl<'a> Scan<'a> {
             .map(|value| self.attached(word, value))
             .into_iter()
             .collect();
-        while words.len() < spec.arity {
+        let is_left_out = spec.word_is_optional
+            && self
+                .words
+                .get(self.next)
+                .is_none_or(|word| word.as_bytes().starts_with(b"-") || word.as_bytes() == b"!");
+        while words.len() < spec.arity && !is_left_out {
             let is_second = !words.is_empty();
             let value = self
                 .take()
@@ -317,7 +322,7 @@ impl<'a> Scan<'a> {
             (Owner::Target, Some(Jump::Extension(draft))) => (&mut draft.given, &mut draft.raw),
             (Owner::Target, _) => return Ok(Applies::Yes),
         };
-        if all_given.iter().any(|other| other.spec.names == spec.names) {
+        if !spec.repeatable && all_given.iter().any(|other| other.is(spec)) {
             return Err(repeated(&format!("--{}", spec.name()), given.span));
         }
         all_given.push(given);

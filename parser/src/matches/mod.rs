@@ -2,10 +2,42 @@
 
 pub mod comment;
 pub mod conntrack;
+pub mod eui64;
+pub mod hl;
 pub mod icmp;
+pub mod ipcomp;
+pub mod iprange;
+pub mod ipv6header;
+pub mod length;
 pub mod limit;
+pub mod mac;
+pub mod mark;
+pub mod mh;
 pub mod multiport;
+pub mod nfacct;
+pub mod osf;
+pub mod owner;
+pub mod physdev;
+pub mod pkttype;
+pub mod policy;
+pub mod quota;
+pub mod rateest;
+pub mod realm;
+pub mod recent;
+pub mod rpfilter;
+pub mod rt;
+pub mod sctp;
+pub mod set;
+pub mod socket;
+pub mod srh;
+pub mod statistic;
+pub mod string;
 pub mod tcp;
+pub mod tcpmss;
+pub mod time;
+pub mod tos;
+pub mod ttl;
+pub mod u32;
 pub mod udp;
 
 use serde::Serialize;
@@ -28,6 +60,20 @@ pub struct PortRange {
     pub high: u16,
 }
 
+/// How a number of the packet is compared with one of the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Comparison<T> {
+    /// The packet's is the same.
+    Equal(T),
+    /// The packet's is another.
+    Unequal(T),
+    /// The packet's is less.
+    Less(T),
+    /// The packet's is greater.
+    Greater(T),
+}
+
 /// `-m NAME` with its options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -36,18 +82,82 @@ pub enum Match {
     Comment(comment::Comment),
     /// `-m conntrack`
     Conntrack(conntrack::Conntrack),
+    /// `-m eui64`
+    Eui64(eui64::Eui64),
+    /// `-m hl`
+    Hl(hl::Hl),
     /// `-m icmp`
     Icmp(icmp::Icmp),
     /// `-m icmp6`
     Icmp6(icmp::Icmp6),
+    /// `-m ipcomp`
+    Ipcomp(ipcomp::Ipcomp),
+    /// `-m iprange`
+    IpRange(iprange::IpRange),
+    /// `-m ipv6header`
+    Ipv6Header(ipv6header::Ipv6Header),
+    /// `-m length`
+    Length(length::Length),
     /// `-m limit`
     Limit(limit::Limit),
+    /// `-m mac`
+    Mac(mac::Mac),
+    /// `-m mark`
+    Mark(mark::Mark),
+    /// `-m mh`
+    Mh(mh::Mh),
     /// `-m multiport`
     Multiport(multiport::Multiport),
+    /// `-m nfacct`
+    Nfacct(nfacct::Nfacct),
+    /// `-m osf`
+    Osf(osf::Osf),
+    /// `-m owner`
+    Owner(owner::Owner),
+    /// `-m physdev`
+    Physdev(physdev::Physdev),
+    /// `-m pkttype`
+    Pkttype(pkttype::Pkttype),
+    /// `-m policy`
+    Policy(policy::Policy),
+    /// `-m quota`
+    Quota(quota::Quota),
+    /// `-m rateest`
+    RateEst(rateest::RateEst),
+    /// `-m realm`
+    Realm(realm::Realm),
+    /// `-m recent`
+    Recent(recent::Recent),
+    /// `-m rpfilter`
+    Rpfilter(rpfilter::Rpfilter),
+    /// `-m rt`
+    Rt(rt::Rt),
+    /// `-m sctp`
+    Sctp(sctp::Sctp),
+    /// `-m set`
+    Set(set::Set),
+    /// `-m socket`
+    Socket(socket::Socket),
+    /// `-m srh`
+    Srh(srh::Srh),
     /// `-m state`
     State(conntrack::State),
+    /// `-m statistic`
+    Statistic(statistic::Statistic),
+    /// `-m string`
+    String(string::StringMatch),
     /// `-m tcp`
     Tcp(tcp::Tcp),
+    /// `-m tcpmss`
+    Tcpmss(tcpmss::Tcpmss),
+    /// `-m time`
+    Time(time::Time),
+    /// `-m tos`
+    Tos(tos::Tos),
+    /// `-m ttl`
+    Ttl(ttl::Ttl),
+    /// `-m u32`
+    U32(self::u32::U32),
     /// `-m udp`
     Udp(udp::Udp),
     /// An extension that this version does not know, kept word for word.
@@ -57,12 +167,44 @@ pub enum Match {
 registry! { Match:
     Comment(comment::Comment),
     Conntrack(conntrack::Conntrack),
+    Eui64(eui64::Eui64),
+    Hl(hl::Hl),
     Icmp(icmp::Icmp),
     Icmp6(icmp::Icmp6),
+    Ipcomp(ipcomp::Ipcomp),
+    IpRange(iprange::IpRange),
+    Ipv6Header(ipv6header::Ipv6Header),
+    Length(length::Length),
     Limit(limit::Limit),
+    Mac(mac::Mac),
+    Mark(mark::Mark),
+    Mh(mh::Mh),
     Multiport(multiport::Multiport),
+    Nfacct(nfacct::Nfacct),
+    Osf(osf::Osf),
+    Owner(owner::Owner),
+    Physdev(physdev::Physdev),
+    Pkttype(pkttype::Pkttype),
+    Policy(policy::Policy),
+    Quota(quota::Quota),
+    RateEst(rateest::RateEst),
+    Realm(realm::Realm),
+    Recent(recent::Recent),
+    Rpfilter(rpfilter::Rpfilter),
+    Rt(rt::Rt),
+    Sctp(sctp::Sctp),
+    Set(set::Set),
+    Socket(socket::Socket),
+    Srh(srh::Srh),
     State(conntrack::State),
+    Statistic(statistic::Statistic),
+    String(string::StringMatch),
     Tcp(tcp::Tcp),
+    Tcpmss(tcpmss::Tcpmss),
+    Time(time::Time),
+    Tos(tos::Tos),
+    Ttl(ttl::Ttl),
+    U32(self::u32::U32),
     Udp(udp::Udp),
 }
 

@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::matches::mac::{MacAddress, address};
 use crate::print::Line;
 use crate::ruleset::Family;
-use crate::value::{mac_address, ranged};
+use crate::value::{number_of, ranged};
 
 /// The `CLUSTERIP` target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -23,7 +24,7 @@ pub struct Cluster {
     /// `--hashmode`
     pub mode: HashMode,
     /// `--clustermac`, a multicast address.
-    pub mac: [u8; 6],
+    pub mac: MacAddress,
     /// `--total-nodes`, at most 16.
     pub total_nodes: u16,
     /// `--local-node`, from 1 to 16.
@@ -57,13 +58,11 @@ const MODES: [(HashMode, &str); 3] = [
 
 static NEW: Opt<()> = switch(&["new"]);
 static MODE: Opt<HashMode> = Opt::new(&["hashmode"], mode);
-static MAC: Opt<[u8; 6]> = Opt::new(&["clustermac"], mac);
+static MAC: Opt<MacAddress> = Opt::new(&["clustermac"], mac);
 static TOTAL_NODES: Opt<u16> = Opt::new(&["total-nodes"], |value| ranged(value.word(0), 0..=NODES));
 // Node 0 is taken by the tool and refused by the kernel.
 static LOCAL_NODE: Opt<u16> = Opt::new(&["local-node"], |value| ranged(value.word(0), 1..=NODES));
-static SEED: Opt<u32> = Opt::new(&["hash-init"], |value| {
-    ranged(value.word(0), 0..=0xffff_ffff)
-});
+static SEED: Opt<u32> = Opt::new(&["hash-init"], |value| number_of(value.word(0)));
 
 impl Extension for Clusterip {
     const NAME: &'static str = "CLUSTERIP";
@@ -116,7 +115,7 @@ impl Extension for Clusterip {
         let row = MODES.iter().find(|row| row.0 == new.mode);
         line.word(row.map(|row| row.1).unwrap_or_default());
         line.word("--clustermac");
-        line.word(new.mac.map(|byte| format!("{byte:02X}")).join(":"));
+        line.word(new.mac.to_string().to_uppercase());
         line.word("--total-nodes");
         line.word(new.total_nodes);
         line.word("--local-node");
@@ -136,17 +135,13 @@ fn mode(value: &Value<'_>) -> Result<HashMode, Problem> {
     })
 }
 
-fn mac(value: &Value<'_>) -> Result<[u8; 6], Problem> {
-    let word = value.word(0);
-    match mac_address(word) {
-        Some(mac) if mac[0] & 1 == 1 => Ok(mac),
-        Some(_) => Err(
-            Problem::new("the cluster's MAC address is not a multicast one")
-                .with_help("the first byte must be odd, as in 01:00:5E:00:01:01"),
-        ),
-        None => Err(
-            Problem::new(format!("{:?} is no MAC address", BStr::new(word)))
-                .with_help("write it as 01:00:5E:00:01:01"),
-        ),
+fn mac(value: &Value<'_>) -> Result<MacAddress, Problem> {
+    let mac = address(value)?;
+    if mac.0[0] & 1 == 0 {
+        return Err(
+            Problem::new("the cluster's MAC address is no multicast one")
+                .with_help("the first byte must be odd, as in 01:00:5e:00:01:01"),
+        );
     }
+    Ok(mac)
 }

@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
 use crate::print::Line;
 use crate::span::{Span, Spanned};
-use crate::value::ranged;
+use crate::value::{number_of, ranged};
 
 /// The `CONNMARK` target. Without a connection it does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -173,7 +173,7 @@ fn shift(arguments: &Arguments<'_>) -> Result<Shift, Diagnostic> {
 }
 
 fn mask(value: &Value<'_>) -> Result<u32, Problem> {
-    ranged(value.word(0), 0..=0xffff_ffff)
+    number_of(value.word(0))
 }
 
 /// The tool takes 32, too, and the kernel does not.

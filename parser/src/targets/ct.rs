@@ -10,7 +10,7 @@ use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, sw
 use crate::print::Line;
 use crate::ruleset::TableKind;
 use crate::span::Spanned;
-use crate::value::ranged;
+use crate::value::number_of;
 
 /// The `CT` target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -155,7 +155,7 @@ impl Extension for Ct {
         for (option, name) in [("--helper", &self.helper), ("--timeout", &self.timeout)] {
             if !name.is_empty() {
                 line.word(option);
-                line.bytes(name);
+                line.raw(name);
             }
         }
         if !self.events.is_empty() {
@@ -213,7 +213,7 @@ fn zone(arguments: &Arguments<'_>) -> Result<Option<Zone>, Diagnostic> {
 fn zone_id(value: &Value<'_>) -> Result<ZoneId, Problem> {
     match value.word(0) {
         word if word.eq_ignore_ascii_case(b"mark") => Ok(ZoneId::Mark),
-        word => ranged(word, 0..=0xffff).map(ZoneId::Number),
+        word => number_of(word).map(ZoneId::Number),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
 use crate::print::Line;
 use crate::ruleset::Family;
-use crate::value::{is_prefix_of, prefix_length, ranged};
+use crate::value::{is_prefix_of, number_of, prefix_length, ranged};
 
 /// The `HMARK` target: `mark = hash % modulus + offset`. A field that is none has no part in the
 /// hash, or none of its bits is changed.
@@ -260,9 +260,9 @@ fn prefix(value: &Value<'_>) -> Result<u8, Problem> {
 }
 
 fn half(value: &Value<'_>) -> Result<u16, Problem> {
-    ranged(value.word(0), 0..=0xffff)
+    number_of(value.word(0))
 }
 
 fn whole(value: &Value<'_>) -> Result<u32, Problem> {
-    ranged(value.word(0), 0..=0xffff_ffff)
+    number_of(value.word(0))
 }

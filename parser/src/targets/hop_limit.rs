@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Opt, Problem, Value};
 use crate::print::Line;
-use crate::value::ranged;
+use crate::value::{number_of, ranged};
 
 /// A change of the IPv4 time to live or the IPv6 hop limit. It never drops the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -24,7 +24,7 @@ pub(super) type Options = [&'static Opt<u8>; 3];
 
 /// The value of a new limit.
 pub(super) fn limit(value: &Value<'_>) -> Result<u8, Problem> {
-    ranged(value.word(0), 0..=255)
+    number_of(value.word(0))
 }
 
 /// The length of a step.

@@ -55,7 +55,7 @@ impl Extension for Idletimer {
     fn print(&self, line: &mut Line) {
         line.word(format!("--timeout {}", self.timeout));
         line.word("--label");
-        line.bytes(&self.label);
+        line.raw(&self.label);
         if self.alarm {
             line.word("--alarm");
         }

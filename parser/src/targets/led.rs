@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
 use crate::print::Line;
-use crate::value::ranged;
+use crate::value::number_of;
 
 /// The `LED` target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,7 +49,7 @@ impl Extension for Led {
         }
         quoted.push(b'"');
         line.word("--led-trigger-id");
-        line.bytes(&quoted);
+        line.raw(&quoted);
         if self.delay != 0 {
             // The tool prints the number as a signed one, which makes -1 of `inf`.
             line.word(format!("--led-delay {}", self.delay.cast_signed()));
@@ -77,7 +77,7 @@ fn delay(value: &Value<'_>) -> Result<u32, Problem> {
     {
         return Ok(u32::MAX);
     }
-    ranged(word, 0..=0xffff_ffff).map_err(|_| {
+    number_of(word).map_err(|_| {
         Problem::new(format!("{:?} is no delay", BStr::new(word)))
             .with_help("write milliseconds, or inf for ever")
     })

@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Opt, OptionSpec};
+use crate::masked::Masked;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::span::Spanned;
-use crate::value::{ranged, value_and_mask};
+use crate::value::{masked, number_of};
 
 /// A change of a mark of 32 bits, host byte order: `mark = (mark & !mask) ^ value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -19,32 +20,32 @@ pub struct MarkChange {
 }
 
 static SET_XMARK: Opt<MarkChange> = Opt::new(&["set-xmark"], |value| {
-    let (value, mask) = value_and_mask(value.word(0))?;
+    let Masked { value, mask } = masked(value.word(0))?;
     Ok(MarkChange { value, mask })
 });
 static SET_MARK: Opt<MarkChange> = Opt::new(&["set-mark"], |value| {
-    let (value, mask) = value_and_mask(value.word(0))?;
+    let Masked { value, mask } = masked(value.word(0))?;
     Ok(MarkChange {
         value,
         mask: value | mask,
     })
 });
 static AND_MARK: Opt<MarkChange> = Opt::new(&["and-mark"], |value| {
-    let kept: u32 = ranged(value.word(0), 0..=0xffff_ffff)?;
+    let kept: u32 = number_of(value.word(0))?;
     Ok(MarkChange {
         value: 0,
         mask: !kept,
     })
 });
 static OR_MARK: Opt<MarkChange> = Opt::new(&["or-mark"], |value| {
-    let set = ranged(value.word(0), 0..=0xffff_ffff)?;
+    let set = number_of(value.word(0))?;
     Ok(MarkChange {
         value: set,
         mask: set,
     })
 });
 static XOR_MARK: Opt<MarkChange> = Opt::new(&["xor-mark"], |value| {
-    let value = ranged(value.word(0), 0..=0xffff_ffff)?;
+    let value = number_of(value.word(0))?;
     Ok(MarkChange { value, mask: 0 })
 });
 

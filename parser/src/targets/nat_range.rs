@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Problem};
 use crate::names;
-use crate::print::address;
+use crate::print::Inet;
 use crate::ruleset::Family;
 use crate::span::Span;
 use crate::value::leading_integer;
@@ -182,7 +182,7 @@ impl NatPorts {
 }
 
 fn number(text: &[u8]) -> Option<(u16, &[u8])> {
-    let (value, rest) = leading_integer(text, 0xffff)?;
+    let (value, rest) = leading_integer(text)?;
     Some((u16::try_from(value).ok()?, rest))
 }
 
@@ -200,9 +200,9 @@ impl Display for NatRange {
 
 impl Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&address(self.first))?;
+        write!(f, "{}", Inet(self.first))?;
         if self.first != self.last {
-            write!(f, "-{}", address(self.last))?;
+            write!(f, "-{}", Inet(self.last))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::log::prefix;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
 use crate::print::Line;
-use crate::value::ranged;
+use crate::value::number_of;
 
 /// The `NFLOG` target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,17 +27,11 @@ pub struct Nflog {
 /// What `struct xt_nflog_info` holds beside the NUL.
 const PREFIX_LIMIT: usize = 63;
 
-static GROUP: Opt<u16> = Opt::new(&["nflog-group"], |value| ranged(value.word(0), 0..=0xffff));
+static GROUP: Opt<u16> = Opt::new(&["nflog-group"], |value| number_of(value.word(0)));
 static PREFIX: Opt<BString> = Opt::new(&["nflog-prefix"], prefix);
-static RANGE: Opt<u32> = Opt::new(&["nflog-range"], |value| {
-    ranged(value.word(0), 0..=0xffff_ffff)
-});
-static SIZE: Opt<u32> = Opt::new(&["nflog-size"], |value| {
-    ranged(value.word(0), 0..=0xffff_ffff)
-});
-static THRESHOLD: Opt<u16> = Opt::new(&["nflog-threshold"], |value| {
-    ranged(value.word(0), 0..=0xffff)
-});
+static RANGE: Opt<u32> = Opt::new(&["nflog-range"], |value| number_of(value.word(0)));
+static SIZE: Opt<u32> = Opt::new(&["nflog-size"], |value| number_of(value.word(0)));
+static THRESHOLD: Opt<u16> = Opt::new(&["nflog-threshold"], |value| number_of(value.word(0)));
 
 impl Extension for Nflog {
     const NAME: &'static str = "NFLOG";

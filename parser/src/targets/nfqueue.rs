@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
 use crate::print::Line;
-use crate::value::ranged;
+use crate::value::number_of;
 
 /// The `NFQUEUE` target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub struct Queues {
 }
 
 static NUM: Opt<Queues> = Opt::new(&["queue-num"], |value| {
-    let number = ranged(value.word(0), 0..=0xffff)?;
+    let number = number_of(value.word(0))?;
     Ok(Queues {
         first: number,
         last: number,
@@ -91,7 +91,7 @@ fn balance(value: &Value<'_>) -> Result<Queues, Problem> {
     };
     let end = |word: &[u8], default: u16| match word {
         b"" => Ok(default),
-        word => ranged(word, 0..=0xffff),
+        word => number_of(word),
     };
     let (first, last) = (end(first, 0)?, end(last, u16::MAX)?);
     if first >= last {

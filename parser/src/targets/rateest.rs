@@ -75,7 +75,7 @@ impl Extension for Rateest {
         // In 32 bits, as the tool does.
         let average = interval.wrapping_mul(1 << self.ewma_log);
         line.word("--rateest-name");
-        line.bytes(&self.name);
+        line.raw(&self.name);
         line.word("--rateest-interval");
         line.word(print_time(interval));
         line.word("--rateest-ewmalog");

@@ -35,6 +35,6 @@ impl Extension for Secmark {
 
     fn print(&self, line: &mut Line) {
         line.word("--selctx");
-        line.bytes(&self.context);
+        line.raw(&self.context);
     }
 }

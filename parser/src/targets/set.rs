@@ -1,11 +1,11 @@
 //! `-j SET`: entries of ipsets are made from the packet, or a mark from an entry; the packet goes on
 //! (libxt_SET, xt_set.c).
 
-use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::matches::set::{Lookup, lookup};
 use crate::print::Line;
 use crate::ruleset::{NfHook, TableKind};
 use crate::value::ranged;
@@ -16,7 +16,7 @@ pub struct Set {
     /// `--add-set`
     pub add: Option<Add>,
     /// `--del-set`
-    pub delete: Option<SetEntry>,
+    pub delete: Option<Lookup>,
     /// `--map-set`
     pub map: Option<Map>,
 }
@@ -26,7 +26,7 @@ pub struct Set {
 pub struct Add {
     /// Where it goes.
     #[serde(flatten)]
-    pub entry: SetEntry,
+    pub entry: Lookup,
     /// `--exist`: an entry that is there already gets the new timeout.
     pub exist: bool,
     /// `--timeout`, seconds, 0 for ever; that of the set if none.
@@ -38,7 +38,7 @@ pub struct Add {
 pub struct Map {
     /// Where the entry is.
     #[serde(flatten)]
-    pub entry: SetEntry,
+    pub entry: Lookup,
     /// `--map-mark`: the packet's mark.
     pub mark: bool,
     /// `--map-prio`: its priority.
@@ -47,34 +47,10 @@ pub struct Map {
     pub queue: bool,
 }
 
-/// A set and what of a packet makes an entry of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SetEntry {
-    /// The set's name, at most 31 bytes. It must exist when the rule is loaded.
-    pub set: BString,
-    /// For each dimension of the set, up to six, the side of the packet that it is taken from.
-    pub sides: Vec<Side>,
-}
-
-/// A side of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// `src`
-    Source,
-    /// `dst`
-    Destination,
-}
-
-/// `IPSET_MAXNAMELEN` less the NUL.
-const NAME_LIMIT: usize = 31;
-/// `IPSET_DIM_MAX`
-const DIMENSIONS: usize = 6;
-
 // The tool takes a `!` before these and does not look at it.
-static ADD: Opt<SetEntry> = Opt::new(&["add-set"], entry).with_arity(2).invertible();
-static DELETE: Opt<SetEntry> = Opt::new(&["del-set"], entry).with_arity(2).invertible();
-static MAP: Opt<SetEntry> = Opt::new(&["map-set"], entry).with_arity(2).invertible();
+static ADD: Opt<Lookup> = Opt::new(&["add-set"], entry).with_arity(2).invertible();
+static DELETE: Opt<Lookup> = Opt::new(&["del-set"], entry).with_arity(2).invertible();
+static MAP: Opt<Lookup> = Opt::new(&["map-set"], entry).with_arity(2).invertible();
 static EXIST: Opt<()> = switch(&["exist"]);
 static TIMEOUT: Opt<u32> = Opt::new(&["timeout"], |value| ranged(value.word(0), 0..=0xffff_fffe));
 static MAP_MARK: Opt<()> = switch(&["map-mark"]);
@@ -153,7 +129,8 @@ impl Extension for Set {
 
     fn print(&self, line: &mut Line) {
         if let Some(add) = &self.add {
-            add.entry.print(line, "--add-set");
+            line.word("--add-set");
+            line.word(&add.entry);
             if add.exist {
                 line.word("--exist");
             }
@@ -162,10 +139,12 @@ impl Extension for Set {
             }
         }
         if let Some(entry) = &self.delete {
-            entry.print(line, "--del-set");
+            line.word("--del-set");
+            line.word(entry);
         }
         if let Some(map) = &self.map {
-            map.entry.print(line, "--map-set");
+            line.word("--map-set");
+            line.word(&map.entry);
             for (is_set, option) in [
                 (map.mark, "--map-mark"),
                 (map.priority, "--map-prio"),
@@ -179,26 +158,10 @@ impl Extension for Set {
     }
 }
 
-impl SetEntry {
-    fn print(&self, line: &mut Line, option: &str) {
-        let sides: Vec<&str> = self
-            .sides
-            .iter()
-            .map(|side| match side {
-                Side::Source => "src",
-                Side::Destination => "dst",
-            })
-            .collect();
-        line.word(option);
-        line.bytes(&self.set);
-        line.word(sides.join(","));
-    }
-}
-
 fn entry_of(
     arguments: &mut Arguments<'_>,
-    option: &'static Opt<SetEntry>,
-) -> Result<Option<SetEntry>, Diagnostic> {
+    option: &'static Opt<Lookup>,
+) -> Result<Option<Lookup>, Diagnostic> {
     let Some(given) = arguments.get(option)? else {
         return Ok(None);
     };
@@ -213,35 +176,6 @@ fn entry_of(
     Ok(Some(given.value.value))
 }
 
-/// A name and sides between commas; of a side only the first three bytes are looked at.
-fn entry(value: &Value<'_>) -> Result<SetEntry, Problem> {
-    let (set, list) = (value.word(0), value.word(1));
-    if set.len() > NAME_LIMIT {
-        return Err(
-            Problem::new(format!("the name of the set is {} bytes long", set.len()))
-                .with_help(format!("an ipset's name has at most {NAME_LIMIT} bytes")),
-        );
-    }
-    let sides = list.split_str(",").map(|side| {
-        if side.starts_with(b"src") {
-            Ok(Side::Source)
-        } else if side.starts_with(b"dst") {
-            Ok(Side::Destination)
-        } else {
-            Err(
-                Problem::new(format!("{:?} is neither src nor dst", BStr::new(side)))
-                    .with_help("write a list such as src,dst behind the name"),
-            )
-        }
-    });
-    let sides = sides.collect::<Result<Vec<Side>, Problem>>()?;
-    if sides.len() > DIMENSIONS {
-        return Err(Problem::new(format!(
-            "a set has at most {DIMENSIONS} dimensions"
-        )));
-    }
-    Ok(SetEntry {
-        set: set.into(),
-        sides,
-    })
+fn entry(value: &Value<'_>) -> Result<Lookup, Problem> {
+    lookup(value.word(0), value.word(1))
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, text};
-use crate::print::{Line, address};
+use crate::print::{Inet, Line};
 use crate::value::host;
 
 /// The `TEE` target.
@@ -47,10 +47,10 @@ impl Extension for Tee {
 
     fn print(&self, line: &mut Line) {
         line.word("--gateway");
-        line.word(address(self.gateway));
+        line.word(Inet(self.gateway));
         if !self.interface.is_empty() {
             line.word("--oif");
-            line.bytes(&self.interface);
+            line.raw(&self.interface);
         }
     }
 }

@@ -1,53 +1,41 @@
 //! `-j TOS`: bits of the TOS or traffic class byte are changed; the packet goes on (libxt_TOS,
 //! xt_DSCP.c).
 
-use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
-use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::extension::{Arguments, Extension, Opt, OptionSpec};
 use crate::print::Line;
 use crate::ruleset::TableKind;
-use crate::value::{leading_integer, ranged};
+use crate::tos::{TosMask, tos_mask};
+use crate::value::number_of;
 
 /// The `TOS` target: `tos = (tos & !mask) ^ value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Tos {
-    /// The bits that are flipped after the mask.
-    pub value: u8,
-    /// The bits that are cleared first.
-    pub mask: u8,
+    /// The bits that are cleared, and those that are flipped then.
+    #[serde(flatten)]
+    pub change: TosMask,
 }
 
-/// The names of RFC 1349.
-const NAMES: [(&str, u8); 5] = [
-    ("Minimize-Delay", 0x10),
-    ("Maximize-Throughput", 0x08),
-    ("Maximize-Reliability", 0x04),
-    ("Minimize-Cost", 0x02),
-    ("Normal-Service", 0x00),
-];
-/// The mask of a name.
-const NAME_MASK: u8 = 0x3f;
-
-static SET: Opt<Tos> = Opt::new(&["set-tos"], set);
-static AND: Opt<Tos> = Opt::new(&["and-tos"], |value| {
-    let kept: u8 = ranged(value.word(0), 0..=0xff)?;
-    Ok(Tos {
+static SET: Opt<TosMask> = Opt::new(&["set-tos"], |value| tos_mask(value.word(0)));
+static AND: Opt<TosMask> = Opt::new(&["and-tos"], |value| {
+    let kept: u8 = number_of(value.word(0))?;
+    Ok(TosMask {
         value: 0,
         mask: !kept,
     })
 });
-static OR: Opt<Tos> = Opt::new(&["or-tos"], |value| {
-    let set = ranged(value.word(0), 0..=0xff)?;
-    Ok(Tos {
+static OR: Opt<TosMask> = Opt::new(&["or-tos"], |value| {
+    let set = number_of(value.word(0))?;
+    Ok(TosMask {
         value: set,
         mask: set,
     })
 });
-static XOR: Opt<Tos> = Opt::new(&["xor-tos"], |value| {
-    let value = ranged(value.word(0), 0..=0xff)?;
-    Ok(Tos { value, mask: 0 })
+static XOR: Opt<TosMask> = Opt::new(&["xor-tos"], |value| {
+    let value = number_of(value.word(0))?;
+    Ok(TosMask { value, mask: 0 })
 });
 
 impl Extension for Tos {
@@ -59,7 +47,9 @@ impl Extension for Tos {
         arguments.at_most_one(Self::OPTIONS)?;
         for option in [&SET, &AND, &OR, &XOR] {
             if let Some(given) = arguments.get(option)? {
-                return Ok(given.value.value);
+                return Ok(Self {
+                    change: given.value.value,
+                });
             }
         }
         Err(arguments
@@ -68,33 +58,7 @@ impl Extension for Tos {
     }
 
     fn print(&self, line: &mut Line) {
-        line.word(format!("--set-tos {:#04x}/{:#04x}", self.value, self.mask));
+        line.word("--set-tos");
+        line.word(self.change);
     }
-}
-
-/// `value[/mask]`, or a name in any case.
-fn set(value: &Value<'_>) -> Result<Tos, Problem> {
-    let word = value.word(0);
-    let row = NAMES
-        .iter()
-        .find(|row| row.0.as_bytes().eq_ignore_ascii_case(word));
-    if let Some(row) = row {
-        return Ok(Tos {
-            value: row.1,
-            mask: NAME_MASK,
-        });
-    }
-    if leading_integer(word, 0xff).is_none() {
-        let names: Vec<&str> = NAMES.iter().map(|row| row.0).collect();
-        return Err(Problem::new(format!("{:?} is no TOS", BStr::new(word)))
-            .with_help(format!("write 0 to 255 or one of {}", names.join(", "))));
-    }
-    let (value, mask) = match word.split_once_str("/") {
-        Some((value, mask)) => (value, ranged(mask, 0..=0xff)?),
-        None => (word, u8::MAX),
-    };
-    Ok(Tos {
-        value: ranged(value, 0..=0xff)?,
-        mask,
-    })
 }

@@ -6,12 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
+use super::mark_change::MarkChange;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::masked::Masked;
 use crate::names;
-use crate::print::{Line, address};
+use crate::print::{Inet, Line};
 use crate::ruleset::{Family, NfHook, TableKind};
-use crate::value::{host, value_and_mask};
+use crate::value::{host, masked};
 
 /// The `TPROXY` target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -20,10 +22,8 @@ pub struct Tproxy {
     pub port: u16,
     /// `--on-ip`; unspecified for that of the interface.
     pub address: IpAddr,
-    /// `--tproxy-mark`: `mark = (mark & !mask) ^ value`.
-    pub mark_value: u32,
-    /// The bits that are cleared first.
-    pub mark_mask: u32,
+    /// `--tproxy-mark`, which is not changed unless told.
+    pub mark: MarkChange,
 }
 
 /// TCP and UDP.
@@ -31,7 +31,10 @@ const PROTOCOLS: [u8; 2] = [6, 17];
 
 static PORT: Opt<u64> = Opt::new(&["on-port"], port);
 static ADDRESS: Opt<IpAddr> = Opt::new(&["on-ip"], |value| host(value.word(0), value.rule.family));
-static MARK: Opt<(u32, u32)> = Opt::new(&["tproxy-mark"], |value| value_and_mask(value.word(0)));
+static MARK: Opt<MarkChange> = Opt::new(&["tproxy-mark"], |value| {
+    let Masked { value, mask } = masked(value.word(0))?;
+    Ok(MarkChange { value, mask })
+});
 
 impl Extension for Tproxy {
     const NAME: &'static str = "TPROXY";
@@ -45,16 +48,15 @@ impl Extension for Tproxy {
             Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        let (mark_value, mark_mask) = arguments
-            .get(&MARK)?
-            .map_or((0, 0), |given| given.value.value);
+        let unchanged = MarkChange { value: 0, mask: 0 };
         Ok(Self {
             port: arguments.number(&PORT, 0xffff)?.unwrap_or_default(),
             address: arguments
                 .get(&ADDRESS)?
                 .map_or(any, |given| given.value.value),
-            mark_value,
-            mark_mask,
+            mark: arguments
+                .get(&MARK)?
+                .map_or(unchanged, |given| given.value.value),
         })
     }
 
@@ -64,8 +66,8 @@ impl Extension for Tproxy {
 
     fn print(&self, line: &mut Line) {
         line.word(format!("--on-port {}", self.port));
-        line.word(format!("--on-ip {}", address(self.address)));
-        let (value, mask) = (self.mark_value, self.mark_mask);
+        line.word(format!("--on-ip {}", Inet(self.address)));
+        let MarkChange { value, mask } = self.mark;
         line.word(format!("--tproxy-mark {value:#x}/{mask:#x}"));
     }
 }
