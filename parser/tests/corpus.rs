@@ -333,9 +333,10 @@ fn is_about_the_system(message: &serde_json::Value) -> bool {
         || message.contains("missing kernel module")
 }
 
-/// Whether a rule names a counter or estimator, which the kernel must know when it loads the rule.
+/// Whether a rule names a counter, an estimator or a security context, which the kernel must know when
+/// it loads the rule.
 fn needs_an_object(rule: &str) -> bool {
-    ["-m nfacct ", "-m rateest "]
+    ["-m nfacct ", "-m rateest ", "-j SECMARK "]
         .iter()
         .any(|name| rule.contains(name))
 }
