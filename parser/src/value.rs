@@ -1,6 +1,7 @@
 //! The grammars of values: numbers, ports, addresses, interfaces.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use bstr::{BStr, ByteSlice};
 use nom::branch::alt;
@@ -45,6 +46,29 @@ where
 pub(crate) fn integer(word: &[u8], max: u64) -> Option<u64> {
     let (_, value) = all_consuming(number).parse(word).ok()?;
     (value <= max).then_some(value)
+}
+
+/// A whole word that is a number in a range; the range is what fits the type.
+pub(crate) fn ranged<T: TryFrom<u64>>(
+    word: &[u8],
+    range: RangeInclusive<u64>,
+) -> Result<T, Problem> {
+    integer(word, *range.end())
+        .filter(|value| range.contains(value))
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| {
+            let (low, high) = (range.start(), range.end());
+            Problem::new(format!(
+                "{:?} is no number from {low} to {high}",
+                BStr::new(word)
+            ))
+        })
+}
+
+/// A number at the head of a word, and what follows it.
+pub(crate) fn leading_integer(word: &[u8]) -> Option<(u64, &[u8])> {
+    let (rest, value) = number(word).ok()?;
+    Some((value, rest))
 }
 
 /// A whole word that is a number of eight bits.
@@ -305,6 +329,39 @@ fn bad_address(address: &[u8], family: Family) -> Problem {
         }
         _ => Problem::new(format!("{shown:?} is no address"))
             .with_help("host names are not looked up: write addresses"),
+    }
+}
+
+/// A prefix length, or an address as mask. A mask with holes counts as the whole address
+/// (libxtables, `xtopt_parse_plenmask`).
+pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> {
+    let bits = match family {
+        Family::V4 => 32,
+        Family::V6 => 128,
+    };
+    if let Some(length) = integer(word, bits) {
+        return Ok(length as u8);
+    }
+    let mask = host(word, family).map_err(|_| {
+        Problem::new(format!("{:?} is no prefix length or mask", BStr::new(word)))
+            .with_help(format!("write a number from 0 to {bits}"))
+    })?;
+    let (ones, all) = match mask {
+        IpAddr::V4(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
+        IpAddr::V6(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
+    };
+    Ok(if ones == all { ones as u8 } else { bits as u8 })
+}
+
+/// `address[/length]` or `address[/mask]` for one host or one network, not masked (libxtables,
+/// `xtopt_parse_hostmask`).
+pub(crate) fn host_and_length(word: &[u8], family: Family) -> Result<(IpAddr, u8), Problem> {
+    match word.split_once_str("/") {
+        Some((address, length)) => Ok((host(address, family)?, prefix_length(length, family)?)),
+        None => {
+            let address = host(word, family)?;
+            Ok((address, if address.is_ipv4() { 32 } else { 128 }))
+        }
     }
 }
 

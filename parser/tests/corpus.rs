@@ -335,11 +335,17 @@ fn is_about_the_system(message: &serde_json::Value) -> bool {
         || message.contains("missing kernel module")
 }
 
-/// Whether a rule names a counter, estimator or cgroup, which must be there when it is loaded.
+/// Whether a rule names a counter, an estimator, a cgroup or a security context, which the kernel must
+/// know when it loads the rule.
 fn needs_an_object(rule: &str) -> bool {
-    ["-m nfacct ", "-m rateest ", "-m cgroup --path "]
-        .iter()
-        .any(|name| rule.contains(name))
+    [
+        "-m nfacct ",
+        "-m rateest ",
+        "-m cgroup --path ",
+        "-j SECMARK ",
+    ]
+    .iter()
+    .any(|name| rule.contains(name))
 }
 
 /// What became of the rules of one file of the upstream test suite.
