@@ -140,6 +140,7 @@ impl<'a> Writer<'a> {
                 family: self.family,
                 table: self.kind,
                 base: &rule.base,
+                matches: &rule.matches,
             },
             sets: self.sets,
         };

@@ -206,19 +206,30 @@ pub(super) fn write_address(address: IpAddr) -> InetAddress {
     }
 }
 
-/// The length of a mask without holes.
-pub(super) fn read_prefix(mask: &InetAddress) -> Option<u8> {
-    let bits = u128::from_be_bytes(*mask);
+/// The length of a family's mask, if it has no holes.
+pub(super) fn read_prefix(family: Family, mask: &InetAddress) -> Option<u8> {
+    let bits = match family {
+        Family::V4 => u128::from(read_v4(mask).to_bits()) << 96,
+        Family::V6 => u128::from_be_bytes(*mask),
+    };
     let length = bits.leading_ones();
-    (length == bits.count_ones())
-        .then(|| u8::try_from(length).ok())
-        .flatten()
+    let is_prefix = length == bits.count_ones();
+    u8::try_from(length).ok().filter(|_| is_prefix)
 }
 
 /// The mask of this length.
 pub(super) fn write_prefix(length: u8) -> InetAddress {
     let hosts = 128_u32.saturating_sub(length.into());
     u128::MAX.checked_shl(hosts).unwrap_or(0).to_be_bytes()
+}
+
+/// The mask of a host or network as libxtables fills it (`xtopt_parse_hostmask`): for a whole IPv4
+/// address all bits are set, those behind it, too.
+pub(super) fn write_host_mask(address: IpAddr, length: u8) -> InetAddress {
+    match address {
+        IpAddr::V4(_) if length >= 32 => [0xff; 16],
+        _ => write_prefix(length),
+    }
 }
 
 /// The table of a header.

@@ -4,7 +4,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire, test};
-use crate::masked::Masked;
+use crate::matches::Masked;
 use crate::matches::mark::Mark;
 use crate::ruleset::Negatable;
 

@@ -1,8 +1,24 @@
 //! The binary forms of matches: one file each, named in one table.
 
+mod addrtype;
+mod cgroup;
+mod cluster;
 mod comment;
+mod connbytes;
+mod connlabel;
+mod connlimit;
+mod connmark;
 mod conntrack;
+mod cpu;
+mod dccp;
+mod devgroup;
+mod dscp;
+mod ecn;
 mod eui64;
+mod frag;
+mod hashlimit;
+mod header_options;
+mod helper;
 mod hl;
 mod icmp;
 mod iprange;
@@ -25,6 +41,7 @@ mod rt;
 mod sctp;
 mod set;
 mod socket;
+mod spi;
 mod state;
 mod statistic;
 mod string;
@@ -37,15 +54,36 @@ mod u32;
 mod udp;
 
 use super::codec::{Codec, codec, test};
-use crate::matches::{Match, PortRange};
+use crate::matches::{Comparison, Match, PortRange};
 use crate::ruleset::Negatable;
 use zerocopy::little_endian::U16;
 
 /// All of them. Where several have one name and revision, the first with a value counts.
 pub(super) static CODECS: &[Codec<Match>] = &[
+    codec!(Match::Addrtype, addrtype::Addrtype1),
+    codec!(Match::Ah, spi::Ah40),
+    codec!(Match::Ah6, spi::Ah60),
+    codec!(Match::Cgroup, cgroup::Cgroup2),
+    codec!(Match::Cluster, cluster::Cluster0),
     codec!(Match::Comment, comment::Comment0),
+    codec!(Match::Connbytes, connbytes::Connbytes0),
+    codec!(Match::Connlabel, connlabel::Connlabel0),
+    codec!(Match::Connlimit, connlimit::Connlimit1),
+    codec!(Match::Connlimit, connlimit::UnmaskedConnlimit1),
+    codec!(Match::Connmark, connmark::Connmark1),
     codec!(Match::Conntrack, conntrack::Conntrack3),
+    codec!(Match::Cpu, cpu::Cpu0),
+    codec!(Match::Dccp, dccp::Dccp0),
+    codec!(Match::Devgroup, devgroup::Devgroup0),
+    codec!(Match::Dscp, dscp::Dscp0),
+    codec!(Match::Dst, header_options::Dst0),
+    codec!(Match::Ecn, ecn::Ecn0),
+    codec!(Match::Esp, spi::Esp0),
     codec!(Match::Eui64, eui64::Eui640),
+    codec!(Match::Frag, frag::Frag0),
+    codec!(Match::Hashlimit, hashlimit::Hashlimit3),
+    codec!(Match::Hbh, header_options::Hbh0),
+    codec!(Match::Helper, helper::Helper0),
     codec!(Match::Hl, hl::Hl0),
     codec!(Match::Icmp, icmp::Icmp0),
     codec!(Match::Icmp6, icmp::Icmp60),
@@ -96,5 +134,26 @@ fn write_ports(ports: &Option<Negatable<PortRange>>) -> [U16; 2] {
     match ports {
         None => [0.into(), u16::MAX.into()],
         Some(ports) => [ports.value.value.low.into(), ports.value.value.high.into()],
+    }
+}
+
+/// The comparison of `IPT_TTL_EQ` and so on, which have the numbers of `IP6T_HL_EQ` and so on.
+fn read_comparison(mode: u8, number: u8) -> Option<Comparison<u8>> {
+    Some(match mode {
+        0 => Comparison::Equal(number),
+        1 => Comparison::Unequal(number),
+        2 => Comparison::Less(number),
+        3 => Comparison::Greater(number),
+        _ => return None,
+    })
+}
+
+/// The mode and the number of a comparison.
+fn write_comparison(comparison: Comparison<u8>) -> (u8, u8) {
+    match comparison {
+        Comparison::Equal(number) => (0, number),
+        Comparison::Unequal(number) => (1, number),
+        Comparison::Less(number) => (2, number),
+        Comparison::Greater(number) => (3, number),
     }
 }

@@ -5,7 +5,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire, flag, inversion, test};
-use crate::blob::layout::{InetAddress, read_address, read_prefix, write_address, write_prefix};
+use crate::blob::layout::{InetAddress, read_address, read_prefix, write_address, write_host_mask};
 use crate::matches::policy::{Direction, Element, Endpoint, Mode, Policy, PolicyKind, Protocol};
 use crate::ruleset::Negatable;
 
@@ -121,7 +121,7 @@ impl WireElement {
             true => {
                 let endpoint = Endpoint {
                     address: read_address(context.rule.family, address),
-                    prefix_length: read_prefix(mask)?,
+                    prefix_length: read_prefix(context.rule.family, mask)?,
                 };
                 Some(Some(test(is_inverted(bit), endpoint)))
             }
@@ -148,10 +148,16 @@ impl WireElement {
     fn write(element: &Element) -> Option<Self> {
         let endpoint = |endpoint: &Option<Negatable<Endpoint>>| match endpoint {
             None => Default::default(),
-            Some(endpoint) => [
-                write_address(endpoint.value.value.address),
-                write_prefix(endpoint.value.value.prefix_length),
-            ],
+            Some(endpoint) => {
+                let Endpoint {
+                    address,
+                    prefix_length,
+                } = endpoint.value.value;
+                [
+                    write_address(address),
+                    write_host_mask(address, prefix_length),
+                ]
+            }
         };
         let protocol = match &element.protocol {
             None => 0,

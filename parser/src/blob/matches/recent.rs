@@ -89,13 +89,18 @@ impl Wire for Recent1 {
     }
 
     fn write(value: &Recent, _: &Context<'_>) -> Option<Self> {
+        // libxt_recent copies the name over the default one, and what is longer of that stays.
+        let mut name: [u8; 200] = with_nul(b"DEFAULT")?;
+        let end = value.name.len();
+        name.get_mut(..end)?.copy_from_slice(&value.name);
+        *name.get_mut(end)? = 0;
         let row = CHECKS.iter().find(|row| row.1 == value.check.value.value)?;
         Some(Self {
             seconds: value.seconds.unwrap_or_default().into(),
             hit_count: u32::from(value.hit_count.unwrap_or_default()).into(),
             flags: row.0 | flag(value.ttl, TTL) | flag(value.reap, REAP),
             inverted: value.check.negated.into(),
-            name: with_nul(&value.name)?,
+            name,
             side: match value.side {
                 Side::Source => SOURCE,
                 Side::Destination => DESTINATION,

@@ -2,8 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::{read_comparison, write_comparison};
 use crate::blob::codec::{Context, Refused, Wire};
-use crate::matches::Comparison;
 use crate::matches::ttl::Ttl;
 use crate::ruleset::Family;
 
@@ -14,38 +14,17 @@ pub(super) struct Ttl0 {
     ttl: u8,
 }
 
-/// `IPT_TTL_EQ`
-const EQUAL: u8 = 0;
-/// `IPT_TTL_NE`
-const UNEQUAL: u8 = 1;
-/// `IPT_TTL_LT`
-const LESS: u8 = 2;
-/// `IPT_TTL_GT`
-const GREATER: u8 = 3;
-
 impl Wire for Ttl0 {
     type Value = Ttl;
     const NAME: &'static str = "ttl";
     const FAMILY: Option<Family> = Some(Family::V4);
 
     fn read(&self, _: &Context<'_>) -> Result<Option<Ttl>, Refused> {
-        let comparison = match self.mode {
-            EQUAL => Comparison::Equal(self.ttl),
-            UNEQUAL => Comparison::Unequal(self.ttl),
-            LESS => Comparison::Less(self.ttl),
-            GREATER => Comparison::Greater(self.ttl),
-            _ => return Ok(None),
-        };
-        Ok(Some(Ttl(comparison)))
+        Ok(read_comparison(self.mode, self.ttl).map(Ttl))
     }
 
     fn write(value: &Ttl, _: &Context<'_>) -> Option<Self> {
-        let (mode, ttl) = match value.0 {
-            Comparison::Equal(ttl) => (EQUAL, ttl),
-            Comparison::Unequal(ttl) => (UNEQUAL, ttl),
-            Comparison::Less(ttl) => (LESS, ttl),
-            Comparison::Greater(ttl) => (GREATER, ttl),
-        };
+        let (mode, ttl) = write_comparison(value.0);
         Some(Self { mode, ttl })
     }
 }
