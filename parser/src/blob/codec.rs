@@ -7,7 +7,7 @@ use super::entry::{RawExtension, write_extension};
 use super::error::{BlobError, EncodeError, Flaw};
 use super::layout::ALIGNMENT;
 use super::sets::SetNames;
-use crate::extension::Surroundings;
+use crate::extension::{Extension, Surroundings};
 use crate::ruleset::{Family, Negatable, TableKind};
 use crate::span::{Span, Spanned};
 use crate::unknown::{Data, Unknown};
@@ -25,7 +25,7 @@ pub(super) struct Refused(pub &'static str);
 /// The kernel's struct for one revision of an extension. Its last bytes may be padding.
 pub(super) trait Wire: Sized + FromBytes + IntoBytes + KnownLayout + Immutable {
     /// The typed value.
-    type Value;
+    type Value: Extension;
     const NAME: &'static str;
     const REVISION: u8 = 0;
     /// The family that has it, when not both do.
@@ -33,8 +33,8 @@ pub(super) trait Wire: Sized + FromBytes + IntoBytes + KnownLayout + Immutable {
     /// The protocols that the rule must have, not inverted, when not any will do (`.proto` of
     /// `struct xt_match`, or its `checkentry`).
     const PROTOCOLS: &'static [u8] = &[];
-    /// The tables that the rule may stand in, when not any will do.
-    const TABLES: &'static [TableKind] = &[];
+    /// The tables that the rule may stand in.
+    const TABLES: &'static [TableKind] = <Self::Value as Extension>::TABLES;
 
     /// The value, or none if no option gives this data.
     fn read(&self, context: &Context<'_>) -> Result<Option<Self::Value>, Refused>;
@@ -99,8 +99,7 @@ impl<E> Codec<E> {
             rule.protocol()
                 .is_some_and(|it| self.protocols.contains(&it))
         };
-        (self.tables.is_empty() || self.tables.contains(&rule.table))
-            && (self.protocols.is_empty() || is_protocol())
+        self.tables.contains(&rule.table) && (self.protocols.is_empty() || is_protocol())
     }
 }
 

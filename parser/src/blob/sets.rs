@@ -48,6 +48,17 @@ const DIMENSION_LIMIT: u8 = 6;
 const INVERTED: u8 = 0x01;
 
 impl SetInfo {
+    /// No set (`IPSET_INVALID_ID`).
+    pub const ABSENT: Self = Self {
+        index: U16::new(u16::MAX),
+        dimension: 0,
+        flags: 0,
+    };
+
+    pub fn is_absent(self) -> bool {
+        self.index == u16::MAX
+    }
+
     /// The lookup, or none if the set has no known name.
     pub fn read(self, sets: &SetNames) -> Result<Option<Lookup>, Refused> {
         if self.dimension > DIMENSION_LIMIT {

@@ -5,7 +5,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire};
-use crate::ruleset::{Family, TableKind};
+use crate::ruleset::Family;
 use crate::targets::reject::{Reject, RejectWith};
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -68,7 +68,6 @@ impl Wire for Reject4 {
     type Value = Reject;
     const NAME: &'static str = "REJECT";
     const FAMILY: Option<Family> = Some(Family::V4);
-    const TABLES: &'static [TableKind] = &[TableKind::Filter];
 
     fn read(&self, context: &Context<'_>) -> Result<Option<Reject>, Refused> {
         read(self.0.get(), &V4, ECHO_REPLY_4, context)
@@ -83,7 +82,6 @@ impl Wire for Reject6 {
     type Value = Reject;
     const NAME: &'static str = "REJECT";
     const FAMILY: Option<Family> = Some(Family::V6);
-    const TABLES: &'static [TableKind] = &[TableKind::Filter];
 
     fn read(&self, context: &Context<'_>) -> Result<Option<Reject>, Refused> {
         read(self.0.get(), &V6, ECHO_REPLY_6, context)
