@@ -60,7 +60,7 @@ mod origin;
 mod sets;
 mod targets;
 
-pub use error::{BlobError, EncodeError, Flaw};
+pub use error::{BasePart, BlobError, EncodeError, Flaw};
 pub use sets::SetNames;
 
 use crate::ruleset::{Family, Table};
