@@ -69,6 +69,7 @@ pub mod header_options;
 pub mod matches;
 mod names;
 mod placement;
+pub mod prefix;
 mod print;
 pub mod range;
 mod rate;

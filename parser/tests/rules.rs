@@ -134,3 +134,93 @@ fn socket_stands_where_packets_come_in() {
     let table = "-A INPUT -m socket -j c\n-A c -m socket --transparent";
     assert_eq!(errors(Family::V4, table), [""; 0]);
 }
+
+#[test]
+fn tests_of_one_direction_stand_on_its_way() {
+    let misplaced = Err("misplaced");
+    let taken = |line: &str| Ok(vec![line.to_owned()]);
+    let v4 = |table, line| save(Family::V4, table, line);
+    let line = "-A PREROUTING -m rpfilter --loose --validmark --accept-local --invert";
+    assert_eq!(v4("raw", line), taken(line));
+    assert_eq!(v4("mangle", line), taken(line));
+    assert_eq!(v4("nat", line), misplaced);
+    assert_eq!(v4("mangle", "-A INPUT -m rpfilter"), misplaced);
+    assert_eq!(
+        v4("mangle", "-A PREROUTING -m realm --realm 0x1"),
+        misplaced
+    );
+    let line = "-A POSTROUTING -m realm --realm 0x1";
+    assert_eq!(v4("mangle", line), taken(line));
+    let line = "-A PREROUTING -m mac --mac-source aa:bb:cc:dd:ee:ff";
+    assert_eq!(v4("nat", line), taken(line));
+    let line = "-A POSTROUTING -m mac --mac-source aa:bb:cc:dd:ee:ff";
+    assert_eq!(v4("nat", line), misplaced);
+    let line = "-A POSTROUTING -m owner --uid-owner 5";
+    assert_eq!(v4("nat", line), taken(line));
+    assert_eq!(
+        v4("mangle", "-A PREROUTING -m owner --uid-owner 5"),
+        misplaced
+    );
+    let line = "-A PREROUTING -m policy --dir in --pol ipsec";
+    assert_eq!(v4("mangle", line), taken(line));
+    assert_eq!(v4("mangle", "-A POSTROUTING -m policy --dir in"), misplaced);
+    let line = "-A POSTROUTING -m physdev --physdev-is-out";
+    assert_eq!(v4("mangle", line), taken(line));
+    assert_eq!(
+        v4("mangle", "-A OUTPUT -m physdev --physdev-is-out"),
+        misplaced
+    );
+}
+
+/// What the tool takes for granted or cuts off is told.
+#[test]
+fn odd_tests_are_warned_of() {
+    let warnings = |family, line: &str| {
+        let mut sources = Sources::default();
+        let id = sources.add("<test>", format!("*filter\n{line}\nCOMMIT\n"));
+        let options = ParseOptions {
+            family: Some(family),
+        };
+        let diagnostics = parse(&sources, id, &options).diagnostics;
+        diagnostics.iter().map(|it| it.code).collect::<Vec<_>>()
+    };
+    let long = "x".repeat(32);
+    for (family, line, code) in [
+        (
+            Family::V6,
+            "-p mh -m mh ! --mh-type :".to_owned(),
+            "never-matches",
+        ),
+        (
+            Family::V6,
+            "-m rt ! --rt-segsleft :".to_owned(),
+            "never-matches",
+        ),
+        (
+            Family::V6,
+            "-m rt --rt-segsleft 4:3".to_owned(),
+            "never-matches",
+        ),
+        (
+            Family::V4,
+            "-p ipcomp -m ipcomp ! --ipcompspi :".to_owned(),
+            "never-matches",
+        ),
+        (
+            Family::V4,
+            format!("-m nfacct --nfacct-name {long}"),
+            "truncated",
+        ),
+        (
+            Family::V4,
+            format!("-p tcp -m osf --genre {long}"),
+            "truncated",
+        ),
+    ] {
+        assert_eq!(
+            warnings(family, &format!("-A INPUT {line}")),
+            [code],
+            "{line}"
+        );
+    }
+}
