@@ -238,7 +238,7 @@ impl Rate {
                 if burst == 0 {
                     return BYTES_EXPIRE * 1000;
                 }
-                let bytes = bytes * u64::from(burst);
+                let bytes = bytes.saturating_mul(u64::from(burst));
                 let fits = |&(size, _): &(u64, &str)| bytes >= size;
                 let (size, name) = SIZES.into_iter().find(fits).unwrap_or((1, ""));
                 line.word("--hashlimit-burst");
