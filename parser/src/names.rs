@@ -196,7 +196,6 @@ pub(crate) fn service(name: &[u8]) -> Option<u16> {
 
 /// Matches of iptables 1.8.9 that have no type here, with the family when only one has them.
 const MATCHES: &[(&str, Option<Family>)] = &[
-    ("bpf", None),
     ("hl", Some(Family::V6)),
     ("ipcomp", None),
     ("iprange", None),

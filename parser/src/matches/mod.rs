@@ -2,6 +2,7 @@
 
 pub mod addrtype;
 pub mod ah;
+pub mod bpf;
 pub mod cgroup;
 pub mod cluster;
 pub mod comment;
@@ -86,6 +87,8 @@ pub enum Match {
     Ah(ah::Ah),
     /// `-m ah` of IPv6
     Ah6(ah::Ah6),
+    /// `-m bpf`
+    Bpf(bpf::Bpf),
     /// `-m cgroup`
     Cgroup(cgroup::Cgroup),
     /// `-m cluster`
@@ -148,6 +151,7 @@ registry! { Match:
     Addrtype(addrtype::Addrtype),
     Ah(ah::Ah),
     Ah6(ah::Ah6),
+    Bpf(bpf::Bpf),
     Cgroup(cgroup::Cgroup),
     Cluster(cluster::Cluster),
     Comment(comment::Comment),
