@@ -26,7 +26,14 @@ fn corpus(part: &str) -> Option<PathBuf> {
 fn read(text: impl Into<Vec<u8>>, family: Option<Family>) -> Parsed {
     let mut sources = Sources::default();
     let id = sources.add("corpus", text);
-    parse(&sources, id, &ParseOptions { family })
+    parse(
+        &sources,
+        id,
+        &ParseOptions {
+            family,
+            ..ParseOptions::default()
+        },
+    )
 }
 
 fn family_of(path: &Path) -> Family {

@@ -131,10 +131,12 @@ registry! { Match:
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 
-static SOURCE_PORTS: Opt<PortRange> =
-    Opt::new(&["source-port", "sport"], |value| port_range(value.word(0))).invertible();
+static SOURCE_PORTS: Opt<PortRange> = Opt::new(&["source-port", "sport"], |value| {
+    port_range(value.word(0), value.rule)
+})
+.invertible();
 static DESTINATION_PORTS: Opt<PortRange> = Opt::new(&["destination-port", "dport"], |value| {
-    port_range(value.word(0))
+    port_range(value.word(0), value.rule)
 })
 .invertible();
 
