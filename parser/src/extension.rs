@@ -16,9 +16,6 @@ pub(crate) struct OptionSpec {
     pub arity: usize,
     /// Whether `!` may stand before it.
     pub invertible: bool,
-    /// Whether the extension's value can hold it. A rule with one that it cannot hold keeps the
-    /// whole extension word for word, as [`Unknown`](crate::unknown::Unknown).
-    pub supported: bool,
 }
 
 impl OptionSpec {
@@ -27,17 +24,6 @@ impl OptionSpec {
             names,
             arity,
             invertible: false,
-            supported: true,
-        }
-    }
-
-    /// An option of iptables that is only passed through.
-    pub const fn passed_through(names: &'static [&'static str]) -> Self {
-        Self {
-            names,
-            arity: 1,
-            invertible: true,
-            supported: false,
         }
     }
 

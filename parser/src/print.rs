@@ -177,6 +177,12 @@ impl Line {
         self.0.extend_from_slice(word.to_string().as_bytes());
     }
 
+    /// A word of any bytes, without quotes even where the text could not be read back.
+    pub fn raw(&mut self, word: &[u8]) {
+        self.0.push(b' ');
+        self.0.extend_from_slice(word);
+    }
+
     /// An option, behind `!` when inverted.
     pub fn option(&mut self, negated: bool, option: &str) {
         if negated {
