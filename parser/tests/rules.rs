@@ -15,6 +15,7 @@ fn save(family: Family, table: &str, line: &str) -> Result<Vec<String>, &'static
         id,
         &ParseOptions {
             family: Some(family),
+            ..ParseOptions::default()
         },
     );
     if let Some(error) = parsed
@@ -92,6 +93,7 @@ fn errors(family: Family, text: &str) -> Vec<&'static str> {
     let id = sources.add("<test>", format!("*filter\n:c - [0:0]\n{text}\nCOMMIT\n"));
     let options = ParseOptions {
         family: Some(family),
+        ..ParseOptions::default()
     };
     let diagnostics = parse(&sources, id, &options).diagnostics;
     let errors = diagnostics
@@ -200,4 +202,12 @@ fn what_the_machine_must_have_is_taken() {
             "{rule}"
         );
     }
+}
+
+#[test]
+fn socket_stands_where_packets_come_in() {
+    assert_eq!(errors(Family::V4, "-A OUTPUT -m socket"), ["misplaced"]);
+    assert_eq!(errors(Family::V4, "-A FORWARD -m socket"), ["misplaced"]);
+    let table = "-A INPUT -m socket -j c\n-A c -m socket --transparent";
+    assert_eq!(errors(Family::V4, table), [""; 0]);
 }
