@@ -2,6 +2,7 @@
 
 use bstr::BString;
 
+use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, code};
 use crate::print::Line;
 use crate::ruleset::{BaseMatch, Family, Negatable, NfHook, TableKind};
@@ -128,6 +129,8 @@ pub(crate) struct Surroundings<'a> {
     pub family: Family,
     pub table: TableKind,
     pub base: &'a BaseMatch,
+    /// The names of protocols and services.
+    pub names: &'a Names,
 }
 
 impl Surroundings<'_> {

@@ -103,7 +103,10 @@ static CTSTATE: Opt<States> =
     Opt::new(&["ctstate"], |value| states(value.word(0), true)).invertible();
 static STATE: Opt<States> = Opt::new(&["state"], |value| states(value.word(0), false)).invertible();
 
-static PROTOCOL: Opt<u8> = Opt::new(&["ctproto"], |value| protocol(value.word(0))).invertible();
+static PROTOCOL: Opt<u8> = Opt::new(&["ctproto"], |value| {
+    protocol(value.word(0), value.rule.names)
+})
+.invertible();
 static ORIGINAL_SOURCE: Opt<Prefix> = Opt::new(&["ctorigsrc"], prefix::read).invertible();
 static ORIGINAL_DESTINATION: Opt<Prefix> = Opt::new(&["ctorigdst"], prefix::read).invertible();
 static REPLY_SOURCE: Opt<Prefix> = Opt::new(&["ctreplsrc"], prefix::read).invertible();
@@ -332,7 +335,7 @@ fn read_ports(
 }
 
 fn ports(value: &Value<'_>) -> Result<PortRange, Problem> {
-    resolved_ports(value.word(0))
+    resolved_ports(value.word(0), value.rule.names)
 }
 
 /// Names between commas, each by any leading part (libxt_conntrack, `conntrack_ps_status`).
