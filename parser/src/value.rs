@@ -71,7 +71,8 @@ pub(crate) fn number_of<T: Number>(word: &[u8]) -> Result<T, Problem> {
 pub(crate) fn range<T: Number>(word: &[u8]) -> Result<Range<T>, Problem> {
     let end = |word: &[u8], open: T| match word {
         b"" => Ok(open),
-        word => number_of(word),
+        word => number_of(word)
+            .map_err(|problem| problem.with_help("write a number, or a range LOW:HIGH")),
     };
     match word.split_once_str(":") {
         Some((low, high)) => Ok(Range {
@@ -84,12 +85,16 @@ pub(crate) fn range<T: Number>(word: &[u8]) -> Result<Range<T>, Problem> {
 
 /// `value[/mask]` of 32 bits, all bits without a mask (libxtables, `xtopt_parse_markmask`).
 pub(crate) fn masked(word: &[u8]) -> Result<Masked, Problem> {
+    let number = |word| {
+        number_of(word)
+            .map_err(|problem| problem.with_help("write VALUE or VALUE/MASK, as in 0x1/0xff"))
+    };
     let (value, mask) = match word.split_once_str("/") {
-        Some((value, mask)) => (value, number_of(mask)?),
+        Some((value, mask)) => (value, number(mask)?),
         None => (word, u32::MAX),
     };
     Ok(Masked {
-        value: number_of(value)?,
+        value: number(value)?,
         mask,
     })
 }
