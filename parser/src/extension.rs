@@ -22,9 +22,6 @@ pub(crate) struct OptionSpec {
     pub repeatable: bool,
     /// Whether `!` may stand before it.
     pub invertible: bool,
-    /// Whether the extension's value can hold it. A rule with one that it cannot hold keeps the
-    /// whole extension word for word, as [`Unknown`](crate::unknown::Unknown).
-    pub supported: bool,
 }
 
 impl OptionSpec {
@@ -35,19 +32,6 @@ impl OptionSpec {
             word_is_optional: false,
             repeatable: false,
             invertible: false,
-            supported: true,
-        }
-    }
-
-    /// An option of iptables that is only passed through.
-    pub const fn passed_through(names: &'static [&'static str]) -> Self {
-        Self {
-            names,
-            arity: 1,
-            word_is_optional: false,
-            repeatable: false,
-            invertible: true,
-            supported: false,
         }
     }
 

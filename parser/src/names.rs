@@ -195,29 +195,7 @@ pub(crate) fn service(name: &[u8]) -> Option<u16> {
 }
 
 /// Matches of iptables 1.8.9 that have no type here, with the family when only one has them.
-const MATCHES: &[(&str, Option<Family>)] = &[
-    ("addrtype", None),
-    ("ah", None),
-    ("bpf", None),
-    ("cgroup", None),
-    ("cluster", None),
-    ("connbytes", None),
-    ("connlabel", None),
-    ("connlimit", None),
-    ("connmark", None),
-    ("cpu", None),
-    ("dccp", None),
-    ("devgroup", None),
-    ("dscp", None),
-    ("dst", Some(Family::V6)),
-    ("ecn", None),
-    ("esp", None),
-    ("frag", Some(Family::V6)),
-    ("hashlimit", None),
-    ("hbh", Some(Family::V6)),
-    ("helper", None),
-    ("ipvs", None),
-];
+const MATCHES: &[(&str, Option<Family>)] = &[("bpf", None), ("ipvs", None)];
 
 fn names_in(
     table: &'static [(&'static str, Option<Family>)],

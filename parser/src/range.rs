@@ -78,8 +78,8 @@ impl<T: fmt::Display + PartialEq> fmt::Display for Range<T> {
     }
 }
 
-/// The range of an option that save does not print when it is everything, with a warning when that
-/// hides a test.
+/// The range of an option that save does not print when it is everything, with warnings for tests
+/// that cannot be true.
 pub(crate) fn read<T: Number>(
     arguments: &mut Arguments<'_>,
     option: &'static Opt<Range<T>>,
@@ -94,18 +94,33 @@ pub(crate) fn read<T: Number>(
             },
         });
     };
+    let Range { low, high } = range.value.value;
     if range.negated && range.value.value.is_everything() {
-        let message = format!(
-            "no number is outside {}, so this rule never matches",
-            range.value.value
-        );
+        let message = format!("no number is outside {low}:{high}, so this rule never matches");
         arguments.warn(
             Diagnostic::warning(code::NEVER_MATCHES, range.value.span, message).with_help(
                 "iptables-save prints such a test as nothing, and what it prints always matches",
             ),
         );
     }
+    warn_backwards(arguments, &range, low > high);
     Ok(range)
+}
+
+/// A warning about a range whose first number is above its last.
+pub(crate) fn warn_backwards<T>(
+    arguments: &mut Arguments<'_>,
+    range: &Negatable<T>,
+    is_backwards: bool,
+) {
+    if is_backwards && !range.negated {
+        let message = "nothing is in a range that runs backwards, so this rule never matches";
+        arguments.warn(Diagnostic::warning(
+            code::NEVER_MATCHES,
+            range.value.span,
+            message,
+        ));
+    }
 }
 
 /// Prints nothing for a range that is everything, not even for an inverted one.

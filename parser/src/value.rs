@@ -12,8 +12,7 @@ use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
 use crate::extension::Problem;
-use crate::masked::Masked;
-use crate::matches::PortRange;
+use crate::matches::{Masked, PortRange};
 use crate::names;
 use crate::range::{Number, Range};
 use crate::ruleset::{Family, InterfacePattern, Network};
@@ -64,12 +63,6 @@ pub(crate) fn ranged<T: TryFrom<u64>>(
                 BStr::new(word)
             ))
         })
-}
-
-/// A number at the head of a word, and what follows it.
-pub(crate) fn leading_integer(word: &[u8]) -> Option<(u64, &[u8])> {
-    let (rest, value) = number(word).ok()?;
-    Some((value, rest))
 }
 
 /// A whole word that is a number of eight bits.
@@ -139,20 +132,65 @@ pub(crate) fn byte_range(word: &[u8]) -> Option<(u8, u8)> {
     ))
 }
 
-/// `low`, `low:high`, `low:` or `:high`; a missing end is 0 or `max`, and an empty word is 0
-/// (libxtables, `xtopt_parse_mint`). A range may run backwards.
-pub(crate) fn integer_range(word: &[u8], max: u64) -> Result<(u64, u64), Problem> {
+/// A whole word that is a number of 32 bits.
+pub(crate) fn word32(word: &[u8]) -> Option<u32> {
+    number_of(word).ok()
+}
+
+/// A number at the head of a word, and what follows it.
+pub(crate) fn leading_integer(word: &[u8]) -> Option<(u64, &[u8])> {
+    let (rest, value) = number(word).ok()?;
+    Some((value, rest))
+}
+
+/// A port as the resolver reads it: a decimal number or the name of a service (libxtables,
+/// `xtables_getportbyname`). Unlike the resolver, this takes no number above 65535.
+fn resolved_port(word: &[u8]) -> Result<u16, Problem> {
+    let number = || word.trim_start().to_str().ok()?.parse().ok();
+    number().or_else(|| names::service(word)).ok_or_else(|| {
+        Problem::new(format!(
+            "{:?} is no decimal port number or known service",
+            BStr::new(word)
+        ))
+        .with_help("write a number from 0 to 65535")
+    })
+}
+
+/// `port`, `low:high`, `low:` or `:high` for the resolver; an empty word is port 0 (libxtables,
+/// `xtopt_parse_mport`). A range may run backwards.
+pub(crate) fn resolved_ports(word: &[u8]) -> Result<PortRange, Problem> {
     let end = |word: &[u8], missing| match word {
-        b"" => Ok(missing),
-        word => integer(word, max).ok_or_else(|| {
-            Problem::new(format!("{:?} is no number up to {max}", BStr::new(word)))
-                .with_help("write a number, or a range LOW:HIGH")
-        }),
+        [] => Ok(missing),
+        _ => resolved_port(word),
     };
-    match word.split_once_str(":") {
-        Some((low, high)) => Ok((end(low, 0)?, end(high, max)?)),
-        None => end(word, 0).map(|value| (value, value)),
-    }
+    let (low, high) = match word.split_once_str(":") {
+        Some((low, high)) => (end(low, 0)?, end(high, u16::MAX)?),
+        None => {
+            let port = end(word, 0)?;
+            (port, port)
+        }
+    };
+    Ok(PortRange { low, high })
+}
+
+/// A prefix length, or a mask as an address, of which one with holes stands for the longest prefix
+/// (libxtables, `xtopt_parse_plenmask`).
+pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> {
+    let (longest, mask) = match family {
+        Family::V4 => (32, inet_aton(word).map(|mask| u128::from(mask) << 96)),
+        Family::V6 => (128, address_v6(word)),
+    };
+    let of_mask = |mask: u128| match mask.leading_ones() {
+        length if length == mask.count_ones() => u64::from(length),
+        _ => longest,
+    };
+    integer(word, longest)
+        .or_else(|| mask.map(of_mask))
+        .and_then(|length| u8::try_from(length).ok())
+        .ok_or_else(|| {
+            Problem::new(format!("{:?} is no prefix length", BStr::new(word)))
+                .with_help(format!("write 0 to {longest}, or a mask"))
+        })
 }
 
 /// A port number or the name of a service.
@@ -288,27 +326,6 @@ fn bad_address(address: &[u8], family: Family) -> Problem {
     }
 }
 
-/// A prefix length, or an address as mask. A mask with holes counts as the whole address
-/// (libxtables, `xtopt_parse_plenmask`).
-pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> {
-    let bits = match family {
-        Family::V4 => 32,
-        Family::V6 => 128,
-    };
-    if let Some(length) = integer(word, bits) {
-        return Ok(length as u8);
-    }
-    let mask = host(word, family).map_err(|_| {
-        Problem::new(format!("{:?} is no prefix length or mask", BStr::new(word)))
-            .with_help(format!("write a number from 0 to {bits}"))
-    })?;
-    let (ones, all) = match mask {
-        IpAddr::V4(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
-        IpAddr::V6(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
-    };
-    Ok(if ones == all { ones as u8 } else { bits as u8 })
-}
-
 /// `address[/length]` or `address[/mask]` for one host or one network, not masked (libxtables,
 /// `xtopt_parse_hostmask`).
 pub(crate) fn host_and_length(word: &[u8], family: Family) -> Result<(IpAddr, u8), Problem> {
@@ -343,7 +360,11 @@ fn address_v4(word: &[u8]) -> Option<u32> {
         .or_else(|| localhost(word))
 }
 
-/// One to four parts, of which the last fills the rest of the address (inet_aton(3)).
+fn localhost(word: &[u8]) -> Option<u32> {
+    (word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits())
+}
+
+/// One to four parts, of which the last fills what the others leave free (inet_aton(3)).
 fn inet_aton(word: &[u8]) -> Option<u32> {
     let parts: Option<Vec<u64>> = word
         .split_str(".")
@@ -357,10 +378,6 @@ fn inet_aton(word: &[u8]) -> Option<u32> {
         .try_fold(0_u64, |sum, &part| (part <= 255).then_some(sum << 8 | part))?;
     (free > 0 && *last < 1 << free).then_some(())?;
     u32::try_from(head << free | last).ok()
-}
-
-fn localhost(word: &[u8]) -> Option<u32> {
-    (word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits())
 }
 
 fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {

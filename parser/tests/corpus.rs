@@ -239,10 +239,12 @@ fn saved_texts_are_fixed_points() {
             .filter(|path| path.extension().is_some_and(|it| it == "saved"))
         {
             let text = std::fs::read(path).expect("a corpus file can be read");
-            // A newline in a comment is printed as it is, and iptables cannot read that back either.
+            // A newline in a comment and a blank in the name of a hashlimit table are printed as they
+            // are, and iptables cannot read that back either.
             if text.is_empty()
                 || !is_ruleset(&path.with_extension(""))
                 || path.ends_with("9i-unterminated-quote.v4.saved")
+                || path.ends_with("21-hashlimit.v4.saved")
             {
                 continue;
             }
@@ -333,12 +335,17 @@ fn is_about_the_system(message: &serde_json::Value) -> bool {
         || message.contains("missing kernel module")
 }
 
-/// Whether a rule names a counter, an estimator or a security context, which the kernel must know when
-/// it loads the rule.
+/// Whether a rule names a counter, estimator, cgroup or security context, which must be there when it
+/// is loaded.
 fn needs_an_object(rule: &str) -> bool {
-    ["-m nfacct ", "-m rateest ", "-j SECMARK "]
-        .iter()
-        .any(|name| rule.contains(name))
+    [
+        "-m nfacct ",
+        "-m rateest ",
+        "-m cgroup --path ",
+        "-j SECMARK ",
+    ]
+    .iter()
+    .any(|name| rule.contains(name))
 }
 
 /// What became of the rules of one file of the upstream test suite.

@@ -157,7 +157,7 @@ fn an_unknown_extension_ends_at_the_next_known_option() {
     for (line, printed) in [
         (
             "-m mark --mark 1 -j MARK --set-mark 2",
-            "-m mark --mark 1 -j MARK --set-xmark 0x2/0xffffffff",
+            "-m mark --mark 0x1 -j MARK --set-xmark 0x2/0xffffffff",
         ),
         (
             "-p tcp -m addrtype --dst-type LOCAL --dport 22",
@@ -169,7 +169,7 @@ fn an_unknown_extension_ends_at_the_next_known_option() {
         ),
         (
             "-m mark ! --mark 1 ! -s 1.1.1.1",
-            "! -s 1.1.1.1/32 -m mark ! --mark 1",
+            "! -s 1.1.1.1/32 -m mark ! --mark 0x1",
         ),
         (
             "-m conntrack --ctstate NEW --ctdir REPLY",

@@ -381,7 +381,12 @@ impl<'a> Scan<'a> {
         let protocol = self.base.protocol.as_ref().filter(|_| !self.protocol_used);
         let spec = protocol
             .and_then(|it| names::protocol_match(it.value.value, self.place.family))
-            .and_then(|name| matches::REGISTRY.iter().find(|spec| spec.name == name));
+            .and_then(|name| {
+                matches::REGISTRY.iter().find(|spec| {
+                    let is_of_family = spec.family.is_none_or(|it| it == self.place.family);
+                    spec.name == name && is_of_family
+                })
+            });
         let mut options = spec.into_iter().flat_map(|spec| spec.options);
         options.any(|option| option.names.iter().any(|it| it.as_bytes() == name))
     }

@@ -1,45 +1,41 @@
-//! `-m hl`: the hop limit (libip6t_hl, xt_hl.c).
+//! `-m hl`: the hop limit of an IPv6 packet (libip6t_hl, xt_hl.c).
 
 use serde::Serialize;
 
+use super::Comparison;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
 use crate::print::Line;
-use crate::ruleset::{Family, Negatable};
+use crate::ruleset::Family;
 use crate::value::number_of;
 
-/// The `hl` match: how the hop limit of the IPv6 header compares.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hl {
-    /// `--hl-eq`
-    Equal(Negatable<u8>),
-    /// `--hl-lt`
-    LessThan(u8),
-    /// `--hl-gt`
-    GreaterThan(u8),
-}
+/// The `hl` match: byte 7 of the IPv6 header, compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Hl(pub Comparison<u8>);
 
 static EQUAL: Opt<u8> = Opt::new(&["hl-eq", "hl"], |value| number_of(value.word(0))).invertible();
-static LESS_THAN: Opt<u8> = Opt::new(&["hl-lt"], |value| number_of(value.word(0)));
-static GREATER_THAN: Opt<u8> = Opt::new(&["hl-gt"], |value| number_of(value.word(0)));
+static LESS: Opt<u8> = Opt::new(&["hl-lt"], |value| number_of(value.word(0)));
+static GREATER: Opt<u8> = Opt::new(&["hl-gt"], |value| number_of(value.word(0)));
 
 impl Extension for Hl {
     const NAME: &'static str = "hl";
     const FAMILY: Option<Family> = Some(Family::V6);
-    const OPTIONS: &'static [&'static OptionSpec] =
-        &[&EQUAL.spec, &LESS_THAN.spec, &GREATER_THAN.spec];
+    const OPTIONS: &'static [&'static OptionSpec] = &[&EQUAL.spec, &LESS.spec, &GREATER.spec];
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
         arguments.at_most_one(Self::OPTIONS)?;
-        if let Some(limit) = arguments.get(&EQUAL)? {
-            return Ok(Self::Equal(limit));
+        if let Some(given) = arguments.get(&EQUAL)? {
+            let limit = given.value.value;
+            return Ok(Self(match given.negated {
+                false => Comparison::Equal(limit),
+                true => Comparison::Unequal(limit),
+            }));
         }
-        if let Some(limit) = arguments.get(&LESS_THAN)? {
-            return Ok(Self::LessThan(limit.value.value));
+        if let Some(given) = arguments.get(&LESS)? {
+            return Ok(Self(Comparison::Less(given.value.value)));
         }
-        if let Some(limit) = arguments.get(&GREATER_THAN)? {
-            return Ok(Self::GreaterThan(limit.value.value));
+        if let Some(given) = arguments.get(&GREATER)? {
+            return Ok(Self(Comparison::Greater(given.value.value)));
         }
         Err(Diagnostic::error(
             code::MISSING_OPTION,
@@ -50,19 +46,13 @@ impl Extension for Hl {
     }
 
     fn print(&self, line: &mut Line) {
-        match self {
-            Self::Equal(limit) => {
-                line.option(limit.negated, "--hl-eq");
-                line.word(limit.value.value);
-            }
-            Self::LessThan(limit) => {
-                line.word("--hl-lt");
-                line.word(limit);
-            }
-            Self::GreaterThan(limit) => {
-                line.word("--hl-gt");
-                line.word(limit);
-            }
-        }
+        let (negated, option, limit) = match self.0 {
+            Comparison::Equal(limit) => (false, "--hl-eq", limit),
+            Comparison::Unequal(limit) => (true, "--hl-eq", limit),
+            Comparison::Less(limit) => (false, "--hl-lt", limit),
+            Comparison::Greater(limit) => (false, "--hl-gt", limit),
+        };
+        line.option(negated, option);
+        line.word(limit);
     }
 }

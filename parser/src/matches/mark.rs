@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::Masked;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
-use crate::masked::Masked;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::masked;

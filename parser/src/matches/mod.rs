@@ -1,8 +1,27 @@
 //! Match extensions: one file each, named in one table.
 
+pub mod addrtype;
+pub mod ah;
+pub mod cgroup;
+pub mod cluster;
 pub mod comment;
+pub mod connbytes;
+pub mod connlabel;
+pub mod connlimit;
+pub mod connmark;
 pub mod conntrack;
+pub mod cpu;
+pub mod dccp;
+pub mod devgroup;
+pub mod dscp;
+pub mod dst;
+pub mod ecn;
+pub mod esp;
 pub mod eui64;
+pub mod frag;
+pub mod hashlimit;
+pub mod hbh;
+pub mod helper;
 pub mod hl;
 pub mod icmp;
 pub mod ipcomp;
@@ -74,16 +93,75 @@ pub enum Comparison<T> {
     Greater(T),
 }
 
+/// A number of 32 bits and the bits of it that count. A value with other bits never matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Masked {
+    /// What the masked bits must be.
+    pub value: u32,
+    /// The bits looked at.
+    pub mask: u32,
+}
+
+/// Which side of a limit matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// The limit and less.
+    UpTo,
+    /// More than the limit.
+    Above,
+}
+
 /// `-m NAME` with its options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Match {
+    /// `-m addrtype`
+    Addrtype(addrtype::Addrtype),
+    /// `-m ah` of IPv4
+    Ah(ah::Ah),
+    /// `-m ah` of IPv6
+    Ah6(ah::Ah6),
+    /// `-m cgroup`
+    Cgroup(cgroup::Cgroup),
+    /// `-m cluster`
+    Cluster(cluster::Cluster),
     /// `-m comment`
     Comment(comment::Comment),
+    /// `-m connbytes`
+    Connbytes(connbytes::Connbytes),
+    /// `-m connlabel`
+    Connlabel(connlabel::Connlabel),
+    /// `-m connlimit`
+    Connlimit(connlimit::Connlimit),
+    /// `-m connmark`
+    Connmark(connmark::Connmark),
     /// `-m conntrack`
     Conntrack(conntrack::Conntrack),
+    /// `-m cpu`
+    Cpu(cpu::Cpu),
+    /// `-m dccp`
+    Dccp(dccp::Dccp),
+    /// `-m devgroup`
+    Devgroup(devgroup::Devgroup),
+    /// `-m dscp`
+    Dscp(dscp::Dscp),
+    /// `-m dst`
+    Dst(dst::Dst),
+    /// `-m ecn`
+    Ecn(ecn::Ecn),
+    /// `-m esp`
+    Esp(esp::Esp),
     /// `-m eui64`
     Eui64(eui64::Eui64),
+    /// `-m frag`
+    Frag(frag::Frag),
+    /// `-m hashlimit`
+    Hashlimit(hashlimit::Hashlimit),
+    /// `-m hbh`
+    Hbh(hbh::Hbh),
+    /// `-m helper`
+    Helper(helper::Helper),
     /// `-m hl`
     Hl(hl::Hl),
     /// `-m icmp`
@@ -165,9 +243,29 @@ pub enum Match {
 }
 
 registry! { Match:
+    Addrtype(addrtype::Addrtype),
+    Ah(ah::Ah),
+    Ah6(ah::Ah6),
+    Cgroup(cgroup::Cgroup),
+    Cluster(cluster::Cluster),
     Comment(comment::Comment),
+    Connbytes(connbytes::Connbytes),
+    Connlabel(connlabel::Connlabel),
+    Connlimit(connlimit::Connlimit),
+    Connmark(connmark::Connmark),
     Conntrack(conntrack::Conntrack),
+    Cpu(cpu::Cpu),
+    Dccp(dccp::Dccp),
+    Devgroup(devgroup::Devgroup),
+    Dscp(dscp::Dscp),
+    Dst(dst::Dst),
+    Ecn(ecn::Ecn),
+    Esp(esp::Esp),
     Eui64(eui64::Eui64),
+    Frag(frag::Frag),
+    Hashlimit(hashlimit::Hashlimit),
+    Hbh(hbh::Hbh),
+    Helper(helper::Helper),
     Hl(hl::Hl),
     Icmp(icmp::Icmp),
     Icmp6(icmp::Icmp6),
@@ -231,6 +329,25 @@ impl fmt::Display for PortRange {
             write!(f, "{}", self.low)
         } else {
             write!(f, "{}:{}", self.low, self.high)
+        }
+    }
+}
+
+/// Hexadecimal, the mask only if it leaves bits out (libxtables, `xtables_print_val_mask`).
+impl fmt::Display for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mask {
+            u32::MAX => write!(f, "{:#x}", self.value),
+            mask => write!(f, "{:#x}/{mask:#x}", self.value),
+        }
+    }
+}
+
+impl Bound {
+    fn negated_if(self, negated: bool) -> Self {
+        match (self, negated) {
+            (Bound::UpTo, false) | (Bound::Above, true) => Bound::UpTo,
+            (Bound::Above, false) | (Bound::UpTo, true) => Bound::Above,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Given, Opt, OptionSpec, Problem, Value, switch};
 use crate::print::{Inet, Line};
 use crate::ruleset::{Family, Negatable, NfHook};
-use crate::value::{host, integer, number_of};
+use crate::value::{host, integer, number_of, prefix_length};
 
 /// The `policy` match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -349,37 +349,16 @@ fn mode(value: &Value<'_>) -> Result<Mode, Problem> {
     }
 }
 
-/// `address[/length]` or `address[/mask]`. A mask with holes becomes that of the whole address
-/// (libxtables, `xtopt_parse_plenmask`).
+/// `address[/length]` or `address[/mask]`
 fn endpoint(value: &Value<'_>) -> Result<Endpoint, Problem> {
     let family = value.rule.family;
-    let width = match family {
-        Family::V4 => 32,
-        Family::V6 => 128,
+    let (address, prefix_length) = match value.word(0).split_once_str("/") {
+        Some((address, mask)) => (address, prefix_length(mask, family)?),
+        None if family == Family::V4 => (value.word(0), 32),
+        None => (value.word(0), 128),
     };
-    let (address, length) = match value.word(0).split_once_str("/") {
-        None => (value.word(0), Some(width)),
-        Some((address, mask)) => {
-            let length = integer(mask, width.into()).and_then(|length| u8::try_from(length).ok());
-            let of_mask = || Some(prefix_length(host(mask, family).ok()?).unwrap_or(width));
-            (address, length.or_else(of_mask))
-        }
-    };
-    match length {
-        Some(prefix_length) => Ok(Endpoint {
-            address: host(address, family)?,
-            prefix_length,
-        }),
-        None => Err(Problem::new("this is no mask")
-            .with_help(format!("write /0 to /{width} or a mask that is an address"))),
-    }
-}
-
-/// The length of a mask without holes.
-fn prefix_length(mask: IpAddr) -> Option<u8> {
-    let (ones, leading) = match mask {
-        IpAddr::V4(mask) => (mask.to_bits().count_ones(), mask.to_bits().leading_ones()),
-        IpAddr::V6(mask) => (mask.to_bits().count_ones(), mask.to_bits().leading_ones()),
-    };
-    (ones == leading).then(|| u8::try_from(ones).ok())?
+    Ok(Endpoint {
+        address: host(address, family)?,
+        prefix_length,
+    })
 }

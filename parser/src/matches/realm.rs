@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::Masked;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
-use crate::masked::Masked;
 use crate::print::Line;
 use crate::ruleset::{Family, Negatable, NfHook};
 use crate::value::masked;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::mark_change::MarkChange;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
-use crate::masked::Masked;
+use crate::matches::Masked;
 use crate::names;
 use crate::print::{Inet, Line};
 use crate::ruleset::{Family, NfHook, TableKind};
