@@ -152,21 +152,29 @@ impl RuleSpans {
         let errors = diagnostics
             .iter()
             .filter(|diagnostic| diagnostic.severity == Severity::Error);
-        let mut found: Vec<usize> = errors.filter_map(|error| self.around(error.span)).collect();
-        found.sort_unstable();
+        let mut found: Vec<Span> = errors
+            .filter_map(|error| self.around(error.span))
+            .filter(|&(known, _)| known == family)
+            .map(|(_, span)| span)
+            .collect();
+        found.sort();
         found.dedup();
-        let rules = found.into_iter().filter_map(|at| self.0.get(at));
-        let here = rules.filter(|(known, _)| *known == family);
-        here.map(|(_, span)| self.0.iter().filter(|(_, other)| other == span).count())
-            .sum()
+        found.into_iter().map(|span| self.at(span)).sum()
+    }
+
+    /// How many rules stand at a place.
+    fn at(&self, span: Span) -> usize {
+        let RuleSpans(rules) = self;
+        rules.partition_point(|&(_, other)| other <= span)
+            - rules.partition_point(|&(_, other)| other < span)
     }
 
     /// The last rule that begins before a piece of text.
-    fn around(&self, words: Span) -> Option<usize> {
-        let behind = self
-            .0
-            .partition_point(|(_, span)| (span.source, span.start) <= (words.source, words.start));
-        behind.checked_sub(1)
+    fn around(&self, words: Span) -> Option<(Family, Span)> {
+        let begins_before =
+            |&(_, span): &(Family, Span)| (span.source, span.start) <= (words.source, words.start);
+        let behind = self.0.partition_point(begins_before);
+        self.0.get(behind.checked_sub(1)?).copied()
     }
 }
 

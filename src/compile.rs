@@ -5,16 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use ipt2bpf_codegen::compile::{Compiled, compile, translate};
-use ipt2bpf_codegen::field::Field;
+use ipt2bpf_codegen::compile::{compile, translate};
 use ipt2bpf_codegen::listing::listing;
-use ipt2bpf_codegen::module::DEVICES_MAP;
-use ipt2bpf_codegen::options::KernelVersion;
-use ipt2bpf_codegen::semantic::{Rule, Test};
+use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
 use ipt2bpf_parser::diagnostic::Diagnostic;
-use ipt2bpf_parser::span::{Sources, Span};
 
 use crate::cli::{Hooks, Leniency, MessageFormat, Rules};
+use crate::devices::{self, Filled};
 use crate::failure::Usage;
 use crate::input::{Input, has_errors};
 use crate::messages::Reporter;
@@ -36,6 +33,9 @@ pub struct Arguments {
     leniency: Leniency,
     /// The oldest kernel the object must load on, such as 5.10; without it the oldest that the rules
     /// allow
+    ///
+    /// From 6.2 on, programs read the names of interfaces from the kernel's own structures. The loader
+    /// must then know .ksyms, as libbpf and bpftool do.
     #[arg(long, value_name = "X.Y", value_parser = kernel_version)]
     target_kernel: Option<KernelVersion>,
     /// With --emit rules, print counters before rules, as iptables-save -c
@@ -119,6 +119,9 @@ impl Arguments {
         let rulesets = &input.rulesets;
         let mut options = self.leniency.apply(self.hooks.options());
         options.target_kernel = self.target_kernel;
+        if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {
+            options.device_names = DeviceNames::Relocated;
+        }
         let made = match form {
             Form::Rules => return Ok(Ok((output::save_text(rulesets, self.counters), Vec::new()))),
             Form::Json => return Ok(Ok((json(rulesets)?, Vec::new()))),
@@ -142,7 +145,12 @@ impl Arguments {
             Form::Stats if format == MessageFormat::Json => json(&compiled.stats())?,
             Form::Stats => compiled.stats().to_string().into_bytes(),
             _ => {
-                said.extend(devices_warning(&compiled, &input.sources));
+                said.extend(devices::warning(
+                    &compiled,
+                    &options,
+                    Filled::Later,
+                    &input.sources,
+                ));
                 compiled.object
             }
         };
@@ -154,71 +162,6 @@ fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value).context("the JSON form")?;
     text.push(b'\n');
     Ok(text)
-}
-
-/// What to say of an object that must be told the names of interfaces.
-fn devices_warning(compiled: &Compiled, sources: &Sources) -> Option<Diagnostic> {
-    if !compiled
-        .module
-        .maps
-        .iter()
-        .any(|map| map.name == DEVICES_MAP)
-    {
-        return None;
-    }
-    let families = compiled.filters.iter().flat_map(|filter| &filter.families);
-    let rules = families
-        .flat_map(|family| &family.chains)
-        .flat_map(|chain| &chain.rules);
-    let mut spans: Vec<Span> = rules
-        .filter(|rule| names_device(rule))
-        .map(|rule| rule.span)
-        .collect();
-    spans.sort();
-    spans.dedup();
-    let (&first, others) = spans.split_first()?;
-    let asking = match spans.len() {
-        1 => "1 rule asks for them and drops".to_owned(),
-        number => format!("{number} rules ask for them and drop"),
-    };
-    let message = format!(
-        "the object must be told the names of interfaces in its map `{DEVICES_MAP}`: {asking} packets of \
-         interfaces that the map does not hold"
-    );
-    let mut help =
-        "`ipt2bpf load` and `ipt2bpf attach` fill the map, or need none on this kernel".to_owned();
-    if !others.is_empty() {
-        const SHOWN: usize = 8;
-        let lines: Vec<String> = others
-            .iter()
-            .take(SHOWN)
-            .map(|&span| {
-                format!(
-                    "{}:{}",
-                    sources.get(span.source).name,
-                    sources.slice(span).1
-                )
-            })
-            .collect();
-        let more = others.len().saturating_sub(SHOWN);
-        help += &format!("; the other rules: {}", lines.join(", "));
-        if more > 0 {
-            help += &format!(" and {more} more");
-        }
-    }
-    Some(Diagnostic::warning("devices", first, message).with_help(help))
-}
-
-fn names_device(rule: &Rule) -> bool {
-    let mut found = false;
-    for step in &rule.steps {
-        step.test.leaves(&mut |leaf| {
-            if let Test::Masked { field, .. } | Test::Range { field, .. } = leaf {
-                found |= matches!(field, Field::InDevice | Field::OutDevice);
-            }
-        });
-    }
-    found
 }
 
 #[cfg(test)]

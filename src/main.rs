@@ -7,6 +7,7 @@ mod cli;
 mod compile;
 mod counters;
 mod detach;
+mod devices;
 mod explain;
 mod failure;
 mod input;

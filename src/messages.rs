@@ -3,6 +3,8 @@
 //! The compiler says the same thing once per hook. Here what differs only in the hook becomes one
 //! message that names all of them.
 
+use std::io::Write;
+
 use anyhow::{Error, Result};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
@@ -105,6 +107,9 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// How many errors, and how many warnings, are shown to people.
+const SHOWN: usize = 100;
+
 /// A message for programs.
 #[derive(Serialize)]
 pub struct JsonMessage<'a> {
@@ -206,23 +211,39 @@ impl Reporter {
                 .filter(|(number, _)| *number > 0)
                 .map(|(number, noun)| count(number, noun))
                 .collect();
-            anstream::eprintln!("{}{denied}: nothing is made", enumerate(&counts));
+            say(&format!(
+                "{}{denied}: nothing is made\n",
+                enumerate(&counts)
+            ));
         }
         Err(Told.into())
     }
 
     fn show(&self, messages: &[Message], sources: &Sources) {
-        for message in messages {
-            match self.format {
-                MessageFormat::Human => {
-                    let text = render(
-                        std::slice::from_ref(&message.diagnostic),
-                        sources,
-                        Style::Coloured,
-                    );
-                    anstream::eprint!("{text}");
+        match self.format {
+            MessageFormat::Json => {
+                for message in messages {
+                    eprint_json(&JsonMessage::new(message, sources));
                 }
-                MessageFormat::Json => eprint_json(&JsonMessage::new(message, sources)),
+            }
+            MessageFormat::Human => {
+                // Neither errors nor warnings shall drown the others.
+                for severity in [Severity::Warning, Severity::Error] {
+                    let mut these = messages
+                        .iter()
+                        .map(|message| &message.diagnostic)
+                        .filter(|diagnostic| diagnostic.severity == severity);
+                    for diagnostic in these.by_ref().take(SHOWN) {
+                        let one = std::slice::from_ref(diagnostic);
+                        say(&render(one, sources, Style::Coloured));
+                    }
+                    match these.count() {
+                        0 => {}
+                        more => say(&format!(
+                            "{more} more of this kind: `ipt2bpf check` lists all\n\n"
+                        )),
+                    }
+                }
             }
         }
     }
@@ -230,7 +251,7 @@ impl Reporter {
     /// Tells something that is good to know and no reason to fail.
     pub fn note(&self, text: &str) {
         match self.format {
-            MessageFormat::Human => anstream::eprintln!("warning: {text}"),
+            MessageFormat::Human => say(&format!("warning: {text}\n")),
             MessageFormat::Json => eprint_json(&JsonMessage {
                 severity: Severity::Warning,
                 code: "note",
@@ -250,9 +271,9 @@ impl Reporter {
         }
         match self.format {
             MessageFormat::Human => {
-                anstream::eprintln!("error: {}", chain(error));
+                say(&format!("error: {}\n", chain(error)));
                 if error.is::<Usage>() {
-                    anstream::eprintln!("\nFor more information, try '--help'.");
+                    say("\nFor more information, try '--help'.\n");
                 }
             }
             MessageFormat::Json => eprint_json(&JsonMessage {
@@ -284,10 +305,15 @@ fn chain(error: &Error) -> String {
     })
 }
 
+/// Writes to standard error. When nobody reads there, nobody misses it.
+fn say(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
 /// Plain strings and numbers always serialise.
 fn eprint_json(message: &JsonMessage<'_>) {
     if let Ok(line) = serde_json::to_string(message) {
-        anstream::eprintln!("{line}");
+        say(&(line + "\n"));
     }
 }
 

@@ -9,6 +9,7 @@ use ipt2bpf_runtime::{Loaded, kernel};
 
 use crate::cli::{Hooks, Leniency, Rules};
 use crate::counters;
+use crate::devices::{self, Filled};
 use crate::failure::Told;
 use crate::input::Input;
 use crate::messages::Reporter;
@@ -51,11 +52,15 @@ impl Arguments {
                 .map_err(|errors| said.extend(errors))
                 .ok(),
         };
-        said.extend(
-            compiled
-                .iter()
-                .flat_map(|compiled| compiled.diagnostics.clone()),
-        );
+        if let Some(compiled) = &compiled {
+            said.extend(compiled.diagnostics.clone());
+            said.extend(devices::warning(
+                compiled,
+                &options,
+                Filled::Now,
+                &input.sources,
+            ));
+        }
         reporter.conclude(said, &input.sources, self.deny_warnings)?;
         let compiled = compiled.ok_or(Told)?;
         let loaded = ipt2bpf_runtime::load(&compiled.object)?;

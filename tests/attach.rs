@@ -266,6 +266,18 @@ fn what_is_shown_can_be_read_again() {
         ipt2bpf(&format!("attach --cgroup {} {rules}", cgroup.name()))?;
         let shown = ipt2bpf("show")?;
         assert_eq!(shown, ipt2bpf(&format!("--emit rules {rules}"))?);
+        // iptables takes any bytes in a comment; here one that is no UTF-8.
+        let table = b"*filter\n:INPUT DROP [0:0]\n-A INPUT -m comment --comment caf\xe9\nCOMMIT\n";
+        fs::write(&rules, table)?;
+        ipt2bpf(&format!("attach --cgroup {} {rules}", cgroup.name()))?;
+        let shown = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .arg("show")
+            .output()?
+            .stdout;
+        assert!(
+            shown.windows(4).any(|bytes| bytes == b"caf\xe9"),
+            "{shown:?}"
+        );
         ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
         Ok(())
     });
@@ -424,6 +436,30 @@ fn an_interface_is_filtered_and_its_rules_replaced() {
 }
 
 #[test]
+fn an_interface_whose_driver_runs_no_programs_is_filtered_in_the_stack() {
+    in_kernel(|dir| {
+        let rules = both_families(dir, "rules", "-A INPUT -i lo -p tcp --dport 7002 -j DROP\n")?;
+        let _servers = listen(&LOOPBACKS, &[7001, 7002])?;
+        let output = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .args(["attach", "--xdp", "lo", &rules])
+            .output()?;
+        let said = String::from_utf8(output.stderr)?;
+        assert!(output.status.success(), "{said}");
+        assert!(
+            said.contains("warning: the driver of lo runs no XDP programs"),
+            "{said}"
+        );
+        for host in LOOPBACKS {
+            assert!(connects(host, 7001), "{host}");
+            assert!(!connects(host, 7002), "{host}");
+        }
+        ipt2bpf("detach --xdp lo")?;
+        assert!(connects("127.0.0.1", 7002));
+        Ok(())
+    });
+}
+
+#[test]
 fn loaded_programs_are_there_for_others_to_attach() {
     in_kernel(|dir| {
         let rules = both_families(dir, "rules", CGROUP_RULES)?;
@@ -459,6 +495,28 @@ fn loaded_programs_are_there_for_others_to_attach() {
         ipt2bpf(&format!("zero --pin {pins}"))?;
         let saved = ipt2bpf(&format!("show -c --pin {pins}"))?;
         assert_eq!(packets(&saved, "--dport 7002 -j DROP"), [0, 0]);
+        Ok(())
+    });
+}
+
+#[test]
+fn programs_that_look_interfaces_up_are_told_them() {
+    in_kernel(|dir| {
+        // Where routing sends a packet no structure of the kernel tells yet.
+        let rules = both_families(dir, "rules", "-A FORWARD -o near -j DROP\n")?;
+        run("ip", "link add near type veth peer name far")?;
+        let pins = "/sys/fs/bpf/firewall";
+        let output = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .args(["load", "--hook", "xdp", "--pin", pins, &rules])
+            .output()?;
+        let said = String::from_utf8(output.stderr)?;
+        assert!(output.status.success(), "{said}");
+        assert!(
+            said.contains("warning[devices]: 2 rules ask for the names of interfaces"),
+            "{said}"
+        );
+        let map = run("bpftool", &format!("map dump pinned {pins}/maps/devices"))?;
+        assert!(map.contains("near"), "{map}");
         Ok(())
     });
 }

@@ -284,9 +284,29 @@ fn warnings_are_shown_and_can_be_denied() {
     assert!(!desk.path("denied.o").exists());
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.ends_with("\n4 warnings (denied by --deny-warnings): nothing is made\n"),
+        said.ends_with("\n5 warnings (denied by --deny-warnings): nothing is made\n"),
         "{said}"
     );
+}
+
+#[test]
+fn objects_for_newer_kernels_read_names_from_the_kernel() {
+    let desk = Desk::new();
+    let said = |arguments: &[&str]| {
+        let output = desk.run(&[arguments, &["-o", "fw.o", "noted.v4"]].concat());
+        assert_eq!(code(&output), 0, "{}", shown(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for version in ["6.1", "6.2"] {
+        let text = said(&["--target-kernel", version, "--hook", "cgroup_skb/ingress"]);
+        assert_eq!(text.contains("[devices]"), version == "6.1", "{text}");
+    }
+    // Where routing sends a packet is no structure of the kernel.
+    let text = said(&["--target-kernel", "6.2"]);
+    let expected = "warning[devices]: 1 rule asks for the names of interfaces and drops packets of \
+                    interfaces that the object's map `devices` does not hold\n --> noted.v4:7:1\n";
+    assert!(text.contains(expected), "{text}");
+    assert!(!text.contains("--target-kernel"), "{text}");
 }
 
 #[test]
@@ -469,18 +489,81 @@ fn files_that_are_not_there_are_told() {
     assert_eq!(code(&desk.run(&["-o", "no/such/dir.o", "rules.v4"])), 1);
 }
 
-#[test]
-fn a_reader_that_has_enough_is_no_failure() {
-    let desk = Desk::new();
+/// Runs with nobody reading what the command writes.
+fn unread(desk: &Desk, arguments: &[&str]) -> i32 {
     let mut child = ipt2bpf(desk.0.path())
-        .args(["--emit", "asm", "rules.v4"])
+        .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(shown(&output), "exit 0\n");
+    drop(child.stderr.take());
+    child.wait().unwrap().code().unwrap()
+}
+
+#[test]
+fn readers_that_have_gone_change_nothing() {
+    let desk = Desk::new();
+    assert_eq!(unread(&desk, &["--emit", "asm", "rules.v4"]), 0);
+    assert_eq!(unread(&desk, &["wrong.v4"]), 1);
+    assert_eq!(
+        unread(&desk, &["--message-format", "json", "-c", "wrong.v4"]),
+        2
+    );
+}
+
+#[test]
+fn many_messages_are_cut_short_for_people_only() {
+    let desk = Desk::new();
+    let rules = "-A INPUT -j LOG\n".repeat(150) + "-A INPUT -m quota --quota 1 -j RETURN\n";
+    let text = format!("*filter\n:INPUT DROP [0:0]\n{rules}COMMIT\n");
+    let lines = |arguments: &[&str], start: &str| {
+        let output = desk.feed(arguments, &text);
+        let said = String::from_utf8(output.stderr).unwrap();
+        said.lines().filter(|line| line.starts_with(start)).count()
+    };
+    assert_eq!(lines(&["-o", "x"], "warning["), 100);
+    assert_eq!(lines(&["-o", "x"], "50 more of this kind: "), 1);
+    assert_eq!(lines(&["-o", "x"], "error["), 1);
+    assert_eq!(lines(&["-o", "x"], "1 error and 150 warnings: "), 1);
+    assert_eq!(lines(&["--message-format", "json"], "{"), 151);
+}
+
+#[test]
+fn check_promises_what_compile_keeps() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ours = fs::read_dir(root.join("testdata")).unwrap();
+    // Real rulesets, where they are at hand.
+    let real = fs::read_dir(root.join("../shared/corpus/rulesets"));
+    if let Err(error) = &real {
+        eprintln!("skipped: the real rulesets in ../shared/corpus: {error}");
+    }
+    let desk = Desk::new();
+    let mut exact = 0;
+    for file in ours.chain(real.into_iter().flatten()) {
+        let path = file.unwrap().path();
+        let family = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("v4") => "-4",
+            Some("v6") => "-6",
+            _ => continue,
+        };
+        let name = path.to_str().unwrap();
+        let checked = desk.run(&["check", family, name]);
+        let compiled = desk.run(&[family, "-o", "made.o", name]);
+        assert_eq!(
+            code(&checked),
+            code(&compiled),
+            "{name}: {}",
+            shown(&checked)
+        );
+        assert_eq!(desk.path("made.o").exists(), code(&compiled) == 0, "{name}");
+        if code(&compiled) == 0 {
+            fs::remove_file(desk.path("made.o")).unwrap();
+            exact += 1;
+        }
+    }
+    assert!(exact > 0);
 }
 
 #[test]

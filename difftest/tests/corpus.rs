@@ -1,46 +1,50 @@
-//! Real rulesets in every scene: the reference and the compiled programs against netfilter.
+//! Rulesets in every scene: the reference and the compiled programs against netfilter.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipt2bpf_difftest::trials::{self, Outcome};
 use ipt2bpf_difftest::{netns, packets};
 use ipt2bpf_parser::ruleset::Family;
 
-/// Saved rulesets with their family at the end of the name.
-const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus/rulesets");
-/// One file of this many is tried; the command tries all that it is given.
-const STRIDE: usize = 8;
-const FRAMES: usize = 1000;
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-#[test]
-fn real_rulesets_judge_and_count_as_netfilter_does() {
+/// The saved rulesets in a folder, with their family at the end of the name; none when there is no such
+/// folder.
+fn rulesets(folder: &Path) -> Option<Vec<(PathBuf, Family)>> {
+    let mut files: Vec<_> = folder
+        .read_dir()
+        .ok()?
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            match path.extension()?.to_str()? {
+                "v4" => Some((path, Family::V4)),
+                "v6" => Some((path, Family::V6)),
+                _ => None,
+            }
+        })
+        .collect();
+    files.sort();
+    Some(files)
+}
+
+/// Tries every ruleset of a folder that can be tried, on so many frames each.
+fn try_all(folder: &str, frames: usize) {
     if let Err(reason) = netns::prerequisites() {
         eprintln!("skipped: {reason:#}");
         return;
     }
-    let Ok(entries) = Path::new(CORPUS).read_dir() else {
-        eprintln!("skipped: there is no {CORPUS}");
+    let folder = Path::new(ROOT).join(folder);
+    let Some(files) = rulesets(&folder) else {
+        eprintln!("skipped: there is no {}", folder.display());
         return;
     };
-    let mut files: Vec<_> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|end| end == "v4" || end == "v6")
-        })
-        .collect();
-    files.sort();
     let seed = packets::seed().expect("a seed");
     let (mut tried, mut failures) = (0, Vec::new());
-    for path in files.iter().step_by(STRIDE) {
-        let family = match path.extension().is_some_and(|end| end == "v6") {
-            true => Family::V6,
-            false => Family::V4,
-        };
+    for (path, family) in files {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let bytes = std::fs::read(path).expect("a readable file");
+        let bytes = std::fs::read(&path).expect("a readable file");
         let text = String::from_utf8_lossy(&bytes);
-        match trials::run(&name, family, &text, FRAMES, seed) {
+        match trials::run(&name, family, &text, frames, seed) {
             Ok(Outcome::Skipped(_)) => {}
             Ok(Outcome::Tried(reports)) => {
                 tried += 1;
@@ -50,11 +54,34 @@ fn real_rulesets_judge_and_count_as_netfilter_does() {
             Err(error) => failures.push(format!("{name}: {error:#}")),
         }
     }
-    assert!(tried > 0, "no ruleset of {CORPUS} could be tried");
+    println!(
+        "{}: {tried} rulesets, {frames} frames each",
+        folder.display()
+    );
+    assert!(
+        tried > 0,
+        "no ruleset of {} could be tried",
+        folder.display()
+    );
     assert!(
         failures.is_empty(),
         "{}={seed}\n{}",
         packets::SEED_VARIABLE,
         failures.join("\n")
     );
+}
+
+#[test]
+fn our_rulesets_judge_and_count_as_netfilter_does() {
+    try_all("testdata", 5000);
+}
+
+#[test]
+fn real_rulesets_judge_and_count_as_netfilter_does() {
+    try_all("../shared/corpus/rulesets", 500);
+}
+
+#[test]
+fn rulesets_of_every_form_judge_and_count_as_netfilter_does() {
+    try_all("../shared/corpus/generated", 500);
 }
