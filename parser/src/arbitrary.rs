@@ -43,9 +43,13 @@ use crate::ruleset::{
     NfHook, Policy, Rule, RuleSpan, Ruleset, Table, TableKind, Verdict,
 };
 use crate::span::{Span, Spanned};
-use crate::targets::Target;
+use crate::targets::connmark::{Masks, Operation, Shift};
 use crate::targets::log::Log;
+use crate::targets::mark_change::MarkChange;
+use crate::targets::nfqueue::{Nfqueue, Queues};
+use crate::targets::notrack::Notrack;
 use crate::targets::reject::{Reject, RejectWith};
+use crate::targets::{self, Target};
 use crate::tos::TosMask;
 
 const TCP: u8 = 6;
@@ -708,6 +712,14 @@ fn action(
                 .boxed(),
         ),
     ];
+    for target in [mark().boxed(), connmark().boxed(), nfqueue().boxed()] {
+        let action = target.prop_map(|target| Action::Target(spanned(target)));
+        actions.push((1, action.boxed()));
+    }
+    if kind == TableKind::Raw {
+        let notrack = Action::Target(spanned(Target::Notrack(Notrack)));
+        actions.push((1, Just(notrack).boxed()));
+    }
     if !targets.is_empty() {
         actions.push((
             2,
@@ -750,6 +762,44 @@ fn action(
         actions.push((1, reject.boxed()));
     }
     proptest::strategy::Union::new_weighted(actions).boxed()
+}
+
+fn mark_change() -> impl Strategy<Value = MarkChange> {
+    any::<(u32, u32)>().prop_map(|(value, mask)| MarkChange { value, mask })
+}
+
+fn mark() -> impl Strategy<Value = Target> {
+    mark_change().prop_map(|change| Target::Mark(targets::mark::Mark { change }))
+}
+
+fn connmark() -> impl Strategy<Value = Target> {
+    let masks =
+        || any::<(u32, u32)>().prop_map(|(packet, connection)| Masks { packet, connection });
+    let operation = prop_oneof![
+        mark_change().prop_map(Operation::Set),
+        masks().prop_map(Operation::Save),
+        masks().prop_map(Operation::Restore),
+    ];
+    let shift = prop_oneof![
+        Just(Shift::Left(0)),
+        (1..32_u8).prop_map(Shift::Left),
+        (1..32_u8).prop_map(Shift::Right),
+    ];
+    (operation, shift).prop_map(|(operation, shift)| {
+        Target::Connmark(targets::connmark::Connmark { operation, shift })
+    })
+}
+
+fn nfqueue() -> impl Strategy<Value = Target> {
+    let one = any::<u16>().prop_map(|queue| (queue, queue, false));
+    let several = (0..0x8000_u16, 0x8000..0xffff_u16, any::<bool>());
+    (prop_oneof![one, several], any::<bool>()).prop_map(|((first, last, cpu_fanout), bypass)| {
+        Target::Nfqueue(Nfqueue {
+            queues: Queues { first, last },
+            bypass,
+            cpu_fanout,
+        })
+    })
 }
 
 fn log() -> impl Strategy<Value = Log> {

@@ -115,6 +115,8 @@ pub mod code {
     pub const MISPLACED: &str = "misplaced";
     /// A test whose saved text means something else than the rule.
     pub const NEVER_MATCHES: &str = "never-matches";
+    /// An option that is read and changes nothing.
+    pub const NO_EFFECT: &str = "no-effect";
     /// A value cut short, as iptables does.
     pub const TRUNCATED: &str = "truncated";
 }

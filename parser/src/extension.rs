@@ -4,6 +4,7 @@ use bstr::BString;
 
 use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, code};
+use crate::matches::Match;
 use crate::print::Line;
 use crate::ruleset::{BaseMatch, Family, Negatable, NfHook, TableKind};
 use crate::span::{Span, Spanned};
@@ -83,6 +84,11 @@ pub(crate) const fn switch(names: &'static [&'static str]) -> Opt<()> {
     Opt::new(names, |_| Ok(())).with_arity(0)
 }
 
+/// An option with a text as it is.
+pub(crate) const fn text(names: &'static [&'static str]) -> Opt<BString> {
+    Opt::new(names, |value| Ok(value.word(0).into()))
+}
+
 /// The words behind an option and what bears on their meaning.
 pub(crate) struct Value<'a> {
     pub words: &'a [Word],
@@ -129,6 +135,8 @@ pub(crate) struct Surroundings<'a> {
     pub family: Family,
     pub table: TableKind,
     pub base: &'a BaseMatch,
+    /// The matches before a match, or all of them for a target.
+    pub matches: &'a [Spanned<Match>],
     /// The names of protocols and services.
     pub names: &'a Names,
 }
@@ -208,6 +216,36 @@ impl Arguments<'_> {
         })
     }
 
+    /// A text, cut with a warning to the bytes that the kernel holds.
+    pub fn text(
+        &mut self,
+        option: &'static Opt<BString>,
+        limit: usize,
+    ) -> Result<Option<BString>, Diagnostic> {
+        let given = self.get(option)?;
+        Ok(given.map(|given| self.cut(given.value, limit).value))
+    }
+
+    /// A number, cut with a warning to the bits that the kernel holds.
+    pub fn number<T: TryFrom<u64>>(
+        &mut self,
+        option: &'static Opt<u64>,
+        mask: u64,
+    ) -> Result<Option<T>, Diagnostic> {
+        let Some(given) = self.get(option)? else {
+            return Ok(None);
+        };
+        let (value, cut) = (given.value.value, given.value.value & mask);
+        if value != cut {
+            let message = format!("{value} does not fit: iptables makes {cut} of it");
+            self.warn(
+                Diagnostic::warning(code::TRUNCATED, given.value.span, message)
+                    .with_help(format!("write a number up to {mask}")),
+            );
+        }
+        Ok(T::try_from(cut).ok())
+    }
+
     /// Whether a switch is given.
     pub fn has(&self, option: &'static Opt<()>) -> bool {
         self.find(&option.spec).is_some()
@@ -249,6 +287,11 @@ impl Arguments<'_> {
         }
     }
 
+    /// An error about the extension as a whole.
+    pub fn error(&self, code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::error(code, self.span, message)
+    }
+
     /// The text, or as much of it as the kernel can hold, with a warning.
     pub fn cut(&mut self, text: Spanned<BString>, limit: usize) -> Spanned<BString> {
         if text.value.len() <= limit {
@@ -277,6 +320,8 @@ pub(crate) trait Extension: Sized {
     const NAME: &'static str;
     /// The family that has it, when not both do.
     const FAMILY: Option<Family> = None;
+    /// The tables where the kernel takes it.
+    const TABLES: &'static [TableKind] = &TableKind::ALL;
     /// Its options.
     const OPTIONS: &'static [&'static OptionSpec];
 
@@ -297,6 +342,7 @@ pub(crate) trait Extension: Sized {
 pub(crate) struct Spec<E> {
     pub name: &'static str,
     pub family: Option<Family>,
+    pub tables: &'static [TableKind],
     pub options: &'static [&'static OptionSpec],
     pub build: fn(&mut Arguments<'_>) -> Result<E, Diagnostic>,
 }
@@ -309,6 +355,7 @@ macro_rules! registry {
             $crate::extension::Spec {
                 name: <$type as $crate::extension::Extension>::NAME,
                 family: <$type as $crate::extension::Extension>::FAMILY,
+                tables: <$type as $crate::extension::Extension>::TABLES,
                 options: <$type as $crate::extension::Extension>::OPTIONS,
                 build: |arguments| {
                     <$type as $crate::extension::Extension>::build(arguments).map($enum::$variant)

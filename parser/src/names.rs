@@ -115,46 +115,6 @@ pub(crate) const RESOLVED: [u8; 4] = [6, 17, 33, 136];
 /// Matches of iptables 1.8.9 that have no type here, with the family when only one has them.
 const MATCHES: &[(&str, Option<Family>)] = &[("ipvs", None)];
 
-/// Targets of iptables 1.8.9 that have no type here, with the family when only one has them.
-const TARGETS: &[(&str, Option<Family>)] = &[
-    ("AUDIT", None),
-    ("CHECKSUM", None),
-    ("CLASSIFY", None),
-    ("CLUSTERIP", Some(Family::V4)),
-    ("CONNMARK", None),
-    ("CONNSECMARK", None),
-    ("CT", None),
-    ("DNAT", None),
-    ("DNPT", Some(Family::V6)),
-    ("DSCP", None),
-    ("ECN", Some(Family::V4)),
-    ("HL", Some(Family::V6)),
-    ("HMARK", None),
-    ("IDLETIMER", None),
-    ("LED", None),
-    ("MARK", None),
-    ("MASQUERADE", None),
-    ("NETMAP", None),
-    ("NFLOG", None),
-    ("NFQUEUE", None),
-    ("NOTRACK", None),
-    ("RATEEST", None),
-    ("REDIRECT", None),
-    ("SECMARK", None),
-    ("SET", None),
-    ("SNAT", None),
-    ("SNPT", Some(Family::V6)),
-    ("SYNPROXY", None),
-    ("TCPMSS", None),
-    ("TCPOPTSTRIP", None),
-    ("TEE", None),
-    ("TOS", None),
-    ("TPROXY", None),
-    ("TRACE", None),
-    ("TTL", Some(Family::V4)),
-    ("ULOG", Some(Family::V4)),
-];
-
 fn names_in(
     table: &'static [(&'static str, Option<Family>)],
     family: Family,
@@ -168,11 +128,6 @@ fn names_in(
 /// The matches of a family that have no type here.
 pub(crate) fn untyped_matches(family: Family) -> impl Iterator<Item = &'static str> {
     names_in(MATCHES, family)
-}
-
-/// The targets of a family that have no type here.
-pub(crate) fn untyped_targets(family: Family) -> impl Iterator<Item = &'static str> {
-    names_in(TARGETS, family)
 }
 
 /// The match that options after `-p` belong to when none is loaded, by protocol number.

@@ -241,9 +241,7 @@ impl OpenTable {
             return Err(Diagnostic::error(code::BAD_CHAIN, chain.span, message)
                 .with_help("chain names do not start with - or !"));
         }
-        let typed = targets::REGISTRY.iter().map(|spec| spec.name);
-        let mut targets = typed.chain(names::untyped_targets(self.family));
-        if targets.any(|target| target.as_bytes() == name) {
+        if targets::of_family(self.family).any(|target| target.name.as_bytes() == name) {
             let message = format!("{} is a target and cannot name a chain", chain.show());
             return Err(Diagnostic::error(code::BAD_CHAIN, chain.span, message));
         }

@@ -1,6 +1,7 @@
 //! The grammars of values: numbers, ports, addresses, interfaces.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use bstr::{BStr, ByteSlice};
 use nom::branch::alt;
@@ -46,6 +47,23 @@ where
 pub(crate) fn integer(word: &[u8], max: u64) -> Option<u64> {
     let (_, value) = all_consuming(number).parse(word).ok()?;
     (value <= max).then_some(value)
+}
+
+/// A whole word that is a number in a range; the range is what fits the type.
+pub(crate) fn ranged<T: TryFrom<u64>>(
+    word: &[u8],
+    range: RangeInclusive<u64>,
+) -> Result<T, Problem> {
+    integer(word, *range.end())
+        .filter(|value| range.contains(value))
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| {
+            let (low, high) = (range.start(), range.end());
+            Problem::new(format!(
+                "{:?} is no number from {low} to {high}",
+                BStr::new(word)
+            ))
+        })
 }
 
 /// A whole word that is a number of eight bits.
@@ -314,6 +332,18 @@ fn bad_address(address: &[u8], family: Family) -> Problem {
         }
         _ => Problem::new(format!("{shown:?} is no address"))
             .with_help("host names are not looked up: write addresses"),
+    }
+}
+
+/// `address[/length]` or `address[/mask]` for one host or one network, not masked (libxtables,
+/// `xtopt_parse_hostmask`).
+pub(crate) fn host_and_length(word: &[u8], family: Family) -> Result<(IpAddr, u8), Problem> {
+    match word.split_once_str("/") {
+        Some((address, length)) => Ok((host(address, family)?, prefix_length(length, family)?)),
+        None => {
+            let address = host(word, family)?;
+            Ok((address, if address.is_ipv4() { 32 } else { 128 }))
+        }
     }
 }
 

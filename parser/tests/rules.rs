@@ -38,7 +38,8 @@ fn save(family: Family, table: &str, line: &str) -> Result<Vec<String>, &'static
         .collect())
 }
 
-/// Checks a list in testdata: a rule, then `   = RULE` for each rule of the save, or `   ERR CODE`.
+/// Checks a list in testdata: a rule, behind its table unless that is filter, then `   = RULE` for each
+/// rule of the save, or `   ERR CODE`.
 fn check(family: Family, list: &str) {
     let mut lines = list.lines().peekable();
     let mut count = 0;
@@ -55,7 +56,11 @@ fn check(family: Family, list: &str) {
                 _ => panic!("a bad line in the list: {answer}"),
             }
         }
-        assert_eq!(save(family, "filter", rule), expected, "{rule}");
+        let (table, line) = match rule.split_once(' ') {
+            Some((table, line)) if !table.starts_with('-') => (table, line),
+            _ => ("filter", rule),
+        };
+        assert_eq!(save(family, table, line), expected, "{rule}");
         count += 1;
     }
     assert!(count > 15, "only {count} rules");
@@ -69,6 +74,119 @@ fn ipv4_rules() {
 #[test]
 fn ipv6_rules() {
     check(Family::V6, include_str!("../testdata/rules.v6"));
+}
+
+#[test]
+fn ipv4_targets() {
+    check(Family::V4, include_str!("../testdata/targets.v4"));
+}
+
+#[test]
+fn ipv6_targets() {
+    check(Family::V6, include_str!("../testdata/targets.v6"));
+}
+
+/// What today's kernels have no extension for, or what must exist when the rule is loaded, so that the
+/// tool cannot be asked. The answers are those of its source.
+#[test]
+fn targets_that_the_tool_cannot_be_asked_about() {
+    let cluster = "-j CLUSTERIP --new --hashmode sourceip --clustermac 01:AA:7B:47:F7:D7 --total-nodes 2 --local-node";
+    let first = format!("{cluster} 1 --hash-init 0");
+    let zeroth = format!("{cluster} 0");
+    for (table, given, printed) in [
+        ("filter", "-j CLUSTERIP", Ok("-j CLUSTERIP")),
+        ("filter", &format!("{cluster} 1"), Ok(first.as_str())),
+        ("filter", &zeroth, Err("bad-value")),
+        ("filter", "-j CLUSTERIP --new", Err("missing-option")),
+        (
+            "filter",
+            "-j LED --led-trigger-id a",
+            Ok("-j LED --led-trigger-id \"a\""),
+        ),
+        (
+            "filter",
+            "-j LED --led-trigger-id \"a \\\"b\\\"\" --led-delay 5 --led-always",
+            Ok("-j LED --led-trigger-id \"a \\\"b\\\"\" --led-delay 5 --led-always-blink"),
+        ),
+        (
+            "filter",
+            "-j LED --led-trigger-id a --led-delay INFINITE",
+            Ok("-j LED --led-trigger-id \"a\" --led-delay -1"),
+        ),
+        (
+            "filter",
+            "-j LED --led-trigger-id 12345678901234567",
+            Err("bad-value"),
+        ),
+        ("filter", "-j LED --led-delay 5", Err("missing-option")),
+        (
+            "mangle",
+            "-j SECMARK --selctx a:b",
+            Ok("-j SECMARK --selctx a:b"),
+        ),
+        (
+            "security",
+            "-j SECMARK --selctx a",
+            Ok("-j SECMARK --selctx a"),
+        ),
+        ("filter", "-j SECMARK --selctx a", Err("misplaced")),
+        ("security", "-j SECMARK", Err("missing-option")),
+        ("filter", "-j ULOG", Ok("-j ULOG")),
+        (
+            "filter",
+            "-j ULOG --ulog-nlgroup 32 --ulog-qth 50 --ulog-prefix \"a b\" --ulog-cprange 7",
+            Ok(
+                "-j ULOG --ulog-prefix \"a b\" --ulog-nlgroup 32 --ulog-cprange 7 --ulog-qthreshold 50",
+            ),
+        ),
+        ("filter", "-j ULOG --ulog-nlgroup 0", Err("bad-value")),
+        ("filter", "-j ULOG --ulog-qthreshold 51", Err("bad-value")),
+    ] {
+        let answer = save(Family::V4, table, &format!("-A INPUT {given}"));
+        let printed = printed.map(|rule| vec![format!("-A INPUT {rule}")]);
+        assert_eq!(answer, printed, "{given}");
+    }
+}
+
+/// Whether a target may stand where packets of these hooks come, as the tool answered.
+#[test]
+fn a_target_stands_only_where_its_hooks_lead() {
+    let nat = |text: &str| save(Family::V4, "nat", text).err();
+    let mangle = |text: &str| save(Family::V4, "mangle", text).err();
+    let misplaced = Some("misplaced");
+    assert_eq!(nat("-A POSTROUTING -j c\n-A c -j MASQUERADE"), None);
+    assert_eq!(nat("-A PREROUTING -j c\n-A c -j MASQUERADE"), misplaced);
+    assert_eq!(nat("-A PREROUTING -g c\n-A c -j MASQUERADE"), misplaced);
+    assert_eq!(nat("-A c -j MASQUERADE"), None);
+    assert_eq!(
+        nat("-A PREROUTING -j ACCEPT\n-A PREROUTING -j MASQUERADE"),
+        None
+    );
+    assert_eq!(
+        nat("-A PREROUTING -i + -j ACCEPT\n-A PREROUTING -j MASQUERADE"),
+        misplaced
+    );
+    assert_eq!(
+        nat("-A PREROUTING -j c\n-A c -j ACCEPT\n-A PREROUTING -j MASQUERADE"),
+        misplaced
+    );
+    let clamp = "-A c -p tcp --syn -j TCPMSS --clamp-mss-to-pmtu";
+    assert_eq!(
+        mangle(&format!("-A FORWARD -j c\n-A OUTPUT -j c\n{clamp}")),
+        None
+    );
+    assert_eq!(
+        mangle(&format!("-A FORWARD -j c\n-A INPUT -j c\n{clamp}")),
+        misplaced
+    );
+}
+
+#[test]
+fn a_target_of_the_other_family_is_unknown() {
+    for (family, target) in [(Family::V4, "HL"), (Family::V6, "TTL")] {
+        let rule = format!("-A INPUT -j {target}");
+        assert_eq!(save(family, "mangle", &rule), Err("unknown-target"));
+    }
 }
 
 #[test]
@@ -198,6 +316,7 @@ fn values_that_iptables_mistakes_are_refused() {
         "-A INPUT -m policy --dir in --mode tunnel --tunnel-src 10.1.2.3/33",
         "-A INPUT -m rateest --rateest a --rateest-lt --rateest-bps 1tbit",
         "-A OUTPUT -m owner --uid-owner nobody",
+        "-A INPUT -j HMARK --hmark-src-prefix 255.0.255.0 --hmark-rnd 1 --hmark-mod 2",
         "-A INPUT -m bpf --bytecode \"1,6 0 300 1\"",
         "-A INPUT -m bpf --bytecode \"1,6 0 0 1x\"",
         "-A INPUT -m hashlimit --hashlimit-upto 1mb/s --hashlimit-burst 5000mb --hashlimit-name a",
@@ -206,6 +325,8 @@ fn values_that_iptables_mistakes_are_refused() {
     }
     let rule = "-A INPUT -m hbh --hbh-opts 256";
     assert_eq!(save(Family::V6, "filter", rule), Err("bad-value"));
+    let rule = "-A PREROUTING -j NETMAP --to 1.2.3.4/255.0.255.0";
+    assert_eq!(save(Family::V4, "nat", rule), Err("bad-value"));
 }
 
 /// What iptables looks up on the machine, and so refuses on some.

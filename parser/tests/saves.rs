@@ -157,7 +157,7 @@ fn an_unknown_extension_ends_at_the_next_known_option() {
     for (line, printed) in [
         (
             "-m ipvs --vport 80 -j MARK --set-mark 2",
-            "-m ipvs --vport 80 -j MARK --set-mark 2",
+            "-m ipvs --vport 80 -j MARK --set-xmark 0x2/0xffffffff",
         ),
         (
             "-p tcp -m ipvs --vdir REPLY --dport 22",

@@ -4,7 +4,7 @@ use bstr::ByteSlice;
 
 use super::draft::{Draft, Kind};
 use super::options::Base;
-use super::{Applies, ChainKind, Command, Jump, Owner, Result, Scan, repeated};
+use super::{Applies, ChainKind, Command, Jump, Result, Scan, repeated};
 use crate::diagnostic::{Diagnostic, code};
 use crate::matches::{self, Match};
 use crate::names;
@@ -257,28 +257,12 @@ impl<'a> Scan<'a> {
             );
         }
         let family = self.place.family;
-        let typed = targets::REGISTRY
-            .iter()
-            .find(|spec| spec.name.as_bytes() == name.as_bytes());
-        let untyped = names::untyped_targets(family).find(|it| it.as_bytes() == name.as_bytes());
-        let jump = match (verdict, typed, untyped) {
-            (Some(verdict), _, _) => Jump::Verdict(verdict),
-            (_, Some(spec), _) => Jump::Extension(Draft::new(Kind::Typed(spec), name.span)),
-            (_, _, Some(untyped)) => Jump::Extension(Draft::new(Kind::Untyped(untyped), name.span)),
+        let typed = targets::of_family(family).find(|spec| spec.name.as_bytes() == name.as_bytes());
+        self.jump = Some(match (verdict, typed) {
+            (Some(verdict), _) => Jump::Verdict(verdict),
+            (_, Some(spec)) => Jump::Extension(Draft::new(Kind::Typed(spec), name.span)),
             _ => Jump::Chain(self.user_chain(name, "-j")?),
-        };
-        let is_untyped = matches!(
-            &jump,
-            Jump::Extension(Draft {
-                kind: Kind::Untyped(_),
-                ..
-            })
-        );
-        self.jump = Some(jump);
-        if is_untyped {
-            self.untyped = Some(Owner::Target);
-            self.take_untyped(Owner::Target, None);
-        }
+        });
         Ok(())
     }
 
@@ -295,13 +279,17 @@ impl<'a> Scan<'a> {
                     .with_help("put the rules into a chain of your own and jump to that"))
             }
             ChainKind::Missing => {
+                if let Some(other) = targets::REGISTRY.iter().find(|spec| spec.name == name)
+                    && let Some(only) = other.family
+                {
+                    let message = format!("{name} is a target of {only} alone");
+                    return Err(Diagnostic::error(code::UNKNOWN_TARGET, word.span, message));
+                }
                 let chains = (self.place.chain_names)();
                 let family = self.place.family;
                 let targets = ["ACCEPT", "DROP", "RETURN", "QUEUE"].into_iter();
-                let targets = targets.chain(targets::REGISTRY.iter().map(|spec| spec.name));
-                let targets = targets
-                    .chain(names::untyped_targets(family))
-                    .filter(|_| option == "-j");
+                let targets = targets.chain(targets::of_family(family).map(|spec| spec.name));
+                let targets = targets.filter(|_| option == "-j");
                 let targets: Vec<&str> = targets.collect();
                 let candidates = chains.iter().map(String::as_str).chain(targets);
                 let what = if option == "-j" {

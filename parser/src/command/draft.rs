@@ -1,7 +1,8 @@
 //! An extension of a rule while its options are gathered.
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Given, OptionSpec, Spec, Surroundings};
+use crate::ruleset::TableKind;
 use crate::span::Span;
 use crate::unknown::{Argument, Unknown};
 use crate::words::Word;
@@ -59,6 +60,10 @@ impl<E> Draft<E> {
             }
             Kind::Typed(spec) => spec,
         };
+        if !spec.tables.contains(&rule.table) {
+            diagnostics.push(self.in_wrong_table(spec.tables, rule.table));
+            return None;
+        }
         let mut arguments = Arguments {
             given: &self.given,
             rule,
@@ -74,6 +79,14 @@ impl<E> Draft<E> {
                 None
             }
         }
+    }
+
+    fn in_wrong_table(&self, right: &[TableKind], table: TableKind) -> Diagnostic {
+        let name = self.name();
+        let message = format!("{name} cannot stand in the {table} table");
+        let right: Vec<String> = right.iter().map(TableKind::to_string).collect();
+        Diagnostic::error(code::MISPLACED, self.span, message)
+            .with_help(format!("move the rule to the {} table", right.join(" or ")))
     }
 
     /// The name and all options.

@@ -69,26 +69,18 @@ impl Scan<'_> {
             base.protocol = None;
         }
 
-        let surroundings = || Surroundings {
-            family: self.place.family,
-            table: self.place.table,
-            base: &base,
-            names: self.place.names,
-        };
-        let mut matches = Vec::new();
+        let mut matches: Vec<Spanned<Match>> = Vec::new();
         for draft in &self.matches {
             let span = draft.whole_span();
-            matches.extend(
-                draft
-                    .build(surroundings(), diagnostics)
-                    .map(|built| match built {
-                        Built::Typed(value) => Spanned { value, span },
-                        Built::Unknown(unknown) => Spanned {
-                            value: Match::Unknown(unknown),
-                            span,
-                        },
-                    }),
-            );
+            let surroundings = surroundings(self.place, &base, &matches);
+            let built = draft.build(surroundings, diagnostics);
+            matches.extend(built.map(|built| match built {
+                Built::Typed(value) => Spanned { value, span },
+                Built::Unknown(unknown) => Spanned {
+                    value: Match::Unknown(unknown),
+                    span,
+                },
+            }));
         }
         let action = match &self.jump {
             None => Action::Continue,
@@ -97,7 +89,7 @@ impl Scan<'_> {
             Some(Jump::Goto(chain)) => Action::Goto(chain.clone()),
             Some(Jump::Extension(draft)) => {
                 let span = draft.whole_span();
-                match draft.build(surroundings(), diagnostics) {
+                match draft.build(surroundings(self.place, &base, &matches), diagnostics) {
                     Some(Built::Typed(value)) => Action::Target(Spanned { value, span }),
                     Some(Built::Unknown(unknown)) => Action::Target(Spanned {
                         value: Target::Unknown(unknown),
@@ -142,6 +134,20 @@ impl Scan<'_> {
             }
         }
         Some(Line { command, rules })
+    }
+}
+
+fn surroundings<'a>(
+    place: &'a Place<'_>,
+    base: &'a BaseMatch,
+    matches: &'a [Spanned<Match>],
+) -> Surroundings<'a> {
+    Surroundings {
+        family: place.family,
+        table: place.table,
+        base,
+        matches,
+        names: place.names,
     }
 }
 

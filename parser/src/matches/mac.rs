@@ -49,7 +49,8 @@ impl fmt::Display for MacAddress {
     }
 }
 
-fn address(value: &Value<'_>) -> Result<MacAddress, Problem> {
+/// Six hexadecimal numbers between colons.
+pub(crate) fn address(value: &Value<'_>) -> Result<MacAddress, Problem> {
     let word = value.word(0);
     let bytes: Option<Vec<u8>> = word.split_str(":").map(byte).collect();
     bytes

@@ -175,7 +175,8 @@ impl fmt::Display for Lookup {
     }
 }
 
-fn lookup(name: &[u8], sides: &[u8]) -> Result<Lookup, Problem> {
+/// A set's name and sides between commas.
+pub(crate) fn lookup(name: &[u8], sides: &[u8]) -> Result<Lookup, Problem> {
     let name = name
         .to_str()
         .map_err(|_| Problem::new("a set name is valid UTF-8"))?;

@@ -1,6 +1,6 @@
 //! `-j LOG`: a line in the kernel log; the packet goes on (libxt_LOG, xt_LOG.c).
 
-use crate::diagnostic::{Diagnostic, code};
+use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
 use crate::print::Line;
 use crate::value::integer;
@@ -65,26 +65,11 @@ impl Extension for Log {
     ];
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
-        let mut prefix = BString::default();
-        if let Some(given) = arguments.get(&PREFIX)? {
-            prefix = given.value.value;
-            if prefix.len() > PREFIX_LIMIT {
-                prefix.truncate(PREFIX_LIMIT);
-                let message = format!(
-                    "the prefix is cut to its first {PREFIX_LIMIT} bytes, as iptables does"
-                );
-                arguments.warn(Diagnostic::warning(
-                    code::TRUNCATED,
-                    given.value.span,
-                    message,
-                ));
-            }
-        }
         Ok(Self {
             level: arguments
                 .get(&LEVEL)?
                 .map_or(DEFAULT_LEVEL, |given| given.value.value),
-            prefix,
+            prefix: arguments.text(&PREFIX, PREFIX_LIMIT)?.unwrap_or_default(),
             tcp_sequence: arguments.has(&TCP_SEQUENCE),
             tcp_options: arguments.has(&TCP_OPTIONS),
             ip_options: arguments.has(&IP_OPTIONS),
@@ -131,9 +116,10 @@ fn level(value: &Value<'_>) -> Result<u8, Problem> {
     })
 }
 
-fn prefix(value: &Value<'_>) -> Result<BString, Problem> {
+/// A text before each line of a log: not empty, on one line.
+pub(super) fn prefix(value: &Value<'_>) -> Result<BString, Problem> {
     match value.word(0) {
-        [] => Err(Problem::new("the prefix is empty").with_help("leave --log-prefix out")),
+        [] => Err(Problem::new("the prefix is empty").with_help("leave it out")),
         text if text.contains(&b'\n') => {
             Err(Problem::new("a prefix cannot hold a newline")
                 .with_help("is a closing quote missing?"))

@@ -1,6 +1,6 @@
 //! `-j REJECT`: drop, and tell the sender (libipt_REJECT, libip6t_REJECT).
 
-use crate::diagnostic::{Diagnostic, code};
+use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
 use crate::print::Line;
 use crate::ruleset::{Family, TableKind};
@@ -126,14 +126,10 @@ static REJECT_WITH: Opt<RejectWith> = Opt::new(&["reject-with"], with);
 
 impl Extension for Reject {
     const NAME: &'static str = "REJECT";
+    const TABLES: &'static [TableKind] = &[TableKind::Filter];
     const OPTIONS: &'static [&'static OptionSpec] = &[&REJECT_WITH.spec];
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
-        if arguments.rule.table != TableKind::Filter {
-            let message = format!("REJECT cannot stand in the {} table", arguments.rule.table);
-            return Err(Diagnostic::error(code::MISPLACED, arguments.span, message)
-                .with_help("move the rule to the filter table, or use DROP"));
-        }
         let default = match arguments.rule.family {
             Family::V4 => RejectWith::IcmpPortUnreachable,
             Family::V6 => RejectWith::Icmp6PortUnreachable,

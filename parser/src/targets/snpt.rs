@@ -1,0 +1,38 @@
+//! `-j SNPT`: the prefix of an IPv6 source address is replaced without connection tracking
+//! (libip6t_SNPT, ip6t_NPT.c).
+
+use serde::Serialize;
+
+use super::npt::{self, Prefixes};
+use crate::diagnostic::Diagnostic;
+use crate::extension::{Arguments, Extension, OptionSpec};
+use crate::print::Line;
+use crate::ruleset::{Family, NfHook, TableKind};
+
+/// The `SNPT` target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Snpt {
+    /// What is replaced by what.
+    #[serde(flatten)]
+    pub prefixes: Prefixes,
+}
+
+impl Extension for Snpt {
+    const NAME: &'static str = "SNPT";
+    const FAMILY: Option<Family> = Some(Family::V6);
+    const TABLES: &'static [TableKind] = &[TableKind::Mangle];
+    const OPTIONS: &'static [&'static OptionSpec] = &npt::OPTIONS;
+
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        let prefixes = Prefixes::read(arguments)?;
+        Ok(Self { prefixes })
+    }
+
+    fn hooks(&self) -> &'static [NfHook] {
+        &[NfHook::Input, NfHook::Postrouting]
+    }
+
+    fn print(&self, line: &mut Line) {
+        self.prefixes.print(line);
+    }
+}

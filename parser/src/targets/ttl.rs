@@ -1,0 +1,38 @@
+//! `-j TTL`: the time to live of an IPv4 packet is changed; the packet goes on (libipt_TTL, xt_HL.c).
+
+use serde::Serialize;
+
+use super::hop_limit::{HopLimit, Options, limit, step};
+use crate::diagnostic::Diagnostic;
+use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::print::Line;
+use crate::ruleset::{Family, TableKind};
+
+/// The `TTL` target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ttl {
+    /// What becomes of the time to live.
+    #[serde(flatten)]
+    pub change: HopLimit,
+}
+
+static SET: Opt<u8> = Opt::new(&["ttl-set"], limit);
+static INCREMENT: Opt<u8> = Opt::new(&["ttl-inc"], step);
+static DECREMENT: Opt<u8> = Opt::new(&["ttl-dec"], step);
+const CHANGES: Options = [&SET, &INCREMENT, &DECREMENT];
+
+impl Extension for Ttl {
+    const NAME: &'static str = "TTL";
+    const FAMILY: Option<Family> = Some(Family::V4);
+    const TABLES: &'static [TableKind] = &[TableKind::Mangle];
+    const OPTIONS: &'static [&'static OptionSpec] = &[&SET.spec, &INCREMENT.spec, &DECREMENT.spec];
+
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        let change = HopLimit::read(arguments, CHANGES)?;
+        Ok(Self { change })
+    }
+
+    fn print(&self, line: &mut Line) {
+        self.change.print(line, CHANGES);
+    }
+}
