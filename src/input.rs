@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity, code};
 use ipt2bpf_parser::ruleset::{Ruleset, Table};
 use ipt2bpf_parser::span::{SourceId, Sources, Span};
-use ipt2bpf_parser::{ParseOptions, parse};
+use ipt2bpf_parser::{Names, ParseOptions, parse};
 
 use crate::cli::Rules;
 use crate::failure::Usage;
@@ -46,6 +46,7 @@ impl Input {
         }
         let options = ParseOptions {
             family: rules.family(),
+            names: system_names(),
         };
         if rules.files.is_empty() {
             if io::stdin().is_terminal() {
@@ -141,6 +142,15 @@ fn standard_input() -> Result<Vec<u8>> {
         .read_to_end(&mut text)
         .context("standard input")?;
     Ok(text)
+}
+
+/// The names of protocols and services that this machine adds to those everyone knows. A file that is not
+/// there adds none.
+fn system_names() -> Names {
+    let mut names = Names::default();
+    names.add_protocols(&fs::read("/etc/protocols").unwrap_or_default());
+    names.add_services(&fs::read("/etc/services").unwrap_or_default());
+    names
 }
 
 fn first_span(table: &Table) -> Option<Span> {

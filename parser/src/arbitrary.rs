@@ -1,9 +1,9 @@
-//! Random rulesets for property tests, of every extension with a type.
+//! Random rulesets for property tests, of the most used extensions.
 //!
 //! All are valid and canonical: printing and parsing gives them back, places aside. Left out are
 //! the few values whose saved text means something else, such as `! -i +` or `-p all` for IPv6.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bstr::BString;
 use proptest::collection::{btree_set, vec};
@@ -11,28 +11,46 @@ use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use crate::matches::addrtype::{AddressType, Addrtype};
 use crate::matches::comment::Comment;
-use crate::matches::conntrack::{Conntrack, Direction, Prefix, State, States, Statuses, Tuple};
+use crate::matches::connlimit::{By, Connlimit};
+use crate::matches::connmark::Connmark;
+use crate::matches::conntrack::{Conntrack, Direction, State, States, Statuses, Tuple};
+use crate::matches::dscp::Dscp;
+use crate::matches::hashlimit::{Hashlimit, Key, Rate};
 use crate::matches::icmp::{Icmp, Icmp6, TypeCode};
+use crate::matches::iprange::{AddressRange, IpRange};
+use crate::matches::length::Length;
 use crate::matches::limit::Limit;
+use crate::matches::mark::Mark;
 use crate::matches::multiport::{Multiport, Side};
+use crate::matches::pkttype::{PacketType, Pkttype};
+use crate::matches::recent::{Check, Recent, Side as RecentSide};
+use crate::matches::set::{self, Lookup, Set};
+use crate::matches::statistic::Statistic;
+use crate::matches::string::{Algorithm, StringMatch};
 use crate::matches::tcp::{Flags, Tcp};
+use crate::matches::tcpmss::Tcpmss;
+use crate::matches::time::Time;
+use crate::matches::tos::Tos;
+use crate::matches::u32::{Step, Test, U32};
 use crate::matches::udp::Udp;
-use crate::matches::{Match, PortRange};
+use crate::matches::{Bound, Comparison, Masked, Match, PortRange};
+use crate::prefix::Prefix;
 use crate::range::Range;
 use crate::ruleset::{
     Action, BaseMatch, Builtin, Chain, Counters, Family, InterfacePattern, Negatable, Network,
     NfHook, Policy, Rule, RuleSpan, Ruleset, Table, TableKind, Verdict,
 };
 use crate::span::{Span, Spanned};
-use crate::targets::Target;
-use crate::targets::connmark::{Connmark, Masks, Operation, Shift};
+use crate::targets::connmark::{Masks, Operation, Shift};
 use crate::targets::log::Log;
-use crate::targets::mark::Mark;
 use crate::targets::mark_change::MarkChange;
 use crate::targets::nfqueue::{Nfqueue, Queues};
 use crate::targets::notrack::Notrack;
 use crate::targets::reject::{Reject, RejectWith};
+use crate::targets::{self, Target};
+use crate::tos::TosMask;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -209,6 +227,22 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
         conntrack(family).prop_map(Match::Conntrack),
         negatable(states(5)).prop_map(|states| Match::State(State { states })),
         limit().prop_map(Match::Limit),
+        ip_range(family).prop_map(Match::IpRange),
+        negatable(length()).prop_map(|it| Match::Length(Length(it))),
+        negatable(masked()).prop_map(|it| Match::Mark(Mark(it))),
+        negatable(packet_type()).prop_map(|it| Match::Pkttype(Pkttype(it))),
+        recent(family).prop_map(Match::Recent),
+        addrtype(family).prop_map(Match::Addrtype),
+        negatable(masked()).prop_map(|mark| Match::Connmark(Connmark { mark })),
+        connlimit(family).prop_map(Match::Connlimit),
+        negatable(0..=63_u8).prop_map(|codepoint| Match::Dscp(Dscp { codepoint })),
+        hashlimit(family).prop_map(Match::Hashlimit),
+        set().prop_map(Match::Set),
+        statistic().prop_map(Match::Statistic),
+        string().prop_map(Match::String),
+        time().prop_map(Match::Time),
+        tos().prop_map(Match::Tos),
+        u32_tests().prop_map(Match::U32),
     ];
     let multiport = (
         select(vec![Side::Source, Side::Destination, Side::Either]),
@@ -216,7 +250,7 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
     )
         .prop_map(|(side, ports)| Match::Multiport(Multiport { side, ports }));
     match (protocol, family) {
-        (Some(TCP), _) => prop_oneof![any_protocol, multiport, tcp().prop_map(Match::Tcp)].boxed(),
+        (Some(TCP), _) => prop_oneof![4 => any_protocol, 2 => multiport, 2 => tcp().prop_map(Match::Tcp), 1 => tcpmss().prop_map(Match::Tcpmss)].boxed(),
         (Some(UDP), _) => prop_oneof![any_protocol, multiport, udp().prop_map(Match::Udp)].boxed(),
         (Some(ICMP), Family::V4) => {
             let any_type = Just(TypeCode {
@@ -233,6 +267,168 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
         ]
         .boxed(),
         _ => any_protocol.boxed(),
+    }
+}
+
+fn ip_range(family: Family) -> impl Strategy<Value = IpRange> {
+    let range = || match family {
+        Family::V4 => any::<[Ipv4Addr; 2]>()
+            .prop_map(|[low, high]| AddressRange::V4 { low, high })
+            .boxed(),
+        Family::V6 => any::<[Ipv6Addr; 2]>()
+            .prop_map(|[low, high]| AddressRange::V6 { low, high })
+            .boxed(),
+    };
+    (of(negatable(range())), of(negatable(range()))).prop_filter_map(
+        "one range at least",
+        |(source, destination)| {
+            (source.is_some() || destination.is_some()).then_some(IpRange {
+                source,
+                destination,
+            })
+        },
+    )
+}
+
+fn length() -> impl Strategy<Value = Range<u16>> {
+    any::<[u16; 2]>().prop_map(|[low, high]| Range { low, high })
+}
+
+fn packet_type() -> impl Strategy<Value = PacketType> {
+    select(vec![
+        PacketType::Unicast,
+        PacketType::Broadcast,
+        PacketType::Multicast,
+        PacketType::OtherHost,
+    ])
+}
+
+/// Seconds that the tool does not print with a sign.
+fn recent(family: Family) -> impl Strategy<Value = Recent> {
+    let check = select(vec![
+        Check::Set,
+        Check::Rcheck,
+        Check::Update,
+        Check::Remove,
+    ]);
+    let mask = match family {
+        Family::V4 => any::<Ipv4Addr>().prop_map(IpAddr::V4).boxed(),
+        Family::V6 => any::<Ipv6Addr>().prop_map(IpAddr::V6).boxed(),
+    };
+    let side = select(vec![RecentSide::Source, RecentSide::Destination]);
+    let tests = (
+        of(1..=0x7fff_ffff_u32),
+        any::<bool>(),
+        of(1..=u16::MAX),
+        any::<bool>(),
+    );
+    (negatable(check), tests, "[a-zA-Z0-9_]{1,20}", mask, side).prop_map(
+        |(check, (seconds, reap, hit_count, ttl), name, mask, side)| {
+            let has_tests = matches!(check.value.value, Check::Rcheck | Check::Update);
+            Recent {
+                check,
+                seconds: seconds.filter(|_| has_tests),
+                reap: reap && has_tests && seconds.is_some(),
+                hit_count: hit_count.filter(|_| has_tests),
+                ttl: ttl && has_tests,
+                name: name.into(),
+                mask,
+                side,
+            }
+        },
+    )
+}
+
+fn addrtype(family: Family) -> impl Strategy<Value = Addrtype> {
+    let mut kinds = vec![
+        AddressType::Unspec,
+        AddressType::Unicast,
+        AddressType::Local,
+        AddressType::Anycast,
+        AddressType::Multicast,
+        AddressType::Unreachable,
+    ];
+    if family == Family::V4 {
+        kinds.extend([AddressType::Broadcast, AddressType::Prohibit]);
+        kinds.sort();
+    }
+    let count = kinds.len();
+    let types = move || negatable(subsequence(kinds.clone(), 1..=count));
+    (types(), of(types())).prop_map(|(destination, source)| Addrtype {
+        source,
+        destination: Some(destination),
+        device: None,
+    })
+}
+
+fn masked() -> impl Strategy<Value = Masked> {
+    let mask = prop_oneof![Just(u32::MAX), any::<u32>()];
+    (any::<u32>(), mask).prop_map(|(value, mask)| Masked { value, mask })
+}
+
+fn bound() -> impl Strategy<Value = Bound> {
+    select(vec![Bound::UpTo, Bound::Above])
+}
+
+fn connlimit(family: Family) -> impl Strategy<Value = Connlimit> {
+    let by = select(vec![By::Source, By::Destination]);
+    (bound(), any::<u32>(), 0..=longest_prefix(family), by).prop_map(
+        |(bound, limit, prefix_length, by)| Connlimit {
+            bound,
+            limit,
+            prefix_length,
+            by,
+        },
+    )
+}
+
+/// Limits of packets; rates of a number a second or a minute, for which bursts of this size never
+/// overflow.
+fn hashlimit(family: Family) -> impl Strategy<Value = Hashlimit> {
+    let average = prop_oneof![
+        (1..=10_000_u64).prop_map(|n| 1_000_000 / n),
+        (1..=59_u64).prop_map(|n| 60_000_000 / n)
+    ];
+    let rate = (average, 1..=100_u64).prop_map(|(average, burst)| Rate::Packets { average, burst });
+    let key = any::<[bool; 4]>().prop_map(|bits| Key {
+        source_address: bits[0],
+        source_port: bits[1],
+        destination_address: bits[2],
+        destination_port: bits[3],
+    });
+    let length = || of(0..longest_prefix(family));
+    (
+        (bound(), rate, key, "[a-z][a-z0-9_.-]{0,30}"),
+        (0..=1_048_576_u32, 0..=1_048_576_u32),
+        (1..=u32::MAX, 1..=u32::MAX),
+        (length(), length()),
+    )
+        .prop_map(
+            |(
+                (bound, rate, key, name),
+                (size, max),
+                (gc_interval, expire),
+                (source_length, destination_length),
+            )| Hashlimit {
+                bound,
+                rate,
+                key,
+                name: name.into(),
+                size,
+                max,
+                gc_interval,
+                expire,
+                source_length,
+                destination_length,
+                interval: None,
+            },
+        )
+}
+
+fn longest_prefix(family: Family) -> u8 {
+    match family {
+        Family::V4 => 32,
+        Family::V6 => 128,
     }
 }
 
@@ -390,6 +586,112 @@ fn limit() -> impl Strategy<Value = Limit> {
     (average, 1..=100_u32).prop_map(|(average, burst)| Limit { average, burst })
 }
 
+fn set() -> impl Strategy<Value = Set> {
+    let sides = vec(
+        select(vec![set::Side::Source, set::Side::Destination]),
+        1..=6,
+    );
+    let lookup = ("[A-Za-z0-9_.:-]{1,31}", sides).prop_map(|(name, sides)| Lookup { name, sides });
+    let counter = || {
+        let test = (select(vec![0, 1, 2, 3]), any::<u64>());
+        let test = test.prop_map(|(kind, count)| match kind {
+            0 => Comparison::Equal(count),
+            1 => Comparison::Unequal(count),
+            2 => Comparison::Less(count),
+            _ => Comparison::Greater(count),
+        });
+        weighted(0.2, test)
+    };
+    (negatable(lookup), any::<[bool; 3]>(), counter(), counter()).prop_map(
+        |(lookup, switches, packets, bytes)| {
+            let [return_nomatch, update_counters, update_subcounters] = switches;
+            Set {
+                lookup,
+                return_nomatch,
+                update_counters,
+                update_subcounters,
+                packets,
+                bytes,
+            }
+        },
+    )
+}
+
+fn statistic() -> impl Strategy<Value = Statistic> {
+    let nth = (negatable(1..=u32::MAX), any::<u32>()).prop_map(|(every, packet)| {
+        let packet = packet % every.value.value;
+        Statistic::Nth { every, packet }
+    });
+    prop_oneof![
+        negatable(0..=0x8000_0000_u32).prop_map(|probability| Statistic::Random { probability }),
+        nth,
+    ]
+}
+
+fn string() -> impl Strategy<Value = StringMatch> {
+    let byte = prop_oneof![8 => 0x20..0x7f_u8, 1 => any::<u8>()];
+    let pattern = negatable(vec(byte, 1..=128).prop_map(BString::from));
+    let algorithm = select(vec![Algorithm::BoyerMoore, Algorithm::KnuthPrattMorris]);
+    let ends = (any::<u16>(), any::<u16>());
+    (pattern, algorithm, ends, any::<bool>()).prop_map(
+        |(pattern, algorithm, (a, b), ignore_case)| StringMatch {
+            pattern,
+            algorithm,
+            from: a.min(b),
+            to: a.max(b),
+            ignore_case,
+        },
+    )
+}
+
+fn tcpmss() -> impl Strategy<Value = Tcpmss> {
+    negatable(port_range().prop_map(|range| range.low..=range.high)).prop_map(|mss| Tcpmss { mss })
+}
+
+/// Times that can come: an empty list of days, or a stop in the first second of 1970, is not printed.
+fn time() -> impl Strategy<Value = Time> {
+    /// The first second of 2039, which cannot be written.
+    const END: u32 = 2_177_452_800;
+    let dates = (0..END, 1..END);
+    let hours = (0..86_400_u32, 0..86_400_u32);
+    let days = (1..=0x7f_u8, 1..=0x7fff_ffff_u32);
+    (dates, hours, days, any::<[bool; 2]>()).prop_map(
+        |((a, b), (day_start, day_stop), (weekdays, monthdays), switches)| Time {
+            first_second: a.min(b),
+            last_second: a.max(b),
+            day_start,
+            day_stop,
+            weekdays: weekdays << 1,
+            monthdays: monthdays << 1,
+            kernel_timezone: switches[0],
+            contiguous: switches[1] && day_start >= day_stop,
+        },
+    )
+}
+
+fn tos() -> impl Strategy<Value = Tos> {
+    let tos = (any::<u8>(), any::<u8>()).prop_map(|(value, mask)| TosMask { value, mask });
+    negatable(tos).prop_map(|tos| Tos { tos })
+}
+
+/// Few tests, as a word of a rule has at most 1023 bytes.
+fn u32_tests() -> impl Strategy<Value = U32> {
+    let step = prop_oneof![
+        any::<u32>().prop_map(Step::And),
+        (0..32_u32).prop_map(Step::ShiftLeft),
+        (0..32_u32).prop_map(Step::ShiftRight),
+        any::<u32>().prop_map(Step::Move),
+    ];
+    let range = (any::<u32>(), any::<u32>()).prop_map(|(low, high)| low..=high);
+    let test = (any::<u32>(), vec(step, 0..=9), vec(range, 1..=4));
+    let test = test.prop_map(|(offset, steps, values)| Test {
+        offset,
+        steps,
+        values,
+    });
+    negatable(vec(test, 1..=3)).prop_map(|tests| U32 { tests })
+}
+
 fn action(
     family: Family,
     kind: TableKind,
@@ -467,7 +769,7 @@ fn mark_change() -> impl Strategy<Value = MarkChange> {
 }
 
 fn mark() -> impl Strategy<Value = Target> {
-    mark_change().prop_map(|change| Target::Mark(Mark { change }))
+    mark_change().prop_map(|change| Target::Mark(targets::mark::Mark { change }))
 }
 
 fn connmark() -> impl Strategy<Value = Target> {
@@ -483,8 +785,9 @@ fn connmark() -> impl Strategy<Value = Target> {
         (1..32_u8).prop_map(Shift::Left),
         (1..32_u8).prop_map(Shift::Right),
     ];
-    (operation, shift)
-        .prop_map(|(operation, shift)| Target::Connmark(Connmark { operation, shift }))
+    (operation, shift).prop_map(|(operation, shift)| {
+        Target::Connmark(targets::connmark::Connmark { operation, shift })
+    })
 }
 
 fn nfqueue() -> impl Strategy<Value = Target> {

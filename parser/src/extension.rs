@@ -2,6 +2,7 @@
 
 use bstr::BString;
 
+use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, code};
 use crate::matches::Match;
 use crate::print::Line;
@@ -136,6 +137,8 @@ pub(crate) struct Surroundings<'a> {
     pub base: &'a BaseMatch,
     /// The matches before a match, or all of them for a target.
     pub matches: &'a [Spanned<Match>],
+    /// The names of protocols and services.
+    pub names: &'a Names,
 }
 
 impl Surroundings<'_> {

@@ -41,8 +41,11 @@
 //!   the text. After a hundred errors the rest of the text is not looked at.
 //! - A text that iptables-legacy-restore 1.8.9 refuses has an error among the diagnostics, and a text
 //!   that it takes has none, with these exceptions: names of hosts other than `localhost` and of users
-//!   and groups other than `root` are errors, as nothing is looked up; so are chains that form a loop
-//!   no packet can enter; and the options of extensions without a type here are not checked.
+//!   and groups other than `root` are errors, as nothing is looked up; the names of protocols and
+//!   services are those of Debian and of [`ParseOptions::names`]; any ipset, counter, estimator,
+//!   control group, connection tracking helper, timeout policy and security context may exist; ports
+//!   above 65535, which udp cuts to 16 bits, are errors; so are chains that form a loop no packet can
+//!   enter; and the options of extensions without a type here are not checked.
 //! - Without errors, every chain that a rule leads to is in the table, no chain can reach itself, and
 //!   each extension stands where the kernel takes it.
 //! - An extension of iptables without a type here is [`Unknown`](unknown::Unknown) and keeps its
@@ -63,6 +66,7 @@ pub mod arbitrary;
 pub mod blob;
 mod check;
 mod command;
+mod databases;
 pub mod diagnostic;
 mod extension;
 mod family;
@@ -70,12 +74,14 @@ pub mod header_options;
 pub mod matches;
 mod names;
 mod placement;
+pub mod prefix;
 mod print;
 pub mod range;
 mod rate;
 mod reader;
 mod render;
 pub mod ruleset;
+mod services;
 pub mod span;
 mod table;
 pub mod targets;
@@ -84,6 +90,7 @@ pub mod unknown;
 mod value;
 mod words;
 
+pub use databases::Names;
 pub use family::heading;
 pub use print::{Counts, Place};
 pub use reader::{ParseOptions, Parsed, parse};

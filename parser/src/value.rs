@@ -11,7 +11,8 @@ use nom::combinator::{all_consuming, map_opt, opt};
 use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
-use crate::extension::Problem;
+use crate::databases::Names;
+use crate::extension::{Problem, Surroundings};
 use crate::matches::{Masked, PortRange};
 use crate::names;
 use crate::range::{Number, Range};
@@ -65,12 +66,6 @@ pub(crate) fn ranged<T: TryFrom<u64>>(
         })
 }
 
-/// A number at the head of a word, and what follows it.
-pub(crate) fn leading_integer(word: &[u8]) -> Option<(u64, &[u8])> {
-    let (rest, value) = number(word).ok()?;
-    Some((value, rest))
-}
-
 /// A whole word that is a number of eight bits.
 pub(crate) fn byte(word: &[u8]) -> Option<u8> {
     integer(word, 0xff).and_then(|value| u8::try_from(value).ok())
@@ -94,7 +89,8 @@ pub(crate) fn number_of<T: Number>(word: &[u8]) -> Result<T, Problem> {
 pub(crate) fn range<T: Number>(word: &[u8]) -> Result<Range<T>, Problem> {
     let end = |word: &[u8], open: T| match word {
         b"" => Ok(open),
-        word => number_of(word),
+        word => number_of(word)
+            .map_err(|problem| problem.with_help("write a number, or a range LOW:HIGH")),
     };
     match word.split_once_str(":") {
         Some((low, high)) => Ok(Range {
@@ -107,12 +103,16 @@ pub(crate) fn range<T: Number>(word: &[u8]) -> Result<Range<T>, Problem> {
 
 /// `value[/mask]` of 32 bits, all bits without a mask (libxtables, `xtopt_parse_markmask`).
 pub(crate) fn masked(word: &[u8]) -> Result<Masked, Problem> {
+    let number = |word| {
+        number_of(word)
+            .map_err(|problem| problem.with_help("write VALUE or VALUE/MASK, as in 0x1/0xff"))
+    };
     let (value, mask) = match word.split_once_str("/") {
-        Some((value, mask)) => (value, number_of(mask)?),
+        Some((value, mask)) => (value, number(mask)?),
         None => (word, u32::MAX),
     };
     Ok(Masked {
-        value: number_of(value)?,
+        value: number(value)?,
         mask,
     })
 }
@@ -149,25 +149,84 @@ pub(crate) fn leading_integer(word: &[u8]) -> Option<(u64, &[u8])> {
     Some((value, rest))
 }
 
-/// A port as the resolver reads it: a decimal number or the name of a service (libxtables,
-/// `xtables_getportbyname`). Unlike the resolver, this takes no number above 65535.
-fn resolved_port(word: &[u8]) -> Result<u16, Problem> {
+/// A prefix length, or a mask as an address (libxtables, `xtopt_parse_plen`). Unlike iptables, which
+/// takes a mask with holes for the longest prefix, this refuses one.
+pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> {
+    let (longest, bits) = match family {
+        Family::V4 => (32, inet_aton(word).map(|mask| u128::from(mask) << 96)),
+        Family::V6 => (128, address_v6(word)),
+    };
+    let mask = || bits.filter(|bits| bits.leading_ones() == bits.count_ones());
+    integer(word, longest)
+        .or_else(|| mask().map(|bits| u64::from(bits.leading_ones())))
+        .and_then(|length| u8::try_from(length).ok())
+        .ok_or_else(|| {
+            Problem::new(format!("{:?} is no prefix length", BStr::new(word)))
+                .with_help(format!("write 0 to {longest}, or a mask without holes"))
+        })
+}
+
+/// A port number or the name of a service over the rule's protocol (libxtables,
+/// `xtables_parse_port`).
+pub(crate) fn port(word: &[u8], rule: &Surroundings<'_>) -> Result<u16, Problem> {
+    let number = || integer(word, 0xffff).and_then(|port| u16::try_from(port).ok());
+    let named = || rule.names.service_of(word, rule.protocol()?);
+    number().or_else(named).ok_or_else(|| {
+        let shown = BStr::new(word);
+        let problem = Problem::new(format!("{shown:?} is no port number or known service"));
+        if word.contains(&b',') {
+            problem.with_help("use -m multiport --dports for several ports")
+        } else if let Some(port) = rule.names.service(word) {
+            problem.with_help(format!(
+                "the name is for another protocol, with port {port}: write the number"
+            ))
+        } else {
+            problem.with_help("write a number from 0 to 65535")
+        }
+    })
+}
+
+/// `port`, `low:high`, `low:` or `:high` (libxt_tcp, libxt_sctp). A range may run backwards.
+pub(crate) fn port_range(word: &[u8], rule: &Surroundings<'_>) -> Result<PortRange, Problem> {
+    let Some((low, high)) = word.split_once_str(":") else {
+        let port = port(word, rule)?;
+        return Ok(PortRange {
+            low: port,
+            high: port,
+        });
+    };
+    let end = |word: &[u8], missing| match word {
+        b"" => Ok(missing),
+        word => port(word, rule),
+    };
+    Ok(PortRange {
+        low: end(low, 0)?,
+        high: end(high, u16::MAX)?,
+    })
+}
+
+/// A port as the resolver reads it: a decimal number, or the name of a service over any protocol
+/// (libxtables, `xtables_getportbyname`). The resolver cuts greater numbers to 16 bits; here they are
+/// refused.
+fn resolved_port(word: &[u8], names: &Names) -> Result<u16, Problem> {
     let number = || word.trim_start().to_str().ok()?.parse().ok();
-    number().or_else(|| names::service(word)).ok_or_else(|| {
-        Problem::new(format!(
-            "{:?} is no decimal port number or known service",
-            BStr::new(word)
-        ))
-        .with_help("write a number from 0 to 65535")
+    number().or_else(|| names.service(word)).ok_or_else(|| {
+        let shown = BStr::new(word);
+        let problem = Problem::new(format!("{shown:?} is no port number or known service"));
+        if word.contains(&b',') {
+            problem.with_help("use -m multiport --dports for several ports")
+        } else {
+            problem.with_help("write a decimal number from 0 to 65535")
+        }
     })
 }
 
 /// `port`, `low:high`, `low:` or `:high` for the resolver; an empty word is port 0 (libxtables,
 /// `xtopt_parse_mport`). A range may run backwards.
-pub(crate) fn resolved_ports(word: &[u8]) -> Result<PortRange, Problem> {
+pub(crate) fn resolved_ports(word: &[u8], names: &Names) -> Result<PortRange, Problem> {
     let end = |word: &[u8], missing| match word {
-        [] => Ok(missing),
-        _ => resolved_port(word),
+        b"" => Ok(missing),
+        word => resolved_port(word, names),
     };
     let (low, high) = match word.split_once_str(":") {
         Some((low, high)) => (end(low, 0)?, end(high, u16::MAX)?),
@@ -175,62 +234,6 @@ pub(crate) fn resolved_ports(word: &[u8]) -> Result<PortRange, Problem> {
             let port = end(word, 0)?;
             (port, port)
         }
-    };
-    Ok(PortRange { low, high })
-}
-
-/// A prefix length, or a mask as an address, of which one with holes stands for the longest prefix
-/// (libxtables, `xtopt_parse_plenmask`).
-pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> {
-    let (longest, mask) = match family {
-        Family::V4 => (32, inet_aton(word).map(|mask| u128::from(mask) << 96)),
-        Family::V6 => (128, address_v6(word)),
-    };
-    let of_mask = |mask: u128| match mask.leading_ones() {
-        length if length == mask.count_ones() => u64::from(length),
-        _ => longest,
-    };
-    integer(word, longest)
-        .or_else(|| mask.map(of_mask))
-        .and_then(|length| u8::try_from(length).ok())
-        .ok_or_else(|| {
-            Problem::new(format!("{:?} is no prefix length", BStr::new(word)))
-                .with_help(format!("write 0 to {longest}, or a mask"))
-        })
-}
-
-/// A port number or the name of a service.
-pub(crate) fn port(word: &[u8]) -> Result<u16, Problem> {
-    if let Some(port) = integer(word, 0xffff).and_then(|port| u16::try_from(port).ok()) {
-        return Ok(port);
-    }
-    names::service(word).ok_or_else(|| {
-        let problem = Problem::new(format!(
-            "{:?} is no port number or known service",
-            BStr::new(word)
-        ));
-        if word.contains(&b',') {
-            problem.with_help("use -m multiport --dports for several ports")
-        } else {
-            problem.with_help("write a number from 0 to 65535")
-        }
-    })
-}
-
-/// `port`, `low:high`, `low:` or `:high` (libxt_tcp, libxt_udp). A range may run backwards.
-pub(crate) fn port_range(word: &[u8]) -> Result<PortRange, Problem> {
-    let Some((low, high)) = word.split_once_str(":") else {
-        let port = port(word)?;
-        return Ok(PortRange {
-            low: port,
-            high: port,
-        });
-    };
-    let low = if low.is_empty() { 0 } else { port(low)? };
-    let high = if high.is_empty() {
-        u16::MAX
-    } else {
-        port(high)?
     };
     Ok(PortRange { low, high })
 }
@@ -332,27 +335,6 @@ fn bad_address(address: &[u8], family: Family) -> Problem {
     }
 }
 
-/// A prefix length, or an address as mask. A mask with holes counts as the whole address
-/// (libxtables, `xtopt_parse_plenmask`).
-pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> {
-    let bits = match family {
-        Family::V4 => 32,
-        Family::V6 => 128,
-    };
-    if let Some(length) = integer(word, bits) {
-        return Ok(length as u8);
-    }
-    let mask = host(word, family).map_err(|_| {
-        Problem::new(format!("{:?} is no prefix length or mask", BStr::new(word)))
-            .with_help(format!("write a number from 0 to {bits}"))
-    })?;
-    let (ones, all) = match mask {
-        IpAddr::V4(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
-        IpAddr::V6(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
-    };
-    Ok(if ones == all { ones as u8 } else { bits as u8 })
-}
-
 /// `address[/length]` or `address[/mask]` for one host or one network, not masked (libxtables,
 /// `xtopt_parse_hostmask`).
 pub(crate) fn host_and_length(word: &[u8], family: Family) -> Result<(IpAddr, u8), Problem> {
@@ -449,10 +431,10 @@ pub(crate) fn interface(word: &[u8]) -> Result<InterfacePattern, Problem> {
 }
 
 /// A protocol number or name, in either case.
-pub(crate) fn protocol(word: &[u8]) -> Result<u8, Problem> {
+pub(crate) fn protocol(word: &[u8], known: &Names) -> Result<u8, Problem> {
     let lower = word.to_ascii_lowercase();
     byte(&lower)
-        .or_else(|| names::protocol_number(&lower))
+        .or_else(|| known.protocol(&lower))
         .ok_or_else(|| {
             let problem = Problem::new(format!("{:?} is no protocol", BStr::new(word)));
             match names::closest(word, names::protocols()) {

@@ -12,6 +12,7 @@ fn messages(text: &[u8]) -> String {
         id,
         &ParseOptions {
             family: Some(Family::V4),
+            ..ParseOptions::default()
         },
     );
     render(&parsed.diagnostics, &sources, Style::Plain)
@@ -38,6 +39,24 @@ fn mistakes_in_rules() {
         -A INPUT -ptcp -j ACCEPT\n\
         -A INPUT -i \"\" -m limit --limit 5/sec ! --limit-burst 3\n\
         -A INPUT ! -i + -j DROP\n\
+        COMMIT\n"
+    ));
+}
+
+#[test]
+fn mistakes_in_extensions() {
+    insta::assert_snapshot!(messages(
+        b"*filter\n\
+        -A INPUT -m hl --hl-eq 3\n\
+        -A INPUT -m iprange --src-range 10.0.0.0/24\n\
+        -A INPUT -m length --length 5-6\n\
+        -A OUTPUT -m mac --mac-source 02:00:00:00:00:01\n\
+        -A INPUT -m mark --mark foo\n\
+        -A OUTPUT -m owner --uid-owner tor\n\
+        -A INPUT -m pkttype --pkt-type uni\n\
+        -A INPUT -m policy --dir in --strict\n\
+        -A INPUT -m recent --set --hitcount 4\n\
+        -A INPUT -m rpfilter\n\
         COMMIT\n"
     ));
 }

@@ -1,4 +1,4 @@
-//! What is held against netfilter: the [`reference`] evaluator and the compiled [`program`].
+//! What is held against netfilter: the [`mod@reference`] evaluator and the compiled [`program`].
 
 pub mod program;
 pub mod reference;
@@ -25,6 +25,7 @@ pub fn ruleset(family: Family, text: &str) -> Result<Ruleset> {
     let id = sources.add("", text);
     let options = ParseOptions {
         family: Some(family),
+        ..ParseOptions::default()
     };
     let parsed = parse(&sources, id, &options);
     refuse(&parsed.diagnostics)?;

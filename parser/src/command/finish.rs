@@ -138,7 +138,7 @@ impl Scan<'_> {
 }
 
 fn surroundings<'a>(
-    place: &Place<'_>,
+    place: &'a Place<'_>,
     base: &'a BaseMatch,
     matches: &'a [Spanned<Match>],
 ) -> Surroundings<'a> {
@@ -147,6 +147,7 @@ fn surroundings<'a>(
         table: place.table,
         base,
         matches,
+        names: place.names,
     }
 }
 

@@ -6,7 +6,7 @@ use super::draft::{Draft, Kind};
 use super::options::{BASE, Base};
 use super::{Applies, Jump, Meaning, Owner, Result, Scan, repeated};
 use crate::diagnostic::{Diagnostic, code};
-use crate::extension::{Given, OptionSpec, Spec};
+use crate::extension::{Given, OptionSpec};
 use crate::matches::{self, Match};
 use crate::names;
 use crate::span::Span;
@@ -201,21 +201,23 @@ impl<'a> Scan<'a> {
         let message = format!("--{} is unknown here", name.as_bstr());
         let diagnostic = Diagnostic::error(code::UNKNOWN_OPTION, word.span, message);
         let family = self.place.family;
-        let has_option = |spec: &&Spec<Match>| {
-            let mut names = spec.options.iter().flat_map(|option| option.names);
-            spec.family.is_none_or(|only| only == family) && names.any(|it| it.as_bytes() == name)
-        };
-        let of_protocol = (0..=u8::MAX).find(|&protocol| {
-            names::protocol_match(protocol, family).is_some_and(|name| {
-                let mut specs = matches::REGISTRY.iter().filter(|spec| spec.name == name);
-                specs.any(|spec| has_option(&spec))
+        let owners: Vec<&str> = matches::REGISTRY
+            .iter()
+            .filter(|spec| spec.family.is_none_or(|it| it == family))
+            .filter(|spec| {
+                let mut options = spec.options.iter();
+                options.any(|option| option.names.iter().any(|it| it.as_bytes() == name))
             })
+            .map(|spec| spec.name)
+            .collect();
+        let of_protocol = (0..=u8::MAX).find(|&it| {
+            names::protocol_match(it, family).is_some_and(|name| owners.contains(&name))
         });
         if let Some(protocol) = of_protocol.and_then(names::protocol_name) {
             return diagnostic.with_help(format!("put -p {protocol} before it"));
         }
-        if let Some(spec) = matches::REGISTRY.iter().find(has_option) {
-            return diagnostic.with_help(format!("put -m {} before it", spec.name));
+        if let Some(owner) = owners.first() {
+            return diagnostic.with_help(format!("put -m {owner} before it"));
         }
         match names::closest(name, self.known_options().map(|(name, _)| name)) {
             Some(close) => diagnostic.with_help(format!("did you mean --{close}?")),

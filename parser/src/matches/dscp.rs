@@ -71,8 +71,9 @@ pub(crate) fn codepoint(word: &[u8]) -> Result<u8, Problem> {
     integer(word, 0x3f)
         .and_then(|codepoint| u8::try_from(codepoint).ok())
         .ok_or_else(|| {
-            Problem::new(format!("{:?} is no codepoint", BStr::new(word)))
-                .with_help("write a number from 0 to 63, or use --dscp-class with a name")
+            Problem::new(format!("{:?} is no codepoint", BStr::new(word))).with_help(
+                "write a number from 0 to 63; a class such as EF has an option of its own",
+            )
         })
 }
 

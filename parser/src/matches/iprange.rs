@@ -91,14 +91,20 @@ impl AddressRange {
 fn range(value: &Value<'_>) -> Result<AddressRange, Problem> {
     let word = value.word(0);
     let (low, high) = word.split_once_str("-").unwrap_or((word, word));
-    Ok(match value.rule.family {
-        Family::V4 => AddressRange::V4 {
-            low: numeric_v4(low)?,
-            high: numeric_v4(high)?,
-        },
-        Family::V6 => AddressRange::V6 {
-            low: numeric_v6(low)?,
-            high: numeric_v6(high)?,
-        },
+    let range = || -> Result<AddressRange, Problem> {
+        Ok(match value.rule.family {
+            Family::V4 => AddressRange::V4 {
+                low: numeric_v4(low)?,
+                high: numeric_v4(high)?,
+            },
+            Family::V6 => AddressRange::V6 {
+                low: numeric_v6(low)?,
+                high: numeric_v6(high)?,
+            },
+        })
+    };
+    range().map_err(|problem| match word.contains(&b'/') {
+        true => problem.with_help("write FIRST-LAST, or use -s or -d for a network"),
+        false => problem,
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod addrtype;
 pub mod ah;
+pub mod bpf;
 pub mod cgroup;
 pub mod cluster;
 pub mod comment;
@@ -122,6 +123,8 @@ pub enum Match {
     Ah(ah::Ah),
     /// `-m ah` of IPv6
     Ah6(ah::Ah6),
+    /// `-m bpf`
+    Bpf(bpf::Bpf),
     /// `-m cgroup`
     Cgroup(cgroup::Cgroup),
     /// `-m cluster`
@@ -246,6 +249,7 @@ registry! { Match:
     Addrtype(addrtype::Addrtype),
     Ah(ah::Ah),
     Ah6(ah::Ah6),
+    Bpf(bpf::Bpf),
     Cgroup(cgroup::Cgroup),
     Cluster(cluster::Cluster),
     Comment(comment::Comment),
@@ -309,10 +313,12 @@ registry! { Match:
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 
-static SOURCE_PORTS: Opt<PortRange> =
-    Opt::new(&["source-port", "sport"], |value| port_range(value.word(0))).invertible();
+static SOURCE_PORTS: Opt<PortRange> = Opt::new(&["source-port", "sport"], |value| {
+    port_range(value.word(0), value.rule)
+})
+.invertible();
 static DESTINATION_PORTS: Opt<PortRange> = Opt::new(&["destination-port", "dport"], |value| {
-    port_range(value.word(0))
+    port_range(value.word(0), value.rule)
 })
 .invertible();
 

@@ -1,15 +1,14 @@
 //! `-m policy`: the IPsec policy that a packet came or leaves under (libxt_policy, xt_policy.c).
 
-use std::net::IpAddr;
-
-use bstr::{BStr, ByteSlice};
+use bstr::BStr;
 use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Given, Opt, OptionSpec, Problem, Value, switch};
-use crate::print::{Inet, Line};
-use crate::ruleset::{Family, Negatable, NfHook};
-use crate::value::{host, integer, number_of, prefix_length};
+use crate::prefix::{self, Prefix};
+use crate::print::Line;
+use crate::ruleset::{Negatable, NfHook};
+use crate::value::{integer, number_of};
 
 /// The `policy` match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,9 +53,9 @@ pub struct Element {
     /// `--mode`
     pub mode: Option<Negatable<Mode>>,
     /// `--tunnel-dst`, only in tunnel mode.
-    pub tunnel_destination: Option<Negatable<Endpoint>>,
+    pub tunnel_destination: Option<Negatable<Prefix>>,
     /// `--tunnel-src`, only in tunnel mode.
-    pub tunnel_source: Option<Negatable<Endpoint>>,
+    pub tunnel_source: Option<Negatable<Prefix>>,
 }
 
 /// The protocols of IPsec.
@@ -81,15 +80,6 @@ pub enum Mode {
     Tunnel,
 }
 
-/// The end of a tunnel: a network, of which save prints the address as it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct Endpoint {
-    /// An address of the network.
-    pub address: IpAddr,
-    /// How many of its leading bits count.
-    pub prefix_length: u8,
-}
-
 /// `XT_POLICY_MAX_ELEM`
 const LIMIT: usize = 4;
 
@@ -104,10 +94,10 @@ static SPI: Opt<u32> = Opt::new(&["spi"], |value| number_of(value.word(0)))
     .repeatable();
 static PROTOCOL: Opt<Protocol> = Opt::new(&["proto"], protocol).invertible().repeatable();
 static MODE: Opt<Mode> = Opt::new(&["mode"], mode).invertible().repeatable();
-static TUNNEL_DESTINATION: Opt<Endpoint> = Opt::new(&["tunnel-dst"], endpoint)
+static TUNNEL_DESTINATION: Opt<Prefix> = Opt::new(&["tunnel-dst"], prefix::read)
     .invertible()
     .repeatable();
-static TUNNEL_SOURCE: Opt<Endpoint> = Opt::new(&["tunnel-src"], endpoint)
+static TUNNEL_SOURCE: Opt<Prefix> = Opt::new(&["tunnel-src"], prefix::read)
     .invertible()
     .repeatable();
 static NEXT: Opt<()> = switch(&["next"]).repeatable();
@@ -291,18 +281,8 @@ impl Element {
         ] {
             if let Some(end) = end {
                 line.option(end.negated, option);
-                line.word(end.value.value.save());
+                line.word(end.value.value);
             }
-        }
-    }
-}
-
-impl Endpoint {
-    fn save(self) -> String {
-        let address = Inet(self.address);
-        match (self.address, self.prefix_length) {
-            (IpAddr::V4(_), 32) | (IpAddr::V6(_), 128) => address.to_string(),
-            (_, length) => format!("{address}/{length}"),
         }
     }
 }
@@ -347,18 +327,4 @@ fn mode(value: &Value<'_>) -> Result<Mode, Problem> {
         word => Err(Problem::new(format!("{:?} is no mode", BStr::new(word)))
             .with_help("write transport or tunnel")),
     }
-}
-
-/// `address[/length]` or `address[/mask]`
-fn endpoint(value: &Value<'_>) -> Result<Endpoint, Problem> {
-    let family = value.rule.family;
-    let (address, prefix_length) = match value.word(0).split_once_str("/") {
-        Some((address, mask)) => (address, prefix_length(mask, family)?),
-        None if family == Family::V4 => (value.word(0), 32),
-        None => (value.word(0), 128),
-    };
-    Ok(Endpoint {
-        address: host(address, family)?,
-        prefix_length,
-    })
 }

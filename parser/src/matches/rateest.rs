@@ -239,8 +239,8 @@ fn packets(value: &Value<'_>) -> Result<u32, Problem> {
     }
 }
 
-/// Bits per second unless a unit says otherwise, as bytes per second, zero when left out. The tool
-/// keeps the low 32 bits of more.
+/// Bits per second unless a unit says otherwise, as bytes per second, zero when left out. Of a rate
+/// of more than 32 bits the tool takes the low ones; this refuses it.
 fn bytes(value: &Value<'_>) -> Result<u32, Problem> {
     let word = match value.words {
         [] => return Ok(0),
@@ -264,7 +264,12 @@ fn bytes(value: &Value<'_>) -> Result<u32, Problem> {
             .find(|row| row.0.as_bytes().eq_ignore_ascii_case(unit))
             .map(|row| row.1),
     };
-    Ok((number * scale.ok_or_else(bad)? / 8.0) as u64 as u32)
+    let rate = number * scale.ok_or_else(bad)? / 8.0;
+    if !(0.0..=f64::from(u32::MAX)).contains(&rate) {
+        let message = format!("the rate {} is out of range", BStr::new(word));
+        return Err(Problem::new(message).with_help("34gbit is about the fastest"));
+    }
+    Ok(rate as u32)
 }
 
 /// Bits per second in the unit of save.

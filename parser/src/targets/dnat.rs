@@ -19,9 +19,7 @@ pub struct Dnat {
     pub persistent: bool,
 }
 
-static TO: Opt<NatRange> = Opt::new(&["to-destination"], |value| {
-    NatRange::read(value.word(0), value.rule.family)
-});
+static TO: Opt<NatRange> = Opt::new(&["to-destination"], NatRange::read);
 static RANDOM: Opt<()> = switch(&["random"]);
 static PERSISTENT: Opt<()> = switch(&["persistent"]);
 

@@ -38,6 +38,9 @@ impl Extension for Ecn {
         arguments.at_most_one(&[&REMOVE.spec, &CWR.spec])?;
         arguments.at_most_one(&[&REMOVE.spec, &ECE.spec])?;
         let removed = arguments.has(&REMOVE).then_some(false);
+        // The tool forgets at --ecn-tcp-remove what stands before it (libipt_ECN, `ECN_parse`).
+        let is_forgotten = arguments.are_in_order(&ECT.spec, &REMOVE.spec);
+        let ect = arguments.get(&ECT)?.map(|given| given.value.value);
         let ecn = Self {
             ece: arguments
                 .get(&ECE)?
@@ -47,7 +50,7 @@ impl Extension for Ecn {
                 .get(&CWR)?
                 .map(|given| given.value.value)
                 .or(removed),
-            ect: arguments.get(&ECT)?.map(|given| given.value.value),
+            ect: ect.filter(|_| !is_forgotten),
         };
         if arguments.given.is_empty() {
             return Err(arguments

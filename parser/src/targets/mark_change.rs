@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Opt, OptionSpec};
-use crate::masked::Masked;
+use crate::matches::Masked;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::span::Spanned;

@@ -21,7 +21,7 @@ pub struct Masquerade {
 }
 
 static TO_PORTS: Opt<NatPorts> = Opt::new(&["to-ports"], |value| {
-    NatPorts::read(value.word(0)).map(NatPorts::without_base)
+    NatPorts::read(value.word(0), value.rule).map(NatPorts::without_base)
 });
 static RANDOM: Opt<()> = switch(&["random"]);
 static RANDOM_FULLY: Opt<()> = switch(&["random-fully"]);

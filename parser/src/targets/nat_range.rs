@@ -7,8 +7,7 @@ use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
-use crate::extension::{Arguments, Problem};
-use crate::names;
+use crate::extension::{Arguments, Problem, Surroundings, Value};
 use crate::print::Inet;
 use crate::ruleset::Family;
 use crate::span::Span;
@@ -69,7 +68,8 @@ pub(super) fn need_ports(arguments: &Arguments<'_>, option: Span) -> Result<(), 
 
 impl NatRange {
     /// `[address[-address]][:ports]`; an IPv6 address with ports stands in brackets.
-    pub(super) fn read(word: &[u8], family: Family) -> Result<Self, Problem> {
+    pub(super) fn read(value: &Value<'_>) -> Result<Self, Problem> {
+        let (word, family) = (value.word(0), value.rule.family);
         let bad = || {
             Problem::new(format!(
                 "{:?} is no address or range of them",
@@ -97,7 +97,7 @@ impl NatRange {
             }
         };
         let ports = match colon {
-            Some(colon) => Some(NatPorts::read(&word[colon + 1..])?),
+            Some(colon) => Some(NatPorts::read(&word[colon + 1..], value.rule)?),
             None => None,
         };
         // libxt_NAT takes a colon in the first or third place for one without an address.
@@ -128,13 +128,13 @@ impl AddressRange {
 
 impl NatPorts {
     /// `port`, a number or a service, or `first-last[/base]`.
-    pub(super) fn read(text: &[u8]) -> Result<Self, Problem> {
+    pub(super) fn read(text: &[u8], rule: &Surroundings<'_>) -> Result<Self, Problem> {
         let bad = |what: &[u8]| {
             Problem::new(format!("{:?} is no port", BStr::new(what)))
                 .with_help("write a port, or a range as 1024-2047")
         };
         let Some((first, rest)) = number(text) else {
-            let port = names::service(text).ok_or_else(|| bad(text))?;
+            let port = rule.names.service(text).ok_or_else(|| bad(text))?;
             return Ok(Self::one(port));
         };
         let Some(rest) = rest.strip_prefix(b"-") else {
@@ -156,7 +156,7 @@ impl NatPorts {
             // What stands behind the number is not looked at.
             [b'/', base @ ..] => Some(match number(base) {
                 Some((base, _)) if base > 0 => base,
-                _ => names::service(base).ok_or_else(|| bad(base))?,
+                _ => rule.names.service(base).ok_or_else(|| bad(base))?,
             }),
             _ => return Err(bad(text)),
         };

@@ -14,7 +14,8 @@ use crate::value::host_and_length;
 /// The `NETMAP` target: on the destination in PREROUTING and OUTPUT, else on the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Netmap {
-    /// `--to`. Its mask has no holes: of one that has the tool makes a single address.
+    /// `--to`. Its mask has no holes: the tool takes one that has for a single address, and here it is
+    /// refused.
     pub to: Network,
 }
 

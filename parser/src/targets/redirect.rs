@@ -18,7 +18,9 @@ pub struct Redirect {
     pub random: bool,
 }
 
-static TO_PORTS: Opt<NatPorts> = Opt::new(&["to-ports"], |value| NatPorts::read(value.word(0)));
+static TO_PORTS: Opt<NatPorts> = Opt::new(&["to-ports"], |value| {
+    NatPorts::read(value.word(0), value.rule)
+});
 static RANDOM: Opt<()> = switch(&["random"]);
 
 impl Extension for Redirect {

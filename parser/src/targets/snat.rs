@@ -22,7 +22,7 @@ pub struct Snat {
 }
 
 static TO: Opt<NatRange> = Opt::new(&["to-source"], |value| {
-    let range = NatRange::read(value.word(0), value.rule.family)?;
+    let range = NatRange::read(value)?;
     Ok(NatRange {
         ports: range.ports.map(NatPorts::without_base),
         ..range

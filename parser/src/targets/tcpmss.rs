@@ -35,14 +35,13 @@ impl Extension for Tcpmss {
     const OPTIONS: &'static [&'static OptionSpec] = &[&SET.spec, &CLAMP_TO_PMTU.spec];
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
-        let set = arguments.get(&SET)?.map(|given| given.value);
-        let clamp = arguments.get(&CLAMP_TO_PMTU)?.map(|given| given.value);
+        let set = arguments.get(&SET)?.map(|given| given.value.value);
+        let is_clamped_last = arguments.are_in_order(&SET.spec, &CLAMP_TO_PMTU.spec);
         // Of the two the tool takes the last.
-        let tcpmss = match (set, clamp) {
-            (Some(set), Some(clamp)) if clamp.span.start > set.span.start => Self::ClampToPmtu,
-            (Some(set), _) => Self::Set(set.value),
-            (None, Some(_)) => Self::ClampToPmtu,
-            (None, None) => {
+        let tcpmss = match set {
+            Some(mss) if !is_clamped_last => Self::Set(mss),
+            _ if arguments.has(&CLAMP_TO_PMTU) => Self::ClampToPmtu,
+            _ => {
                 return Err(arguments
                     .error(code::MISSING_OPTION, "no segment size is given")
                     .with_help("add --clamp-mss-to-pmtu or --set-mss"));

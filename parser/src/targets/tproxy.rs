@@ -9,8 +9,7 @@ use serde::Serialize;
 use super::mark_change::MarkChange;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
-use crate::masked::Masked;
-use crate::names;
+use crate::matches::Masked;
 use crate::print::{Inet, Line};
 use crate::ruleset::{Family, NfHook, TableKind};
 use crate::value::{host, masked};
@@ -82,7 +81,7 @@ fn port(value: &Value<'_>) -> Result<u64, Problem> {
         digits if digits.iter().all(u8::is_ascii_digit) => {
             digits.to_str().ok().and_then(|text| text.parse().ok())
         }
-        _ => names::service(word).map(u64::from),
+        _ => value.rule.names.service(word).map(u64::from),
     };
     number.ok_or_else(|| {
         Problem::new(format!(
