@@ -3,17 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use super::codec::{Context, decode, spanned, unknown};
-use super::entry::{Entry, RawTarget};
+use super::entry::{Entry, RawExtension, RawTarget};
 use super::error::{BlobError, Flaw};
 use super::layout::{self, ERROR};
 use super::{SIZE_LIMIT, SetNames, matches, targets};
 use crate::check;
-use crate::extension::Surroundings;
 use crate::matches::Match;
 use crate::placement;
 use crate::ruleset::{
-    Action, BaseMatch, Builtin, Chain, Counters, Family, NfHook, Policy, Rule, RuleSpan, Table,
-    TableKind, Verdict,
+    Action, Builtin, Chain, Counters, Family, NfHook, Policy, Rule, RuleSpan, Table, TableKind,
+    Verdict,
 };
 use crate::span::{Span, Spanned};
 use crate::targets::Target;
@@ -261,29 +260,16 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    fn context<'c>(&'c self, base: &'c BaseMatch, matches: &'c [Spanned<Match>]) -> Context<'c> {
-        Context {
-            rule: Surroundings {
-                family: self.family,
-                table: self.kind,
-                base,
-                matches,
-            },
-            sets: self.sets,
-        }
-    }
-
     fn rule(&self, entry: &Entry<'_>) -> Result<Rule, BlobError> {
         let base = &entry.head.base;
-        let mut matches = Vec::with_capacity(entry.matches.len());
-        for raw in &entry.matches {
-            let context = self.context(&base.tests, &matches);
-            let found = decode(matches::CODECS, raw, &context)?;
-            matches.push(spanned(
-                found.unwrap_or_else(|| Match::Unknown(unknown(raw))),
-            ));
-        }
-        let context = self.context(&base.tests, &matches);
+        let context = Context {
+            family: self.family,
+            table: self.kind,
+            base: &base.tests,
+            sets: self.sets,
+        };
+        let matches = entry.matches.iter().map(|raw| read_match(raw, &context));
+        let matches = matches.collect::<Result<Vec<_>, _>>()?;
         let action = match &entry.target {
             RawTarget::Error(_) => return Err(Flaw::ErrorEntry.at(entry.at)),
             RawTarget::Standard(verdict) => self.standard(*verdict, entry)?,
@@ -334,4 +320,11 @@ impl Reader<'_> {
             Action::Jump(name)
         })
     }
+}
+
+fn read_match(raw: &RawExtension<'_>, context: &Context<'_>) -> Result<Spanned<Match>, BlobError> {
+    let found = decode(matches::CODECS, raw, context)?;
+    Ok(spanned(
+        found.unwrap_or_else(|| Match::Unknown(unknown(raw))),
+    ))
 }

@@ -7,15 +7,26 @@ use super::entry::{RawExtension, write_extension};
 use super::error::{BlobError, EncodeError, Flaw};
 use super::layout::ALIGNMENT;
 use super::sets::SetNames;
-use crate::extension::{Extension, Surroundings};
-use crate::ruleset::{Family, Negatable, TableKind};
+use crate::extension::Extension;
+use crate::ruleset::{BaseMatch, Family, Negatable, TableKind};
 use crate::span::{Span, Spanned};
 use crate::unknown::{Data, Unknown};
 
 /// What bears on the meaning of an extension's data.
 pub(super) struct Context<'a> {
-    pub rule: Surroundings<'a>,
+    pub family: Family,
+    pub table: TableKind,
+    /// The base match of the rule.
+    pub base: &'a BaseMatch,
     pub sets: &'a SetNames,
+}
+
+impl Context<'_> {
+    /// The protocol that the rule has, unless inverted.
+    pub fn protocol(&self) -> Option<u8> {
+        let protocol = self.base.protocol.as_ref().filter(|it| !it.negated);
+        protocol.map(|it| it.value.value)
+    }
 }
 
 /// Data that the kernel refuses, and why.
@@ -94,12 +105,13 @@ impl<E> Codec<E> {
     }
 
     /// Whether the rule has what the kernel asks for.
-    fn is_placed(&self, rule: &Surroundings<'_>) -> bool {
+    fn is_placed(&self, context: &Context<'_>) -> bool {
         let is_protocol = || {
-            rule.protocol()
+            context
+                .protocol()
                 .is_some_and(|it| self.protocols.contains(&it))
         };
-        self.tables.contains(&rule.table) && (self.protocols.is_empty() || is_protocol())
+        self.tables.contains(&context.table) && (self.protocols.is_empty() || is_protocol())
     }
 }
 
@@ -127,9 +139,7 @@ pub(super) fn decode<E>(
     context: &Context<'_>,
 ) -> Result<Option<E>, BlobError> {
     for codec in codecs.iter().filter(|codec| {
-        codec.name == raw.name
-            && codec.revision == raw.revision
-            && codec.is_for(context.rule.family)
+        codec.name == raw.name && codec.revision == raw.revision && codec.is_for(context.family)
     }) {
         if raw.data.len() != codec.size {
             let flaw = Flaw::DataSize {
@@ -139,7 +149,7 @@ pub(super) fn decode<E>(
             };
             return Err(flaw.at(raw.at));
         }
-        if !codec.is_placed(&context.rule) {
+        if !codec.is_placed(context) {
             return Err(Flaw::Misplaced(codec.name).at(raw.at));
         }
         let refused = |Refused(reason)| {
@@ -178,7 +188,7 @@ pub(super) fn encode<E>(
 ) -> Result<Vec<u8>, EncodeError> {
     codecs
         .iter()
-        .filter(|codec| codec.is_for(context.rule.family))
+        .filter(|codec| codec.is_for(context.family))
         .find_map(|codec| {
             let data = (codec.write)(extension, context)?;
             write_extension(codec.name, codec.revision, &data)

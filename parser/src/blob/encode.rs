@@ -12,7 +12,6 @@ use super::error::EncodeError;
 use super::layout::{self, ERROR, ErrorTarget, STANDARD, StandardTarget, with_nul};
 use super::origin::Origins;
 use super::{SIZE_LIMIT, SetNames, matches, targets};
-use crate::extension::Surroundings;
 use crate::matches::Match;
 use crate::ruleset::{Action, Builtin, Counters, Family, Policy, Rule, Table, TableKind, Verdict};
 use crate::targets::Target;
@@ -136,12 +135,9 @@ impl<'a> Writer<'a> {
 
     fn rule(&mut self, rule: &'a Rule, comefrom: u32) -> Result<(), EncodeError> {
         let context = Context {
-            rule: Surroundings {
-                family: self.family,
-                table: self.kind,
-                base: &rule.base,
-                matches: &rule.matches,
-            },
+            family: self.family,
+            table: self.kind,
+            base: &rule.base,
             sets: self.sets,
         };
         let mut matches = Vec::new();

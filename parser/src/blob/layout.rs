@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use zerocopy::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::prefix::Prefix;
 use crate::ruleset::{Family, TableKind};
 
 /// `XT_TABLE_MAXNAMELEN`
@@ -223,13 +224,22 @@ pub(super) fn write_prefix(length: u8) -> InetAddress {
     u128::MAX.checked_shl(hosts).unwrap_or(0).to_be_bytes()
 }
 
-/// The mask of a host or network as libxtables fills it (`xtopt_parse_hostmask`): for a whole IPv4
-/// address all bits are set, those behind it, too.
-pub(super) fn write_host_mask(address: IpAddr, length: u8) -> InetAddress {
-    match address {
-        IpAddr::V4(_) if length >= 32 => [0xff; 16],
-        _ => write_prefix(length),
-    }
+/// The network of an address and a mask without holes.
+pub(super) fn read_network(family: Family, [address, mask]: &[InetAddress; 2]) -> Option<Prefix> {
+    Some(Prefix {
+        address: read_address(family, address),
+        length: read_prefix(family, mask)?,
+    })
+}
+
+/// The address and the mask of a network as libxtables fills them (`xtopt_parse_hostmask`): for a
+/// whole IPv4 address all bits of the mask are set, those behind it, too.
+pub(super) fn write_network(network: Prefix) -> [InetAddress; 2] {
+    let mask = match network.address {
+        IpAddr::V4(_) if network.length >= 32 => [0xff; 16],
+        _ => write_prefix(network.length),
+    };
+    [write_address(network.address), mask]
 }
 
 /// The table of a header.

@@ -220,7 +220,7 @@ const LAST_ANCILLARY: u32 = 60;
 
 /// The checks of the kernel, which then runs the program without any (filter.c,
 /// `bpf_check_classic`, `check_load_and_stores`).
-fn check(program: &[Instruction]) -> Result<(), Problem> {
+pub(crate) fn check(program: &[Instruction]) -> Result<(), Problem> {
     if !matches!(
         program.last().map(|last| last.code),
         Some(RETURN_K | RETURN_A)

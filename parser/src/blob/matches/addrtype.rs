@@ -56,7 +56,7 @@ impl Wire for Addrtype1 {
             _ => return Err(Refused("both devices")),
         };
         let all = self.source.get() | self.destination.get();
-        if context.rule.family == Family::V6 && all & NOT_FOR_V6 != 0 {
+        if context.family == Family::V6 && all & NOT_FOR_V6 != 0 {
             return Err(Refused("a type that IPv6 does not have"));
         }
         let types = |mask: U16, inversion| {

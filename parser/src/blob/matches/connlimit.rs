@@ -36,7 +36,7 @@ impl Wire for Connlimit1 {
 
     fn read(&self, context: &Context<'_>) -> Result<Option<Connlimit>, Refused> {
         let has = |flag| self.flags.get() & flag != 0;
-        let prefix_length = read_prefix(context.rule.family, &self.mask);
+        let prefix_length = read_prefix(context.family, &self.mask);
         Ok(prefix_length.map(|prefix_length| Connlimit {
             bound: match has(UP_TO) {
                 true => Bound::UpTo,

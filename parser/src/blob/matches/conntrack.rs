@@ -4,11 +4,10 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire, flag, inversion, test};
-use crate::blob::layout::{InetAddress, read_address, read_prefix, write_address, write_host_mask};
+use crate::blob::layout::{InetAddress, read_network, write_network};
 use crate::matches::PortRange;
-use crate::matches::conntrack::{Conntrack, Direction, Prefix, State, States, Statuses, Tuple};
+use crate::matches::conntrack::{Conntrack, Direction, State, States, Statuses, Tuple};
 use crate::range::Range;
-use crate::ruleset::Negatable;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -125,7 +124,10 @@ impl Wire for Conntrack3 {
         let expiry = value.expiry.as_ref().map(|it| it.value.value);
         let ports = ports.map(|it| it.as_ref().map(|it| it.value.value));
         Some(Self {
-            addresses: addresses.map(write_prefix),
+            addresses: addresses.map(|it| match it {
+                None => Default::default(),
+                Some(network) => write_network(network.value.value),
+            }),
             expires: expiry.map_or([0.into(); 2], |it| [it.low.into(), it.high.into()]),
             protocol: u16::from(value.protocol.as_ref().map_or(0, |it| it.value.value)).into(),
             ports_low: ports.map(|it| it.map_or(0, |it| it.low).into()),
@@ -152,17 +154,13 @@ impl Conntrack3 {
     fn read_tuple(&self, first: usize, context: &Context<'_>) -> Option<Tuple> {
         let has = |bit| self.tests.get() & bit != 0;
         let is_inverted = |bit| self.inverted.get() & bit != 0;
-        let family = context.rule.family;
+        let family = context.family;
         let address = |at: usize| {
             let bit = *ADDRESSES.get(at)?;
             if !has(bit) {
                 return Some(None);
             }
-            let [address, mask] = self.addresses.get(at)?;
-            let prefix = Prefix {
-                address: read_address(family, address),
-                length: read_prefix(family, mask)?,
-            };
+            let prefix = read_network(family, self.addresses.get(at)?)?;
             Some(Some(test(is_inverted(bit), prefix)))
         };
         let ports = |at: usize| {
@@ -179,16 +177,6 @@ impl Conntrack3 {
             source_ports: ports(first)?,
             destination_ports: ports(first + 1)?,
         })
-    }
-}
-
-fn write_prefix(prefix: &Option<Negatable<Prefix>>) -> [InetAddress; 2] {
-    match prefix {
-        None => Default::default(),
-        Some(prefix) => {
-            let Prefix { address, length } = prefix.value.value;
-            [write_address(address), write_host_mask(address, length)]
-        }
     }
 }
 

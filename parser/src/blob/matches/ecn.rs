@@ -31,7 +31,7 @@ impl Wire for Ecn0 {
             return Err(Refused("an unknown test"));
         }
         let tests_tcp = self.tests & (ECE | CWR) != 0;
-        if tests_tcp && context.rule.protocol() != Some(PROTOCOL_TCP) {
+        if tests_tcp && context.protocol() != Some(PROTOCOL_TCP) {
             return Err(Refused("a test of TCP without -p tcp"));
         }
         let has = |bit| self.tests & bit != 0;

@@ -43,7 +43,7 @@ const BYTES: u32 = 1 << 5;
 const RATE_MATCH: u32 = 1 << 6;
 
 fn longest(context: &Context<'_>) -> u8 {
-    match context.rule.family {
+    match context.family {
         Family::V4 => 32,
         Family::V6 => 128,
     }

@@ -32,7 +32,7 @@ impl Wire for IpRange1 {
     fn read(&self, context: &Context<'_>) -> Result<Option<IpRange>, Refused> {
         let range = |range: &[InetAddress; 2], bit, inverted| {
             let has = |bit| self.flags & bit != 0;
-            has(bit).then(|| test(has(inverted), read_range(range, context.rule.family)))
+            has(bit).then(|| test(has(inverted), read_range(range, context.family)))
         };
         Ok(Some(IpRange {
             source: range(&self.source, SOURCE, NOT_SOURCE),

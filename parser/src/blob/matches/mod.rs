@@ -1,6 +1,7 @@
 //! The binary forms of matches: one file each, named in one table.
 
 mod addrtype;
+mod bpf;
 mod cgroup;
 mod cluster;
 mod comment;
@@ -63,6 +64,7 @@ pub(super) static CODECS: &[Codec<Match>] = &[
     codec!(Match::Addrtype, addrtype::Addrtype1),
     codec!(Match::Ah, spi::Ah40),
     codec!(Match::Ah6, spi::Ah60),
+    codec!(Match::Bpf, bpf::Bpf1),
     codec!(Match::Cgroup, cgroup::Cgroup2),
     codec!(Match::Cluster, cluster::Cluster0),
     codec!(Match::Comment, comment::Comment0),

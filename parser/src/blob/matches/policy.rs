@@ -5,8 +5,9 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire, flag, inversion, test};
-use crate::blob::layout::{InetAddress, read_address, read_prefix, write_address, write_host_mask};
-use crate::matches::policy::{Direction, Element, Endpoint, Mode, Policy, PolicyKind, Protocol};
+use crate::blob::layout::{InetAddress, read_network, write_network};
+use crate::matches::policy::{Direction, Element, Mode, Policy, PolicyKind, Protocol};
+use crate::prefix::Prefix;
 use crate::ruleset::Negatable;
 
 /// `XT_POLICY_MAX_ELEM`
@@ -116,15 +117,12 @@ impl WireElement {
     fn read(&self, context: &Context<'_>) -> Option<Element> {
         let has = |bit| self.tests & bit != 0;
         let is_inverted = |bit| self.inverted & bit != 0;
-        let endpoint = |[address, mask]: &[InetAddress; 2], bit| match has(bit) {
+        let endpoint = |network: &[InetAddress; 2], bit| match has(bit) {
             false => Some(None),
-            true => {
-                let endpoint = Endpoint {
-                    address: read_address(context.rule.family, address),
-                    prefix_length: read_prefix(context.rule.family, mask)?,
-                };
-                Some(Some(test(is_inverted(bit), endpoint)))
-            }
+            true => Some(Some(test(
+                is_inverted(bit),
+                read_network(context.family, network)?,
+            ))),
         };
         let protocol = PROTOCOLS.iter().find(|row| row.0 == self.protocol);
         let mode = MODES.iter().find(|row| row.0 == self.mode);
@@ -146,18 +144,9 @@ impl WireElement {
     }
 
     fn write(element: &Element) -> Option<Self> {
-        let endpoint = |endpoint: &Option<Negatable<Endpoint>>| match endpoint {
+        let endpoint = |endpoint: &Option<Negatable<Prefix>>| match endpoint {
             None => Default::default(),
-            Some(endpoint) => {
-                let Endpoint {
-                    address,
-                    prefix_length,
-                } = endpoint.value.value;
-                [
-                    write_address(address),
-                    write_host_mask(address, prefix_length),
-                ]
-            }
+            Some(endpoint) => write_network(endpoint.value.value),
         };
         let protocol = match &element.protocol {
             None => 0,

@@ -83,7 +83,7 @@ impl Wire for Recent1 {
             hit_count: (hit_count != 0).then_some(hit_count),
             ttl: self.flags & TTL != 0,
             name: name.into(),
-            mask: read_address(context.rule.family, &self.mask),
+            mask: read_address(context.family, &self.mask),
             side,
         }))
     }

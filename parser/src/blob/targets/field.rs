@@ -79,13 +79,13 @@ impl Wire for Dscp0 {
 
     fn read(&self, _: &Context<'_>) -> Result<Option<Dscp>, Refused> {
         match self.0 {
-            dscp @ 0..=63 => Ok(Some(Dscp { dscp })),
+            codepoint @ 0..=63 => Ok(Some(Dscp { codepoint })),
             _ => Err(Refused("a codepoint above 63")),
         }
     }
 
     fn write(value: &Dscp, _: &Context<'_>) -> Option<Self> {
-        Some(Self(value.dscp))
+        Some(Self(value.codepoint))
     }
 }
 

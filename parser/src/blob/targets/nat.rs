@@ -139,7 +139,7 @@ impl WireRange for Range4 {
 
 impl WireRange for Range6 {
     fn read_range(&self, context: &Context<'_>) -> Result<Range, Refused> {
-        let family = context.rule.family;
+        let family = context.family;
         let addresses = self.addresses.map(|address| read_address(family, &address));
         Ok(read_parts(
             self.flags.get(),

@@ -53,7 +53,7 @@ fn read(
         return Err(Refused("echo-reply is no longer there"));
     }
     let with = table.iter().find(|row| row.0 == number).map(|row| row.1);
-    if with == Some(RejectWith::TcpReset) && context.rule.protocol() != Some(6) {
+    if with == Some(RejectWith::TcpReset) && context.protocol() != Some(6) {
         return Err(Refused("tcp-reset without -p tcp"));
     }
     Ok(with.map(|with| Reject { with }))

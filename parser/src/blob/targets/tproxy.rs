@@ -28,7 +28,7 @@ impl Wire for Tproxy1 {
     fn read(&self, context: &Context<'_>) -> Result<Option<Tproxy>, Refused> {
         Ok(Some(Tproxy {
             port: self.port.get(),
-            address: read_address(context.rule.family, &self.address),
+            address: read_address(context.family, &self.address),
             mark: MarkChange {
                 value: self.value.get(),
                 mask: self.mask.get(),
