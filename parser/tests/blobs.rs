@@ -4,15 +4,19 @@
 //! The blobs in testdata/blobs were recorded there; testdata/blobs/README.md tells how. More of them
 //! lie beside the repository; without those their test says so and passes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use ipt2bpf_parser::arbitrary::ruleset;
 use ipt2bpf_parser::blob::{
-    Listing, SetNames, decode_entries, decode_replace, encode_entries, encode_replace,
+    Listing, OldCounters, Replace, SetNames, decode_entries, decode_replace, encode_entries,
+    encode_replace,
 };
 use ipt2bpf_parser::matches::Match;
 use ipt2bpf_parser::ruleset::{Action, Counters, Family, Table};
 use ipt2bpf_parser::targets::Target;
 use ipt2bpf_parser::{Counts, Place};
+use proptest::prelude::*;
 
 /// What `getsockopt` gave, from a file that has the same facts under the header of a replace.
 fn listing(recorded: &[u8]) -> Listing {
@@ -127,4 +131,52 @@ fn corpus_blobs_are_their_texts() {
     let sets = [(0, "blk"), (1, "svc"), (2, "blk6")];
     let sets = sets.map(|(index, name)| (index, name.to_owned()));
     assert_eq!(compare(&directory, &sets.into_iter().collect()), 10);
+}
+
+/// The ipsets that a table names, numbered.
+fn sets_of(table: &Table) -> SetNames {
+    let rules = || table.chains.iter().flat_map(|chain| &chain.rules);
+    let matches = rules()
+        .flat_map(|rule| &rule.matches)
+        .filter_map(|it| match &it.value {
+            Match::Set(set) => Some(&set.lookup.value.value),
+            _ => None,
+        });
+    let targets = rules().filter_map(|rule| match &rule.action {
+        Action::Target(target) => match &target.value {
+            Target::Set(set) => Some(set),
+            _ => None,
+        },
+        _ => None,
+    });
+    let targets = targets.flat_map(|set| {
+        let add = set.add.as_ref().map(|add| &add.entry);
+        let map = set.map.as_ref().map(|map| &map.entry);
+        add.into_iter().chain(&set.delete).chain(map)
+    });
+    let names: BTreeSet<&str> = matches
+        .chain(targets)
+        .map(|lookup| lookup.name.as_str())
+        .collect();
+    (0..).zip(names.into_iter().map(str::to_owned)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every table of the text has a binary form, in either hand, and comes back from it.
+    #[test]
+    fn random_tables_come_back(ruleset in ruleset()) {
+        for table in ruleset.tables {
+            let sets = sets_of(&table);
+            let kept = encode_entries(ruleset.family, &table, &sets).expect("it has a binary form");
+            prop_assert_eq!(decode_entries(ruleset.family, &kept, &sets), Ok(table.clone()));
+            let replace = Replace {
+                table,
+                old_counters: OldCounters { number: 5, address: 7 },
+            };
+            let sent = encode_replace(ruleset.family, &replace, &sets).expect("it has a binary form");
+            prop_assert_eq!(decode_replace(ruleset.family, &sent, &sets), Ok(replace));
+        }
+    }
 }
