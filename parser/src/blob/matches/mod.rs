@@ -22,6 +22,7 @@ mod header_options;
 mod helper;
 mod hl;
 mod icmp;
+mod ipcomp;
 mod iprange;
 mod ipv6header;
 mod length;
@@ -90,6 +91,7 @@ pub(super) static CODECS: &[Codec<Match>] = &[
     codec!(Match::Icmp, icmp::Icmp0),
     codec!(Match::Icmp6, icmp::Icmp60),
     codec!(Match::IpRange, iprange::IpRange1),
+    codec!(Match::Ipcomp, ipcomp::Ipcomp0),
     codec!(Match::Ipv6Header, ipv6header::Ipv6Header0),
     codec!(Match::Length, length::Length0),
     codec!(Match::Limit, limit::Limit0),

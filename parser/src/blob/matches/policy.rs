@@ -1,6 +1,5 @@
 //! `struct xt_policy_info` (netfilter/xt_policy.h).
 
-use zerocopy::big_endian::U32 as NetworkU32;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -27,7 +26,8 @@ pub(super) struct Policy0 {
 struct WireElement {
     source: [InetAddress; 2],
     destination: [InetAddress; 2],
-    spi: NetworkU32,
+    /// As the tool writes it: in host order, though the kernel compares it in network order.
+    spi: U32,
     request_id: U32,
     protocol: u8,
     mode: u8,

@@ -1,5 +1,7 @@
 //! The binary forms of targets: one file each, named in one table.
 
+mod audit;
+mod connsecmark;
 mod ct;
 mod field;
 mod log;
@@ -9,6 +11,8 @@ mod nflog;
 mod nfqueue;
 mod reject;
 mod set;
+mod tcpoptstrip;
+mod tee;
 mod tproxy;
 
 use super::codec::{Codec, codec};
@@ -16,9 +20,11 @@ use crate::targets::Target;
 
 /// All of them. Where several have one name and revision, the first with a value counts.
 pub(super) static CODECS: &[Codec<Target>] = &[
+    codec!(Target::Audit, audit::Audit0),
     codec!(Target::Checksum, field::Checksum0),
     codec!(Target::Classify, field::Classify0),
     codec!(Target::Connmark, mark::Connmark2),
+    codec!(Target::Connsecmark, connsecmark::Connsecmark0),
     codec!(Target::Ct, ct::Ct2),
     codec!(Target::Dnat, nat::Dnat2),
     codec!(Target::Dscp, field::Dscp0),
@@ -40,6 +46,8 @@ pub(super) static CODECS: &[Codec<Target>] = &[
     codec!(Target::Snat, nat::Snat4),
     codec!(Target::Snat, nat::Snat6),
     codec!(Target::Tcpmss, field::Tcpmss0),
+    codec!(Target::Tcpoptstrip, tcpoptstrip::Tcpoptstrip0),
+    codec!(Target::Tee, tee::Tee1),
     codec!(Target::Tos, field::Tos1),
     codec!(Target::Tproxy, tproxy::Tproxy1),
     codec!(Target::Trace, field::Trace0),
