@@ -50,7 +50,7 @@ const EVENTS: [(u32, Event); 10] = [
     (1 << 6, Event::Helper),
     (1 << 7, Event::Mark),
     (1 << 8, Event::Natseqinfo),
-    (1 << 10, Event::Secmark),
+    (1 << 9, Event::Secmark),
 ];
 /// `IPEXP_NEW`
 const EXPECTATION_NEW: u32 = 1 << 0;
