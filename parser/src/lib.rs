@@ -65,6 +65,7 @@ mod command;
 pub mod diagnostic;
 mod extension;
 mod family;
+pub mod ipset;
 pub mod matches;
 mod names;
 mod print;

@@ -326,7 +326,7 @@ impl Display for Network {
 }
 
 /// An IPv6 address as `inet_ntop` of glibc writes it: an IPv4-compatible one ends dotted, too.
-struct Inet6(Ipv6Addr);
+pub(crate) struct Inet6(pub(crate) Ipv6Addr);
 
 impl Display for Inet6 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
