@@ -112,8 +112,9 @@ impl Reader<'_> {
         Ok(Options {
             family,
             range: self.range(netmask, whole)?,
-            netmask,
-            bitmask,
+            // The kernel forgets masks that leave everything.
+            netmask: netmask.filter(|&length| length < width),
+            bitmask: bitmask.filter(|&mask| !value::is_all_ones(mask)),
             markmask: self.get(CreateOption::MarkMask, |word| {
                 value::number(word, 1, u32::MAX.into()).map(|mask| mask as u32)
             })?,

@@ -229,8 +229,8 @@ impl Context<'_> {
             let address = value::address(text, family)?;
             return Ok(Values::One(Part::Address(self.masked(address))));
         }
-        let (from, to) = self.range(text, 1)?;
         if self.kind == SetType::BitmapIp {
+            let (from, to) = self.range(text, 1, |address| address)?;
             self.in_range(Ipv4Addr::from_bits(from).into())?;
             self.in_range(Ipv4Addr::from_bits(to).into())?;
             let length = self.options.netmask.unwrap_or(32);
@@ -242,41 +242,45 @@ impl Context<'_> {
             });
         }
         // Only where the range begins is masked (`hash_ip4_uadt`).
-        let from = match self.masked(Ipv4Addr::from_bits(from).into()) {
-            IpAddr::V4(address) => address.to_bits(),
-            IpAddr::V6(_) => from,
-        };
+        let (from, to) = self.range(text, 1, |address| self.masked(address))?;
         let step = match (self.kind, self.options.netmask) {
             (SetType::HashIp, Some(length)) => (!value::mask_v4(length)).saturating_add(1),
             _ => 1,
         };
         Ok(Values::Addresses {
             from,
-            to: to.max(from),
+            to,
             step,
             mask: u32::MAX,
         })
     }
 
-    /// Both ends of an address, network or range of IPv4.
-    fn range(&self, text: &[u8], least: u8) -> Result<(u32, u32), Problem> {
-        let bits = |text: &[u8]| match value::address(text, Family::V4) {
-            Ok(IpAddr::V4(address)) => Ok(address.to_bits()),
-            Ok(IpAddr::V6(_)) => Err(self.single(text)),
-            Err(problem) => Err(problem),
+    /// Both ends of an address, network or range of IPv4, of which the address that stands first is
+    /// changed.
+    fn range(
+        &self,
+        text: &[u8],
+        least: u8,
+        change: impl Fn(IpAddr) -> IpAddr,
+    ) -> Result<(u32, u32), Problem> {
+        let bits = |address| match address {
+            IpAddr::V4(address) => Ok(address.to_bits()),
+            IpAddr::V6(_) => Err(self.single(text)),
         };
-        if let Some((address, length)) = value::cut(text, b'/') {
+        let address = |text| value::address(text, Family::V4);
+        if let Some((network, length)) = value::cut(text, b'/') {
             let mask = value::mask_v4(prefix_length(length, least, Family::V4)?);
-            let address = bits(address)?;
-            return Ok((address & mask, address | !mask));
+            let first = bits(change(address(network)?))?;
+            return Ok((first & mask, first | !mask));
         }
         let (from, to) = match value::cut(text, b'-') {
-            Some((from, to)) => (bits(from)?, bits(to)?),
+            Some((from, to)) => (change(address(from)?), address(to)?),
             None => {
-                let address = bits(text)?;
+                let address = change(address(text)?);
                 (address, address)
             }
         };
+        let (from, to) = (bits(from)?, bits(to)?);
         Ok((from.min(to), from.max(to)))
     }
 
@@ -287,7 +291,7 @@ impl Context<'_> {
             return Err(Problem::new("IPv6 has no ranges in sets").with_help("write networks"));
         }
         if is_range {
-            let (from, to) = self.range(text, least)?;
+            let (from, to) = self.range(text, least, |address| address)?;
             if (from, to) == (0, u32::MAX) {
                 return Err(Problem::new("the range covers all addresses"));
             }

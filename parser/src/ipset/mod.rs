@@ -33,8 +33,8 @@
 //! - A text that `ipset restore` 7.17 refuses has an error among the diagnostics, and a text that it
 //!   takes has none, with these exceptions, which are errors here: host names; commands other than
 //!   `create` and `add`; the old options `from`, `to` and `network` of hashes and `NAME,before,NAME`
-//!   of lists; names that are not UTF-8 or have blanks; more than a million elements made from
-//!   ranges; more than the stated digits in marks and priorities, or anything behind them.
+//!   of lists; names that are not UTF-8 or have blanks; more than 262,144 elements made
+//!   from ranges; more than the stated digits in marks and priorities, or anything behind them.
 //! - `-exist` holds from its line to the end of its text. The tool sends lines in bundles, of which
 //!   the first line decides.
 //! - Printing the sets of an error-free text that `ipset save` printed gives the text, byte for byte.

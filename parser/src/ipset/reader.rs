@@ -23,10 +23,10 @@ const ERROR_LIMIT: usize = 100;
 
 /// How many elements ranges may make beyond their first, in all texts together. Every one takes
 /// memory, and a line of hostile text could name billions.
-const RANGE_LIMIT: u32 = 1 << 20;
+const RANGE_LIMIT: u32 = 1 << 18;
 
-/// `IPSET_INVALID_ID` less the index 0 that it shares no name with.
-const SETS_LIMIT: usize = 65_534;
+/// The kernel numbers sets with 16 bits, of which one value stands for none (`IPSET_INVALID_ID`).
+const SETS_LIMIT: usize = 65_535;
 
 /// Reads save files as if they were restored one after the other into an empty kernel. Every text
 /// has a result; errors are among its diagnostics.
@@ -189,8 +189,8 @@ impl Reader {
             };
         };
         let addition = add::read(rest, whole, &self.sets[at].set)?;
-        if self.sets[at].set.kind == SetType::ListSet {
-            self.check_member(rest)?;
+        if self.sets[at].set.kind == SetType::ListSet && !self.is_member(rest)? {
+            return Ok(());
         }
         self.sets[at].add(&addition, self.exist, &mut self.budget)
     }
@@ -199,20 +199,23 @@ impl Reader {
         self.by_name.get(name.to_str().ok()?).copied()
     }
 
-    /// A member of a list must be a set that is no list.
-    fn check_member(&self, words: &[Word]) -> Result<(), Diagnostic> {
+    /// Whether the member of a list is there. No when it could not be created, which is told already.
+    ///
+    /// # Errors
+    /// When it is no set, or a list.
+    fn is_member(&self, words: &[Word]) -> Result<bool, Diagnostic> {
         let Some(word) = words.first() else {
-            return Ok(());
+            return Ok(false);
         };
         match self.find(word.as_bytes()) {
-            None if self.refused.contains(word.as_bytes()) => Ok(()),
+            None if self.refused.contains(word.as_bytes()) => Ok(false),
             None => Err(self.no_set(word)),
             Some(at) if self.sets[at].set.kind == SetType::ListSet => {
                 let message = format!("{} is a list itself", word.show());
                 Err(Diagnostic::error(code::MISPLACED, word.span, message)
                     .with_help("add its members one by one"))
             }
-            Some(_) => Ok(()),
+            Some(_) => Ok(true),
         }
     }
 

@@ -20,8 +20,8 @@ pub(super) fn number(word: &[u8], min: u64, max: u64) -> Result<u64, Problem> {
     value::integer(word, u64::MAX)
         .filter(|number| (min..=max).contains(number))
         .ok_or_else(|| {
-            Problem::new(format!("{:?} is no such number", BStr::new(word)))
-                .with_help(format!("write a number from {min} to {max}"))
+            let shown = BStr::new(word);
+            Problem::new(format!("{shown:?} is not a number from {min} to {max}"))
         })
 }
 
@@ -62,12 +62,13 @@ pub(super) fn address(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
     })
 }
 
-/// One to four parts; the last fills what is left, as `inet_aton` has it.
+/// One to four parts of decimal or octal digits; the last fills what is left (`inet_aton`). The
+/// resolver takes a hexadecimal part for a name.
 fn address_v4(word: &[u8]) -> Option<Ipv4Addr> {
     let parts: Option<Vec<u64>> = word
         .split_str(".")
         .map(|part| {
-            let is_number = part.first().is_some_and(u8::is_ascii_digit);
+            let is_number = part.iter().all(u8::is_ascii_digit);
             value::integer(part, u32::MAX.into()).filter(|_| is_number)
         })
         .collect();
@@ -123,6 +124,14 @@ pub(super) fn under(address: IpAddr, mask: IpAddr) -> IpAddr {
             IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask.to_bits()))
         }
         (address, _) => address,
+    }
+}
+
+/// Whether a mask leaves every address as it is.
+pub(super) fn is_all_ones(mask: IpAddr) -> bool {
+    match mask {
+        IpAddr::V4(mask) => mask.to_bits() == u32::MAX,
+        IpAddr::V6(mask) => mask.to_bits() == u128::MAX,
     }
 }
 
