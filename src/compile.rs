@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use ipt2bpf_codegen::compile::{compile, translate};
 use ipt2bpf_codegen::listing::listing;
-use ipt2bpf_codegen::options::KernelVersion;
+use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 
 use crate::cli::{Hooks, Leniency, MessageFormat, Rules};
@@ -33,6 +33,9 @@ pub struct Arguments {
     leniency: Leniency,
     /// The oldest kernel the object must load on, such as 5.10; without it the oldest that the rules
     /// allow
+    ///
+    /// From 6.2 on, programs read the names of interfaces from the kernel's own structures. The loader
+    /// must then know .ksyms, as libbpf and bpftool do.
     #[arg(long, value_name = "X.Y", value_parser = kernel_version)]
     target_kernel: Option<KernelVersion>,
     /// With --emit rules, print counters before rules, as iptables-save -c
@@ -116,6 +119,9 @@ impl Arguments {
         let rulesets = &input.rulesets;
         let mut options = self.leniency.apply(self.hooks.options());
         options.target_kernel = self.target_kernel;
+        if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {
+            options.device_names = DeviceNames::Relocated;
+        }
         let made = match form {
             Form::Rules => return Ok(Ok((output::save_text(rulesets, self.counters), Vec::new()))),
             Form::Json => return Ok(Ok((json(rulesets)?, Vec::new()))),

@@ -2,7 +2,7 @@
 
 use ipt2bpf_codegen::compile::Compiled;
 use ipt2bpf_codegen::field::Field;
-use ipt2bpf_codegen::module::DEVICES_MAP;
+use ipt2bpf_codegen::module::{DEVICES_MAP, Hook};
 use ipt2bpf_codegen::options::{DeviceNames, Options};
 use ipt2bpf_codegen::semantic::{Rule, Test};
 use ipt2bpf_parser::diagnostic::Diagnostic;
@@ -35,11 +35,15 @@ pub fn warning(
     {
         return None;
     }
-    let looked_up: &[Field] = match options.device_names {
-        DeviceNames::Table => &[Field::InDevice, Field::OutDevice],
-        DeviceNames::Kernel(_) => &[Field::OutDevice],
+    // Programs that read names from the kernel look up only what routing at XDP says.
+    let (looked_up, hooks): (&[Field], &[Hook]) = match options.device_names {
+        DeviceNames::Table => (&[Field::InDevice, Field::OutDevice], &Hook::ALL),
+        DeviceNames::Kernel(_) | DeviceNames::Relocated => (&[Field::OutDevice], &[Hook::Xdp]),
     };
-    let families = compiled.filters.iter().flat_map(|filter| &filter.families);
+    let filters = compiled.filters.iter();
+    let families = filters
+        .filter(|filter| hooks.contains(&filter.hook))
+        .flat_map(|filter| &filter.families);
     let chains = families.flat_map(|family| &family.chains);
     let rules = chains.flat_map(|chain| &chain.rules);
     let mut spans: Vec<Span> = rules
@@ -58,7 +62,15 @@ pub fn warning(
             format!(
                 "{asking} packets of interfaces that the object's map `{DEVICES_MAP}` does not hold"
             ),
-            "`ipt2bpf load` and `ipt2bpf attach` fill the map, or need none on this kernel",
+            match options.device_names {
+                DeviceNames::Table => {
+                    "`ipt2bpf load` and `ipt2bpf attach` fill the map, or need none on this kernel; \
+                     with `--target-kernel 6.2` only `-o` at XDP needs it"
+                }
+                DeviceNames::Kernel(_) | DeviceNames::Relocated => {
+                    "`ipt2bpf load` and `ipt2bpf attach` fill the map"
+                }
+            },
         ),
         Filled::Now => (
             format!("{asking} packets of interfaces that come or change their name from now on"),

@@ -24,7 +24,7 @@ use nom::character::complete::{char, space0, space1};
 use nom::combinator::{opt, verify};
 use nom::error::{ErrorKind, ParseError};
 use nom::multi::many0;
-use nom::sequence::{delimited, preceded};
+use nom::sequence::{delimited, preceded, terminated};
 
 /// A packet to judge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,8 +279,7 @@ fn description(text: &str) -> Step<'_, Description<'_>> {
     let (rest, source) = preceded(space0, expect(EXAMPLE, endpoint)).parse(rest)?;
     let (rest, _) = preceded(space0, expect("> and the destination", tag(">"))).parse(rest)?;
     let (rest, destination) = preceded(space0, expect(EXAMPLE, endpoint)).parse(rest)?;
-    let (rest, words) = many0(described_word).parse(rest)?;
-    let (rest, _) = space0(rest)?;
+    let (rest, words) = terminated(many0(described_word), space0).parse(rest)?;
     let description = Description {
         protocol,
         source,
@@ -548,7 +547,7 @@ fn write_length(family: Family, bytes: &mut [u8]) {
 /// The digits behind `hex:` and the interfaces behind them.
 fn hexadecimal(text: &str) -> Result<Read, Problem<'_>> {
     let (rest, digits) = word(text).unwrap_or((text, ""));
-    let words = whole(many0(described_word).parse(rest.trim_end()))?;
+    let words = whole(terminated(many0(described_word), space0).parse(rest))?;
     if let Some((at, _)) = words
         .iter()
         .find(|(_, word)| !matches!(word, Word::In(_) | Word::Out(_)))
@@ -687,6 +686,18 @@ mod tests {
         assert_eq!(words.devices.output, "eth2");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(
+            text in "(hex:|tcp |udp |icmp |proto )?[0-9a-f.:>\\[\\] ]{0,20}( (in|out|frag|len|type|syn|ü) ?[0-9a-zü]{0,6}){0,3} *",
+        ) {
+            match text.parse::<PacketWords>() {
+                Ok(words) => assert!(words.bytes.len() >= 20),
+                Err(message) => assert!(message.ends_with('^'), "{message}"),
+            }
+        }
+    }
+
     #[test]
     fn mistakes_are_shown_where_they_are() {
         let wrong = [
@@ -712,6 +723,7 @@ mod tests {
             "hex:4g",
             "hex:",
             "hex:45000014000000004000000000000000000000000 syn",
+            "hex:45 ü  ",
         ];
         let shown: Vec<String> = wrong
             .iter()

@@ -266,6 +266,18 @@ fn what_is_shown_can_be_read_again() {
         ipt2bpf(&format!("attach --cgroup {} {rules}", cgroup.name()))?;
         let shown = ipt2bpf("show")?;
         assert_eq!(shown, ipt2bpf(&format!("--emit rules {rules}"))?);
+        // iptables takes any bytes in a comment; here one that is no UTF-8.
+        let table = b"*filter\n:INPUT DROP [0:0]\n-A INPUT -m comment --comment caf\xe9\nCOMMIT\n";
+        fs::write(&rules, table)?;
+        ipt2bpf(&format!("attach --cgroup {} {rules}", cgroup.name()))?;
+        let shown = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .arg("show")
+            .output()?
+            .stdout;
+        assert!(
+            shown.windows(4).any(|bytes| bytes == b"caf\xe9"),
+            "{shown:?}"
+        );
         ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
         Ok(())
     });
@@ -419,6 +431,30 @@ fn an_interface_is_filtered_and_its_rules_replaced() {
         for host in WIRE {
             assert_eq!(reached(host)?, [true, true], "{host} after");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interface_whose_driver_runs_no_programs_is_filtered_in_the_stack() {
+    in_kernel(|dir| {
+        let rules = both_families(dir, "rules", "-A INPUT -i lo -p tcp --dport 7002 -j DROP\n")?;
+        let _servers = listen(&LOOPBACKS, &[7001, 7002])?;
+        let output = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .args(["attach", "--xdp", "lo", &rules])
+            .output()?;
+        let said = String::from_utf8(output.stderr)?;
+        assert!(output.status.success(), "{said}");
+        assert!(
+            said.contains("warning: the driver of lo runs no XDP programs"),
+            "{said}"
+        );
+        for host in LOOPBACKS {
+            assert!(connects(host, 7001), "{host}");
+            assert!(!connects(host, 7002), "{host}");
+        }
+        ipt2bpf("detach --xdp lo")?;
+        assert!(connects("127.0.0.1", 7002));
         Ok(())
     });
 }

@@ -128,17 +128,18 @@ impl Maps {
         self.seed_counters(&vec![Counter::default(); room])
     }
 
-    /// The rulesets that were compiled, as `iptables-save -c` prints them.
+    /// The rulesets that were compiled, as `iptables-save -c` prints them: bytes, because comments may
+    /// hold any.
     ///
     /// # Errors
-    /// [`Error::NoMap`] also when the map holds no text, [`Error::Refused`].
-    pub fn rules_text(&self) -> Result<String, Error> {
+    /// [`Error::NoMap`], [`Error::Refused`].
+    pub fn rules_text(&self) -> Result<Vec<u8>, Error> {
         let map = self.get(RULES_MAP)?;
         let refused = || Error::refused(Step::ReadMap(RULES_MAP.to_owned()));
         let mut text = map.value_buffer();
         map.lookup(&0u32.to_ne_bytes(), &mut text)
             .map_err(refused())?;
-        String::from_utf8(text).map_err(|_| Error::NoMap { name: RULES_MAP })
+        Ok(text)
     }
 }
 

@@ -137,10 +137,62 @@ pub enum Helper {
     Loop = 181,
 }
 
-/// A kernel function (6.2 and later), by its id in the BTF of the running kernel. Code that holds one
-/// is for that kernel only.
+/// A kernel function, by its id in the BTF of the running kernel. Code that holds one is for that kernel
+/// only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KfuncId(pub u32);
+
+/// A kernel function by its name. A loader finds its id in the BTF of the kernel that it loads into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Extern {
+    /// `void *bpf_cast_to_kern_ctx(void *)`: the structure behind the context of a program, a
+    /// `struct sk_buff` or a `struct xdp_buff` (`kernel/bpf/helpers.c`, 6.2 and later).
+    CastToKernCtx,
+}
+
+impl Extern {
+    /// The name in the kernel.
+    pub fn name(self) -> &'static str {
+        match self {
+            Extern::CastToKernCtx => "bpf_cast_to_kern_ctx",
+        }
+    }
+}
+
+/// A field of a structure of the kernel. A loader finds its offset in the BTF of the kernel that it
+/// loads into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KernelField {
+    /// `struct net_device *sk_buff.dev`
+    SkbDevice,
+    /// `struct xdp_rxq_info *xdp_buff.rxq`
+    XdpQueue,
+    /// `struct net_device *xdp_rxq_info.dev`
+    QueueDevice,
+    /// `char net_device.name[IFNAMSIZ]`
+    DeviceName,
+}
+
+impl KernelField {
+    /// The name of the structure.
+    pub fn structure(self) -> &'static str {
+        match self {
+            KernelField::SkbDevice => "sk_buff",
+            KernelField::XdpQueue => "xdp_buff",
+            KernelField::QueueDevice => "xdp_rxq_info",
+            KernelField::DeviceName => "net_device",
+        }
+    }
+
+    /// The name of the field in the structure.
+    pub fn member(self) -> &'static str {
+        match self {
+            KernelField::SkbDevice | KernelField::QueueDevice => "dev",
+            KernelField::XdpQueue => "rxq",
+            KernelField::DeviceName => "name",
+        }
+    }
+}
 
 /// What a 64-bit immediate load puts into its register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -166,6 +218,10 @@ pub enum Op {
     ToBigEndian(Reg, u8),
     /// `dst = *(size *)(base + offset)`, zero-extended
     Load(Size, Reg, Reg, i16),
+    /// `dst = base->field`, a pointer
+    LoadField(Reg, Reg, KernelField),
+    /// `dst += offsetof(field)`
+    AddOffset(Reg, KernelField),
     /// `*(size *)(base + offset) = src`
     Store(Size, Reg, i16, Operand),
     /// `lock *(u64 *)(base + offset) += src`
@@ -182,6 +238,8 @@ pub enum Op {
     CallFunction(FunctionId),
     /// `r0 = kfunc(r1, ..., r5)`
     CallKfunc(KfuncId),
+    /// `r0 = extern(r1, ..., r5)`
+    CallExtern(Extern),
     /// Return R0.
     Exit,
     /// Binds a label to the next instruction.
@@ -238,6 +296,16 @@ impl Code {
         self.push(Op::Load(size, dst, base, offset));
     }
 
+    /// `dst = base->field`, a pointer
+    pub fn load_field(&mut self, dst: Reg, base: Reg, field: KernelField) {
+        self.push(Op::LoadField(dst, base, field));
+    }
+
+    /// `dst += offsetof(field)`
+    pub fn add_offset(&mut self, dst: Reg, field: KernelField) {
+        self.push(Op::AddOffset(dst, field));
+    }
+
     /// `*(size *)(base + offset) = src`
     pub fn store(&mut self, size: Size, base: Reg, offset: i16, src: impl Into<Operand>) {
         self.push(Op::Store(size, base, offset, src.into()));
@@ -281,6 +349,11 @@ impl Code {
     /// `r0 = kfunc(r1, ..., r5)`
     pub fn call_kfunc(&mut self, kfunc: KfuncId) {
         self.push(Op::CallKfunc(kfunc));
+    }
+
+    /// `r0 = extern(r1, ..., r5)`
+    pub fn call_extern(&mut self, function: Extern) {
+        self.push(Op::CallExtern(function));
     }
 
     /// Return R0.

@@ -1,8 +1,8 @@
 //! A small writer of BTF, the type information of BPF objects.
 //!
 //! The formats are those of the kernel's `Documentation/bpf/btf.rst`, little-endian: `.BTF` holds types
-//! and strings, `.BTF.ext` says which function begins at an instruction and which line of text it was
-//! made from.
+//! and strings, `.BTF.ext` says which function begins at an instruction, which line of text it was made
+//! from, and which field of the kernel it refers to.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,14 @@ use std::collections::HashMap;
 const MAGIC: u16 = 0xeb9f;
 const VERSION: u8 = 1;
 
-/// A type, by its number in the section; 0 is `void`.
+/// A type, by its number in the section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TypeId(u32);
+
+impl TypeId {
+    /// `void`, which every section has.
+    pub const VOID: TypeId = TypeId(0);
+}
 
 /// A string, by its offset in the section; 0 is the empty string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +31,8 @@ pub enum Linkage {
     Static = 0,
     /// Anyone. A function is verified on its own.
     Global = 1,
+    /// This object; the function itself is elsewhere.
+    Extern = 2,
 }
 
 /// The kinds we write, by their number in `include/uapi/linux/btf.h`.
@@ -51,10 +58,10 @@ pub struct Member<'a> {
     pub kind: TypeId,
 }
 
-/// A variable and its place in a section, in bytes.
+/// A variable and its place in a section, in bytes. What is [`Linkage::Extern`] has none: zeros.
 #[derive(Clone, Copy, Debug)]
 pub struct SectionEntry {
-    /// The variable.
+    /// The variable, or an extern function.
     pub variable: TypeId,
     /// Where it begins.
     pub offset: u32,
@@ -218,7 +225,8 @@ impl Record {
     }
 }
 
-/// Where functions begin in a section, and the texts their code was made from.
+/// Where functions begin in a section, the texts their code was made from, and the fields of the kernel
+/// in it.
 #[derive(Clone, Debug)]
 pub struct SectionInfo {
     /// The name of the section.
@@ -227,6 +235,8 @@ pub struct SectionInfo {
     pub functions: Vec<FunctionInfo>,
     /// By rising offset; one at the first instruction of every function.
     pub lines: Vec<LineInfo>,
+    /// By rising offset.
+    pub fields: Vec<FieldInfo>,
 }
 
 /// `struct bpf_func_info`.
@@ -251,11 +261,27 @@ pub struct LineInfo {
     pub number: u32,
 }
 
+/// `struct bpf_core_relo` of the kind `BPF_CORE_FIELD_BYTE_OFFSET`: an instruction whose offset, or for
+/// arithmetic whose immediate, a loader replaces by that of the same field in the kernel's structure of
+/// the same name.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldInfo {
+    /// In bytes from the start of the section.
+    pub offset: u32,
+    /// The structure, as far as this object knows it.
+    pub structure: TypeId,
+    /// The way to the field: indices, beginning with that of the structure in an array of them, with
+    /// colons between them.
+    pub access: StringId,
+}
+
 /// The section `.BTF.ext`. Every section must have functions and lines, as libbpf refuses empty lists.
 pub fn extension_bytes(sections: &[SectionInfo]) -> Vec<u8> {
-    const HEADER: u32 = 24;
+    const HEADER: u32 = 32;
+    const BPF_CORE_FIELD_BYTE_OFFSET: u32 = 0;
     let mut functions = Record(Vec::new()).word(8);
     let mut lines = Record(Vec::new()).word(16);
+    let mut fields = Record(Vec::new());
     for section in sections {
         functions = functions
             .word(section.name.0)
@@ -272,18 +298,33 @@ pub fn extension_bytes(sections: &[SectionInfo]) -> Vec<u8> {
                 // The low ten bits are the column.
                 .word(info.number << 10);
         }
+        if section.fields.is_empty() {
+            continue;
+        }
+        if fields.0.is_empty() {
+            fields = fields.word(16);
+        }
+        fields = fields
+            .word(section.name.0)
+            .word(section.fields.len() as u32);
+        for info in &section.fields {
+            fields = fields
+                .word(info.offset)
+                .word(info.structure.0)
+                .word(info.access.0)
+                .word(BPF_CORE_FIELD_BYTE_OFFSET);
+        }
     }
+    let lists = [functions.0, lines.0, fields.0];
     let mut out = header(HEADER);
-    for word in [
-        0,
-        functions.0.len() as u32,
-        functions.0.len() as u32,
-        lines.0.len() as u32,
-    ] {
-        out.extend(u32::to_le_bytes(word));
+    let mut offset = 0;
+    for list in &lists {
+        let length = list.len() as u32;
+        out.extend(u32::to_le_bytes(offset));
+        out.extend(u32::to_le_bytes(length));
+        offset += length;
     }
-    out.extend(functions.0);
-    out.extend(lines.0);
+    out.extend(lists.concat());
     out
 }
 
@@ -308,6 +349,50 @@ mod tests {
         assert_eq!(btf.pointer(int), btf.pointer(int));
         assert_eq!(btf.string("int"), btf.string("int\0cut"));
         assert_eq!(btf.string(""), StringId(0));
+    }
+
+    #[test]
+    fn the_extension_of_two_sections() {
+        let section = |name, fields| SectionInfo {
+            name: StringId(name),
+            functions: vec![FunctionInfo {
+                offset: 0,
+                function: TypeId(7),
+            }],
+            lines: vec![LineInfo {
+                offset: 0,
+                file: StringId(8),
+                text: StringId(9),
+                number: 1,
+            }],
+            fields,
+        };
+        let field = FieldInfo {
+            offset: 24,
+            structure: TypeId(5),
+            access: StringId(6),
+        };
+        let lists = |bytes: &[u8]| -> Vec<u32> {
+            let words = bytes.chunks(4).map(|word| word.try_into().unwrap());
+            words.map(u32::from_le_bytes).collect()
+        };
+        let without = extension_bytes(&[section(1, vec![]), section(2, vec![])]);
+        assert_eq!(
+            lists(&without),
+            [
+                &[0x1_eb9f, 32][..],
+                // Offset and length of the functions, of the lines, of the fields.
+                &[0, 36, 36, 52, 88, 0],
+                &[8, 1, 1, 0, 7, 2, 1, 0, 7],
+                &[16, 1, 1, 0, 8, 9, 1 << 10, 2, 1, 0, 8, 9, 1 << 10],
+            ]
+            .concat()
+        );
+        let with = extension_bytes(&[section(1, vec![]), section(2, vec![field])]);
+        let start = without.len();
+        assert_eq!(lists(&with)[2..8], [0, 36, 36, 52, 88, 28]);
+        assert_eq!(with[32..start], without[32..]);
+        assert_eq!(lists(&with[start..]), [16, 2, 1, 24, 5, 6, 0]);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Symbolic code to the eight-byte instructions of the kernel.
 //!
 //! Labels become distances here. What only a loader knows (the file descriptor of a map, the place of
-//! a function in the linked program) stays open and is listed as a [`Relocation`].
+//! a function in the linked program) stays open and is listed as a [`Relocation`]; so are the offsets of
+//! the kernel's fields, as [`FieldAccess`].
 //! The format is that of `Documentation/bpf/standardization/instruction-set.rst`, little-endian.
 
 use std::collections::HashMap;
 
 use thiserror::Error;
 
-use crate::asm::{Code, FunctionId, Imm64, Label, MapId, Op, Operand, Reg, Size, Width};
+use crate::asm::{
+    Alu, Code, Extern, FunctionId, Imm64, KernelField, Label, MapId, Op, Operand, Reg, Size, Width,
+};
 
 /// One instruction slot as the kernel reads it: opcode, registers (source in the high nibble), offset
 /// and immediate, both little-endian.
@@ -90,6 +93,8 @@ pub struct Encoded<'a> {
     pub instructions: Vec<Instruction>,
     /// In the order of the instructions.
     pub relocations: Vec<Relocation>,
+    /// In the order of the instructions.
+    pub fields: Vec<FieldAccess>,
     /// The texts, by rising instruction. Of several texts at one place only the last is kept, and
     /// texts behind the last instruction are not, as the kernel wants at most one per instruction.
     pub lines: Vec<Line<'a>>,
@@ -115,6 +120,18 @@ pub enum Target {
     Function(FunctionId),
     /// A call.
     Call(FunctionId),
+    /// A call of the kernel.
+    Extern(Extern),
+}
+
+/// An instruction with the offset of a field of the kernel: in a load in its offset, in an addition in
+/// its immediate. Both are zero until the kernel's layout is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldAccess {
+    /// Index into [`Encoded::instructions`].
+    pub instruction: usize,
+    /// The field.
+    pub field: KernelField,
 }
 
 /// A text and the instruction it begins at.
@@ -135,6 +152,7 @@ pub fn encode(code: &Code) -> Result<Encoded<'_>, Error> {
     let mut out = Encoded {
         instructions: Vec::with_capacity(layout.length),
         relocations: Vec::new(),
+        fields: Vec::new(),
         lines: layout.lines(code),
     };
     for (index, &op) in code.ops().iter().enumerate() {
@@ -142,6 +160,10 @@ pub fn encode(code: &Code) -> Result<Encoded<'_>, Error> {
         out.relocations.extend(target(op).map(|target| Relocation {
             instruction: at,
             target,
+        }));
+        out.fields.extend(field(op).map(|field| FieldAccess {
+            instruction: at,
+            field,
         }));
         let fields = match op {
             Op::Label(_) => continue,
@@ -160,6 +182,10 @@ pub fn encode(code: &Code) -> Result<Encoded<'_>, Error> {
                     .src(base as u8)
                     .offset(offset)
             }
+            Op::LoadField(dst, base, _) => {
+                Fields::new(opcode::LDX | opcode::MEM | size_bits(Size::D), dst).src(base as u8)
+            }
+            Op::AddOffset(dst, _) => Fields::new(opcode::ALU64 | Alu::Add as u8, dst),
             Op::Store(size, base, offset, src) => {
                 let mode = opcode::MEM | size_bits(size);
                 match src {
@@ -194,7 +220,7 @@ pub fn encode(code: &Code) -> Result<Encoded<'_>, Error> {
             Op::CallHelper(helper) => {
                 Fields::new(opcode::JMP | opcode::CALL, Reg::R0).imm(helper as i32)
             }
-            Op::CallFunction(_) => {
+            Op::CallFunction(_) | Op::CallExtern(_) => {
                 Fields::new(opcode::JMP | opcode::CALL, Reg::R0).src(opcode::PSEUDO_CALL)
             }
             Op::CallKfunc(id) => Fields::new(opcode::JMP | opcode::CALL, Reg::R0)
@@ -270,9 +296,18 @@ impl Layout {
 fn target(op: Op) -> Option<Target> {
     match op {
         Op::CallFunction(id) => Some(Target::Call(id)),
+        Op::CallExtern(function) => Some(Target::Extern(function)),
         Op::LoadImm64(_, Imm64::Map(id)) => Some(Target::Map(id)),
         Op::LoadImm64(_, Imm64::MapValue(id, offset)) => Some(Target::MapValue(id, offset)),
         Op::LoadImm64(_, Imm64::Function(id)) => Some(Target::Function(id)),
+        _ => None,
+    }
+}
+
+/// The field whose offset an operation holds.
+fn field(op: Op) -> Option<KernelField> {
+    match op {
+        Op::LoadField(_, _, field) | Op::AddOffset(_, field) => Some(field),
         _ => None,
     }
 }
@@ -363,7 +398,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::asm::{Alu, Cond, Helper, KfuncId};
+    use crate::asm::{Cond, Helper, KfuncId};
 
     fn one(op: Op) -> Instruction {
         let mut code = Code::default();
@@ -422,6 +457,18 @@ mod tests {
                 [0x85, 0x10, 0, 0, 0, 0, 0, 0],
             ),
             (
+                Op::LoadField(R3, R0, KernelField::SkbDevice),
+                [0x79, 0x03, 0, 0, 0, 0, 0, 0],
+            ),
+            (
+                Op::AddOffset(R3, KernelField::DeviceName),
+                [0x07, 0x03, 0, 0, 0, 0, 0, 0],
+            ),
+            (
+                Op::CallExtern(Extern::CastToKernCtx),
+                [0x85, 0x10, 0, 0, 0, 0, 0, 0],
+            ),
+            (
                 Op::CallKfunc(KfuncId(0x1_0203)),
                 [0x85, 0x20, 0, 0, 3, 2, 1, 0],
             ),
@@ -466,6 +513,7 @@ mod tests {
         code.push(Op::CallFunction(FunctionId(3)));
         code.push(Op::LoadImm64(Reg::R1, Imm64::MapValue(MapId(4), 5)));
         code.push(Op::LoadImm64(Reg::R1, Imm64::Function(FunctionId(6))));
+        code.push(Op::CallExtern(Extern::CastToKernCtx));
         let encoded = encode(&code).unwrap();
         let found = encoded
             .relocations
@@ -478,8 +526,25 @@ mod tests {
                 (2, Target::Call(FunctionId(3))),
                 (3, Target::MapValue(MapId(4), 5)),
                 (5, Target::Function(FunctionId(6))),
+                (7, Target::Extern(Extern::CastToKernCtx)),
             ]
         );
+    }
+
+    #[test]
+    fn fields_of_the_kernel_are_listed() {
+        let mut code = Code::default();
+        code.push(Op::LoadImm64(Reg::R1, Imm64::Number(0)));
+        code.load_field(Reg::R3, Reg::R0, KernelField::XdpQueue);
+        code.exit();
+        code.add_offset(Reg::R3, KernelField::DeviceName);
+        let encoded = encode(&code).unwrap();
+        let found = encoded.fields.iter().map(|it| (it.instruction, it.field));
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [(2, KernelField::XdpQueue), (4, KernelField::DeviceName)]
+        );
+        assert_eq!(encoded.relocations, []);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use std::fmt::{self, Display};
 
-use crate::asm::{Alu, Cond, FunctionId, Helper, Imm64, MapId, Op, Operand, Reg, Size, Width};
+use crate::asm::{
+    Alu, Cond, FunctionId, Helper, Imm64, KernelField, MapId, Op, Operand, Reg, Size, Width,
+};
 use crate::module::{Function, FunctionKind, Map, MapKind, Module};
 
 /// The whole module: maps, then functions.
@@ -76,6 +78,10 @@ impl Display for Shown<'_> {
             Op::Load(size, dst, base, offset) => {
                 write!(f, "{dst} = {}", Memory(size, base, offset))
             }
+            Op::LoadField(dst, base, field) => {
+                write!(f, "{dst} = *(u64 *)({base} +{})", Offset(field))
+            }
+            Op::AddOffset(dst, field) => write!(f, "{dst} += {}", Offset(field)),
             Op::Store(size, base, offset, src) => {
                 let src = Source(Width::W64, src);
                 write!(f, "{} = {src}", Memory(size, base, offset))
@@ -102,6 +108,7 @@ impl Display for Shown<'_> {
                 self.write_function_name(f, id)
             }
             Op::CallKfunc(id) => write!(f, "call kernel-function#{}", id.0),
+            Op::CallExtern(function) => write!(f, "call {}", function.name()),
             Op::Exit => f.write_str("exit"),
             Op::Label(label) => write!(f, "L{}:", label.0),
         }
@@ -174,6 +181,15 @@ impl Display for Memory {
             Size::D => 64,
         };
         write!(f, "*(u{bits} *)({} {:+})", self.1, self.2)
+    }
+}
+
+/// The offset of a field, by its name.
+struct Offset(KernelField);
+
+impl Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0.structure(), self.0.member())
     }
 }
 

@@ -8,6 +8,7 @@ use ipt2bpf_parser::ruleset::{self, Family, NfHook, Policy, Ruleset, Table, Tabl
 use ipt2bpf_parser::span::Span;
 
 use crate::counters::CounterLayout;
+use crate::field::Field;
 use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning};
 use crate::module::Hook;
 use crate::options::{Options, XdpPath};
@@ -71,11 +72,13 @@ pub fn lower(
         };
         let stages = lowering.stages(ruleset);
         let chains = lowering.chains;
-        families.push(FamilyFilter {
+        let filter = FamilyFilter {
             family: ruleset.family,
             chains,
             stages,
-        });
+        };
+        diagnostics.extend(vlan_diagnostic(ruleset, &filter, hook));
+        families.push(filter);
         diagnostics.extend(nat_diagnostics(ruleset, hook, options));
         diagnostics.extend(link_local_diagnostic(ruleset, hook, options));
     }
@@ -339,6 +342,34 @@ fn is_idle(table: &Table) -> bool {
             .builtin
             .is_none_or(|builtin| builtin.policy == Policy::Accept);
         accepts && chain.rules.is_empty()
+    })
+}
+
+/// netfilter sees a frame with a VLAN id on the VLAN's interface; XDP, which runs below it, does not know
+/// that interface's name.
+fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Option<Diagnostic> {
+    let mut asks = false;
+    filter.leaves(&mut |leaf| {
+        asks |= matches!(leaf, Test::Masked { field: Field::InDevice, mask, .. } if *mask != 0);
+    });
+    let tables = ruleset
+        .tables
+        .iter()
+        .filter(|table| table.kind != TableKind::Nat);
+    let mut rules = tables
+        .flat_map(|table| &table.chains)
+        .flat_map(|chain| &chain.rules);
+    let asking = rules.find_map(|rule| rule.base.in_interface.as_ref())?;
+    (asks && hook == Hook::Xdp).then(|| Diagnostic {
+        severity: Severity::Warning,
+        code: "vlan",
+        message: format!(
+            "at {hook}, frames with a VLAN id are dropped, because rules ask for the interface and the \
+             VLAN's is not known there"
+        ),
+        span: asking.value.span,
+        label: String::new(),
+        help: Some("attach to interfaces without VLANs, or ask for no `-i` in what runs at xdp".into()),
     })
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Programs have a section per hook, other functions are in `.text`. A static function is referred to
 //! through the symbol of its section, because libbpf and cilium/ebpf refuse its own symbol. Line
-//! records carry the text of the rules, so that every dump of a program shows them. The same module
-//! gives the same bytes.
+//! records carry the text of the rules, so that every dump of a program shows them. Functions and fields
+//! of the kernel are left to the loader by name, as clang does it (`.ksyms`, CO-RE relocations): libbpf
+//! and cilium/ebpf find them, aya no functions. The same module gives the same bytes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -15,8 +16,8 @@ use object::{
 };
 use thiserror::Error;
 
-use crate::asm::{FunctionId, MapId};
-use crate::btf::{self, Btf, FunctionInfo, LineInfo, SectionEntry, SectionInfo};
+use crate::asm::{Extern, FunctionId, MapId};
+use crate::btf::{self, Btf, FieldInfo, FunctionInfo, LineInfo, SectionEntry, SectionInfo};
 use crate::encode::{self, Encoded, Target};
 use crate::module::{Function, FunctionKind, Map, MapKind, Module};
 use crate::types;
@@ -176,25 +177,6 @@ struct References<'m> {
 }
 
 impl References<'_> {
-    /// The symbol for a target, the relocation type, and what the instruction's immediate adds to it.
-    fn resolve(&self, from: &Function, target: Target) -> Result<(SymbolId, u32, u32), Error> {
-        match target {
-            Target::Map(map) => Ok((self.map(from, map, None)?, R_BPF_64_64, 0)),
-            Target::MapValue(map, offset) => {
-                Ok((self.map(from, map, Some(offset))?, R_BPF_64_64, offset))
-            }
-            Target::Function(id) => {
-                let (symbol, bytes) = self.callee(from, id)?;
-                Ok((symbol, R_BPF_64_64, bytes as u32))
-            }
-            // A call counts instructions from the one behind it.
-            Target::Call(id) => {
-                let (symbol, bytes) = self.callee(from, id)?;
-                Ok((symbol, R_BPF_64_32, ((bytes / SLOT) as u32).wrapping_sub(1)))
-            }
-        }
-    }
-
     /// The symbol of a map, or of constant bytes when `byte` is one of them.
     fn map(&self, from: &Function, id: MapId, byte: Option<u32>) -> Result<SymbolId, Error> {
         let index = usize::from(id.0);
@@ -231,6 +213,8 @@ struct Writer {
     sections: BTreeMap<String, SectionId>,
     btf: Btf,
     infos: Vec<SectionInfo>,
+    /// The functions of the kernel that were referred to.
+    externs: BTreeMap<Extern, SymbolId>,
     /// How many line records there are.
     lines: u32,
 }
@@ -242,6 +226,7 @@ impl Default for Writer {
             sections: BTreeMap::new(),
             btf: Btf::default(),
             infos: Vec::new(),
+            externs: BTreeMap::new(),
             lines: 0,
         }
     }
@@ -340,12 +325,56 @@ impl Writer {
         })
     }
 
+    /// The symbol for a target, the relocation type, and what the instruction's immediate adds to it.
+    fn resolve(
+        &mut self,
+        references: &References,
+        from: &Function,
+        target: Target,
+    ) -> Result<(SymbolId, u32, u32), Error> {
+        // A call counts instructions from the one behind it.
+        let call = |bytes: usize| ((bytes / SLOT) as u32).wrapping_sub(1);
+        Ok(match target {
+            Target::Map(map) => (references.map(from, map, None)?, R_BPF_64_64, 0),
+            Target::MapValue(map, offset) => {
+                let symbol = references.map(from, map, Some(offset))?;
+                (symbol, R_BPF_64_64, offset)
+            }
+            Target::Function(id) => {
+                let (symbol, bytes) = references.callee(from, id)?;
+                (symbol, R_BPF_64_64, bytes as u32)
+            }
+            Target::Call(id) => {
+                let (symbol, bytes) = references.callee(from, id)?;
+                (symbol, R_BPF_64_32, call(bytes))
+            }
+            Target::Extern(function) => (self.external(function), R_BPF_64_32, call(0)),
+        })
+    }
+
+    /// The symbol of a function of the kernel, made when there is none.
+    fn external(&mut self, function: Extern) -> SymbolId {
+        *self.externs.entry(function).or_insert_with(|| {
+            self.elf.add_symbol(Symbol {
+                name: function.name().into(),
+                value: 0,
+                size: 0,
+                kind: SymbolKind::Unknown,
+                scope: SymbolScope::Unknown,
+                weak: false,
+                section: SymbolSection::Undefined,
+                flags: SymbolFlags::None,
+            })
+        })
+    }
+
     /// Appends the instructions of a function, with the relocations the loader has to do.
     fn code(&mut self, it: &Placed, references: &References) -> Result<(), Error> {
         let section = self.section(it.section, SectionKind::Text);
         let mut instructions = it.encoded.instructions.clone();
         for relocation in &it.encoded.relocations {
-            let (symbol, r_type, immediate) = references.resolve(it.function, relocation.target)?;
+            let (symbol, r_type, immediate) =
+                self.resolve(references, it.function, relocation.target)?;
             instructions[relocation.instruction][4..].copy_from_slice(&immediate.to_le_bytes());
             let relocation = Relocation {
                 offset: (it.offset + relocation.instruction * SLOT) as u64,
@@ -360,7 +389,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Says where a function begins and which texts its code was made from.
+    /// Says where a function begins, which texts its code was made from, and which fields of the kernel
+    /// it refers to.
     fn debug_info(&mut self, it: &Placed) {
         let function = FunctionInfo {
             offset: it.offset as u32,
@@ -385,21 +415,32 @@ impl Writer {
                 }
             })
             .collect();
+        let fields = it.encoded.fields.iter().map(|access| FieldInfo {
+            offset: (it.offset + access.instruction * SLOT) as u32,
+            structure: types::structure(&mut self.btf, access.field),
+            access: self.btf.string(types::ONLY_FIELD),
+        });
+        let fields: Vec<FieldInfo> = fields.collect();
         let name = self.btf.string(it.section);
         match self.infos.iter_mut().find(|info| info.name == name) {
             Some(info) => {
                 info.functions.push(function);
                 info.lines.extend(lines);
+                info.fields.extend(fields);
             }
             None => self.infos.push(SectionInfo {
                 name,
                 functions: vec![function],
                 lines,
+                fields,
             }),
         }
     }
 
     fn finish(mut self) -> Result<Vec<u8>, Error> {
+        if !self.externs.is_empty() {
+            types::externs(&mut self.btf, self.externs.keys().copied());
+        }
         if !self.infos.is_empty() {
             let extension = btf::extension_bytes(&self.infos);
             for (name, bytes) in [(".BTF", self.btf.bytes()), (".BTF.ext", extension)] {

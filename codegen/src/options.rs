@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::asm::KernelField;
 use crate::module::Hook;
 
 /// How a program learns the name of a packet's interface.
@@ -11,8 +12,14 @@ pub enum DeviceNames {
     /// packet from an interface that the map does not hold is dropped by the first rule that asks.
     #[default]
     Table,
-    /// From the kernel's own structures, always right, also after a rename.
+    /// From the kernel's own structures, always right, also after a rename. The program is for the
+    /// kernel of these numbers only.
     Kernel(DeviceAccess),
+    /// The same for every kernel from [`KernelVersion::KERNEL_CONTEXT`] on: the loader finds the numbers
+    /// in the kernel's type information. libbpf does, and with it bpftool; aya-obj 0.3, which
+    /// `ipt2bpf_runtime` reads objects with, refuses such an object because it knows no functions of the
+    /// kernel.
+    Relocated,
 }
 
 /// Where the running kernel keeps the device of a packet: a function id and byte offsets from its BTF.
@@ -28,6 +35,18 @@ pub struct DeviceAccess {
     pub rxq_dev: u16,
     /// Offset of `name` in `struct net_device`.
     pub device_name: u16,
+}
+
+impl DeviceAccess {
+    /// The offset of a field in its structure, in bytes.
+    pub fn offset(&self, field: KernelField) -> u16 {
+        match field {
+            KernelField::SkbDevice => self.skb_dev,
+            KernelField::XdpQueue => self.xdp_rxq,
+            KernelField::QueueDevice => self.rxq_dev,
+            KernelField::DeviceName => self.device_name,
+        }
+    }
 }
 
 /// Which of INPUT and FORWARD an XDP program runs.
@@ -75,6 +94,9 @@ impl KernelVersion {
     pub const GLOBAL_POINTERS: KernelVersion = KernelVersion::new(5, 12);
     /// `bpf_loop`.
     pub const LOOP: KernelVersion = KernelVersion::new(5, 17);
+
+    /// `bpf_cast_to_kern_ctx` for every type of program.
+    pub const KERNEL_CONTEXT: KernelVersion = KernelVersion::new(6, 2);
 
     /// A release by its numbers.
     pub const fn new(major: u16, minor: u16) -> Self {

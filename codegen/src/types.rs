@@ -1,5 +1,7 @@
-//! The BTF types of what a module holds: map definitions and function prototypes.
+//! The BTF types of what a module holds or refers to: map definitions, function prototypes, functions
+//! and structures of the kernel.
 
+use crate::asm::{Extern, KernelField};
 use crate::btf::{Btf, Linkage, Member, SectionEntry, TypeId};
 use crate::module::{Function, FunctionKind, Hook, Parameter};
 
@@ -85,6 +87,56 @@ pub fn function(btf: &mut Btf, function: &Function) -> TypeId {
     };
     let int = btf.signed("int", 4);
     btf.function(&function.name, int, &members, linkage)
+}
+
+/// The section `.ksyms` with the functions of the kernel that a module calls.
+pub fn externs(btf: &mut Btf, externs: impl Iterator<Item = Extern>) {
+    let entries: Vec<SectionEntry> = externs
+        .map(|function| SectionEntry {
+            variable: extern_function(btf, function),
+            offset: 0,
+            size: 0,
+        })
+        .collect();
+    btf.data_section(".ksyms", 0, &entries);
+}
+
+/// libbpf compares the prototype with that of the kernel.
+fn extern_function(btf: &mut Btf, function: Extern) -> TypeId {
+    let pointer = btf.pointer(TypeId::VOID);
+    match function {
+        Extern::CastToKernCtx => {
+            let object = Member {
+                name: "obj",
+                kind: pointer,
+            };
+            btf.function(function.name(), pointer, &[object], Linkage::Extern)
+        }
+    }
+}
+
+/// The way to the only field of a [`structure`].
+pub const ONLY_FIELD: &str = "0:0";
+
+/// The structure of a field with nothing in it but the field. Loaders look for what has the names.
+pub fn structure(btf: &mut Btf, field: KernelField) -> TypeId {
+    const POINTER: u32 = 8;
+    let (size, kind) = match field {
+        KernelField::DeviceName => {
+            let char_type = btf.signed("char", 1);
+            (IFNAMSIZ, btf.array(char_type, IFNAMSIZ))
+        }
+        KernelField::SkbDevice | KernelField::QueueDevice => {
+            let device = structure(btf, KernelField::DeviceName);
+            (POINTER, btf.pointer(device))
+        }
+        KernelField::XdpQueue => {
+            let queue = structure(btf, KernelField::QueueDevice);
+            (POINTER, btf.pointer(queue))
+        }
+    };
+    let name = field.member();
+    btf.structure(field.structure(), size, &[Member { name, kind }])
 }
 
 fn parameter(btf: &mut Btf, parameter: Parameter) -> TypeId {

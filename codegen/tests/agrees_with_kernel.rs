@@ -3,6 +3,7 @@
 mod common;
 
 use aya::programs::{CgroupSkb, TestRun, TestRunOptions, Xdp};
+use common::operations::{ALUS, CONDS};
 use ipt2bpf_codegen::asm::{Alu, Code, Cond, Helper, Imm64, Op, Operand, Reg, Size, Width};
 use ipt2bpf_codegen::module::{Hook, Module};
 use ipt2bpf_codegen::object;
@@ -24,33 +25,6 @@ const REGS: [Reg; 10] = [
     Reg::R7,
     Reg::R8,
     Reg::R9,
-];
-const ALUS: [Alu; 12] = [
-    Alu::Add,
-    Alu::Sub,
-    Alu::Mul,
-    Alu::Div,
-    Alu::Or,
-    Alu::And,
-    Alu::Lsh,
-    Alu::Rsh,
-    Alu::Mod,
-    Alu::Xor,
-    Alu::Mov,
-    Alu::Arsh,
-];
-const CONDS: [Cond; 11] = [
-    Cond::Eq,
-    Cond::Gt,
-    Cond::Ge,
-    Cond::Set,
-    Cond::Ne,
-    Cond::Sgt,
-    Cond::Sge,
-    Cond::Lt,
-    Cond::Le,
-    Cond::Slt,
-    Cond::Sle,
 ];
 
 fn reg() -> impl Strategy<Value = Reg> {

@@ -24,7 +24,10 @@ const UNDECIDED: usize = 4;
 
 /// The rules that may be approximated, in order.
 fn approximable(ruleset: &mut Ruleset) -> Vec<&mut Rule> {
-    let chains = ruleset.tables.iter_mut().flat_map(|table| &mut table.chains);
+    let chains = ruleset
+        .tables
+        .iter_mut()
+        .flat_map(|table| &mut table.chains);
     let rules = chains.flat_map(|chain| &mut chain.rules);
     rules
         .filter(|rule| {
@@ -43,7 +46,10 @@ fn decided(rulesets: &[Ruleset], never: &[String]) -> Filter {
         ..Options::default()
     };
     let mut filter = translate(rulesets, &options).0.remove(0);
-    let chains = filter.families.iter_mut().flat_map(|family| &mut family.chains);
+    let chains = filter
+        .families
+        .iter_mut()
+        .flat_map(|family| &mut family.chains);
     for rule in chains.flat_map(|chain| &mut chain.rules) {
         if never.contains(&rule.text) {
             rule.steps.push(Step::require(Test::Any(Vec::new())));
@@ -54,7 +60,10 @@ fn decided(rulesets: &[Ruleset], never: &[String]) -> Filter {
 }
 
 fn verdict(filter: &Filter, packet: &Packet<'_>) -> Verdict {
-    let family = filter.families.iter().find(|it| it.family == packet.family());
+    let family = filter
+        .families
+        .iter()
+        .find(|it| it.family == packet.family());
     family.map_or(Verdict::Accept, |family| {
         evaluate(family, packet, Route::Local).verdict
     })
@@ -130,6 +139,12 @@ fn jumps_that_cannot_be_decided_are_refused_all_the_same() {
     };
     let rules = ":user - [0:0]\n-A INPUT -m limit --limit 1/s -j user\n-A user -m limit --limit 1/s -j RETURN";
     let (_, _, diagnostics) = translate(&filter(Family::V4, rules), &options);
-    let errors = diagnostics.iter().filter(|it| it.severity == Severity::Error);
-    assert_eq!(errors.count(), 2 * 2, "two rules, at the two hooks that run INPUT");
+    let errors = diagnostics
+        .iter()
+        .filter(|it| it.severity == Severity::Error);
+    assert_eq!(
+        errors.count(),
+        2 * 2,
+        "two rules, at the two hooks that run INPUT"
+    );
 }

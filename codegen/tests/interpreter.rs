@@ -3,7 +3,8 @@
 mod common;
 
 use ipt2bpf_codegen::asm::{
-    Alu, Code, Cond, FunctionId, Helper, Imm64, KfuncId, MapId, Op, Operand, Reg, Size, Width,
+    Alu, Code, Cond, Extern, FunctionId, Helper, Imm64, KernelField, KfuncId, MapId, Op, Operand,
+    Reg, Size, Width,
 };
 use ipt2bpf_codegen::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, MapKind, Module, Parameter,
@@ -477,6 +478,18 @@ fn what_the_verifier_would_refuse_is_a_fault() {
             Cause::NoSuchField { offset: 0, size: 2 },
         ),
         (vec![Op::CallKfunc(KfuncId(1))], Cause::KernelFunction),
+        (
+            vec![Op::CallExtern(Extern::CastToKernCtx)],
+            Cause::KernelFunction,
+        ),
+        (
+            vec![Op::LoadField(R0, R1, KernelField::SkbDevice)],
+            Cause::KernelField,
+        ),
+        (
+            vec![Op::AddOffset(R1, KernelField::DeviceName)],
+            Cause::KernelField,
+        ),
         (vec![Op::CallFunction(FunctionId(9))], Cause::NoSuchFunction),
         (vec![Op::CallFunction(FunctionId(0))], Cause::TooManyFrames),
         (

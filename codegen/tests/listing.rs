@@ -3,7 +3,8 @@
 mod common;
 
 use ipt2bpf_codegen::asm::{
-    Alu, Code, Cond, FunctionId, Helper, Imm64, KfuncId, MapId, Op, Operand, Reg, Size, Width,
+    Alu, Code, Cond, Extern, FunctionId, Helper, Imm64, KernelField, KfuncId, MapId, Op, Operand,
+    Reg, Size, Width,
 };
 use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::module::{
@@ -40,6 +41,9 @@ fn every_operation() {
     main.push(Op::CallHelper(Helper::MapLookupElem));
     main.push(Op::CallFunction(FunctionId(2)));
     main.push(Op::CallKfunc(KfuncId(77)));
+    main.push(Op::CallExtern(Extern::CastToKernCtx));
+    main.push(Op::LoadField(R2, R0, KernelField::SkbDevice));
+    main.push(Op::AddOffset(R2, KernelField::DeviceName));
     main.push(Op::Jump(top));
     main.line("what is in no module");
     main.bind(end);
@@ -93,6 +97,9 @@ fn every_operation() {
         call bpf_map_lookup_elem#1
         call chain
         call kernel-function#77
+        call bpf_cast_to_kern_ctx
+        r2 = *(u64 *)(r0 +sk_buff.dev)
+        r2 += net_device.name
         goto L0
     ; what is in no module
     L1:

@@ -1,8 +1,11 @@
 //! Whatever stands in a module, nothing panics: it is encoded, listed, written and run, or refused.
 
+mod common;
+
+use common::operations::{ALUS, CONDS};
 use ipt2bpf_codegen::asm::{
-    Alu, Code, Cond, FunctionId, Helper, Imm64, KfuncId, Label, MapId, Op, Operand, Reg, Size,
-    Width,
+    Code, Extern, FunctionId, Helper, Imm64, KernelField, KfuncId, Label, MapId, Op, Operand, Reg,
+    Size, Width,
 };
 use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::module::{
@@ -28,39 +31,19 @@ const REGS: [Reg; 11] = [
 ];
 const WIDTHS: [Width; 2] = [Width::W32, Width::W64];
 const SIZES: [Size; 4] = [Size::B, Size::H, Size::W, Size::D];
-const ALUS: [Alu; 12] = [
-    Alu::Add,
-    Alu::Sub,
-    Alu::Mul,
-    Alu::Div,
-    Alu::Or,
-    Alu::And,
-    Alu::Lsh,
-    Alu::Rsh,
-    Alu::Mod,
-    Alu::Xor,
-    Alu::Mov,
-    Alu::Arsh,
-];
-const CONDS: [Cond; 11] = [
-    Cond::Eq,
-    Cond::Gt,
-    Cond::Ge,
-    Cond::Set,
-    Cond::Ne,
-    Cond::Sgt,
-    Cond::Sge,
-    Cond::Lt,
-    Cond::Le,
-    Cond::Slt,
-    Cond::Sle,
-];
 const HELPERS: [Helper; 5] = [
     Helper::MapLookupElem,
     Helper::SkbLoadBytes,
     Helper::FibLookup,
     Helper::ProbeReadKernel,
     Helper::Loop,
+];
+
+const FIELDS: [KernelField; 4] = [
+    KernelField::SkbDevice,
+    KernelField::XdpQueue,
+    KernelField::QueueDevice,
+    KernelField::DeviceName,
 ];
 
 fn reg() -> impl Strategy<Value = Reg> {
@@ -113,6 +96,9 @@ fn op() -> impl Strategy<Value = Op> {
         select(&HELPERS[..]).prop_map(Op::CallHelper),
         (0..4_u16).prop_map(|id| Op::CallFunction(FunctionId(id))),
         any::<u32>().prop_map(|id| Op::CallKfunc(KfuncId(id))),
+        Just(Op::CallExtern(Extern::CastToKernCtx)),
+        (reg(), reg(), select(&FIELDS[..])).prop_map(|(a, b, c)| Op::LoadField(a, b, c)),
+        (reg(), select(&FIELDS[..])).prop_map(|(a, b)| Op::AddOffset(a, b)),
         Just(Op::Exit),
     ]
 }

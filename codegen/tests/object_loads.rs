@@ -3,13 +3,17 @@
 mod common;
 
 use ipt2bpf_codegen::asm::{
-    Alu, Code, Cond, FunctionId, Helper, Imm64, KfuncId, MapId, Op, Operand, Reg, Size, Width,
+    Alu, Code, Cond, Extern, FunctionId, Helper, Imm64, KernelField, MapId, Op, Operand, Reg, Size,
+    Width,
 };
 use ipt2bpf_codegen::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, MapKind, Module, Parameter, RULES_MAP,
 };
+use ipt2bpf_codegen::object;
 
-use common::loaders::{BpfFs, bpftool, load_with_aya, load_with_libbpf, loads, run};
+use common::loaders::{
+    BpfFs, bpftool, kernel_function, load_with_aya, load_with_libbpf, loads, run,
+};
 use common::{code, map, may_load, mov, program};
 
 /// Counts at index 0 of the map with id 0.
@@ -211,23 +215,12 @@ fn a_loop_calls_back() {
     assert!(dump.contains("subprog[+"), "{dump}");
 }
 
-/// The BTF id of a function of the running kernel.
-fn kernel_function(name: &str) -> Option<KfuncId> {
-    let dump = run(bpftool().args(["btf", "dump", "file", "/sys/kernel/btf/vmlinux"]));
-    let found = dump
-        .lines()
-        .find(|line| line.contains(&format!("] FUNC '{name}' ")))?;
-    let id = found.strip_prefix('[')?.split(']').next()?;
-    id.parse().ok().map(KfuncId)
-}
-
 #[test]
 fn a_call_of_a_kernel_function() {
     if !may_load() {
         return;
     }
-    let Some(id) = kernel_function("bpf_cast_to_kern_ctx") else {
-        eprintln!("skipped: the kernel has no bpf_cast_to_kern_ctx");
+    let Some(id) = kernel_function(Extern::CastToKernCtx) else {
         return;
     };
     let main = code(&[Op::CallKfunc(id), mov(Reg::R0, 1), Op::Exit]);
@@ -238,6 +231,70 @@ fn a_call_of_a_kernel_function() {
         };
         assert!(loads(&module, hook).contains("exit"));
     }
+}
+
+/// Gives whether the context has a device: in a function, so that the addresses are not zero.
+fn has_device(hook: Hook) -> Function {
+    let mut code = Code::default();
+    let none = code.label();
+    code.call_extern(Extern::CastToKernCtx);
+    match hook {
+        Hook::Xdp => {
+            code.load_field(Reg::R0, Reg::R0, KernelField::XdpQueue);
+            code.load_field(Reg::R0, Reg::R0, KernelField::QueueDevice);
+        }
+        _ => code.load_field(Reg::R0, Reg::R0, KernelField::SkbDevice),
+    }
+    code.mov(Reg::R1, Reg::R0);
+    code.mov(Reg::R0, 0);
+    code.branch(Cond::Eq, Reg::R1, 0, none);
+    code.add_offset(Reg::R1, KernelField::DeviceName);
+    code.mov(Reg::R0, 1);
+    code.bind(none);
+    code.exit();
+    Function {
+        name: format!("{}_has_device", hook.program_name()),
+        kind: FunctionKind::Static,
+        parameters: vec![Parameter::Context(hook)],
+        code,
+    }
+}
+
+fn with_kernel_functions() -> Module {
+    let first = 3;
+    let programs = Hook::ALL.iter().zip(first..).map(|(&hook, callee)| {
+        let ops = [Op::CallFunction(FunctionId(callee)), Op::Exit];
+        program(hook, code(&ops))
+    });
+    Module {
+        functions: programs.chain(Hook::ALL.map(has_device)).collect(),
+        maps: Vec::new(),
+    }
+}
+
+#[test]
+fn libbpf_finds_functions_and_fields_of_the_kernel() {
+    if !may_load() || kernel_function(Extern::CastToKernCtx).is_none() {
+        return;
+    }
+    let fs = BpfFs::mount();
+    let pins = load_with_libbpf(&with_kernel_functions(), &fs);
+    for hook in Hook::ALL {
+        let command = &mut bpftool();
+        let command = command.args(["prog", "dump", "xlated", "pinned"]);
+        let dump = run(command.arg(pins.join(hook.program_name())));
+        assert!(dump.contains("r0 = *(u64 *)(r0 +"), "{dump}");
+    }
+}
+
+#[test]
+fn aya_refuses_functions_of_the_kernel() {
+    if !may_load() {
+        return;
+    }
+    let object = object::write(&with_kernel_functions()).unwrap();
+    let error = aya::Ebpf::load(&object).unwrap_err();
+    assert!(format!("{error:?}").contains(".ksyms"), "{error:?}");
 }
 
 /// libbpf binds constants to every program; with aya a program keeps only what it refers to.

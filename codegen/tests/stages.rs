@@ -49,7 +49,12 @@ fn the_stages_at_xdp() {
 #[test]
 fn the_plan() {
     let compiled = compile(&filter(Family::V4, RULES), &Options::default()).expect("compiles");
-    let nodes: Vec<String> = compiled.plans[0].2.nodes.iter().map(|node| format!("{node:?}")).collect();
+    let nodes: Vec<String> = compiled.plans[0]
+        .2
+        .nodes
+        .iter()
+        .map(|node| format!("{node:?}"))
+        .collect();
     insta::assert_snapshot!(nodes.join("\n"));
 }
 
@@ -65,9 +70,14 @@ fn what_is_said_about_nat() {
     let rulesets = rulesets(Family::V4, text);
     let said = |options: &Options| {
         let (_, _, diagnostics) = translate(&rulesets, options);
-        let lines = diagnostics.iter().map(|it| format!("{:?}: {}", it.severity, it.message));
+        let lines = diagnostics
+            .iter()
+            .map(|it| format!("{:?}: {}", it.severity, it.message));
         lines.collect::<Vec<_>>().join("\n")
     };
     insta::assert_snapshot!(said(&Options::default()));
-    insta::assert_snapshot!(said(&Options { ignore_nat: true, ..at(Hook::Xdp) }));
+    insta::assert_snapshot!(said(&Options {
+        ignore_nat: true,
+        ..at(Hook::Xdp)
+    }));
 }

@@ -54,8 +54,15 @@ fn try_all(folder: &str, frames: usize) {
             Err(error) => failures.push(format!("{name}: {error:#}")),
         }
     }
-    println!("{}: {tried} rulesets, {frames} frames each", folder.display());
-    assert!(tried > 0, "no ruleset of {} could be tried", folder.display());
+    println!(
+        "{}: {tried} rulesets, {frames} frames each",
+        folder.display()
+    );
+    assert!(
+        tried > 0,
+        "no ruleset of {} could be tried",
+        folder.display()
+    );
     assert!(
         failures.is_empty(),
         "{}={seed}\n{}",

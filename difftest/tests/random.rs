@@ -35,7 +35,11 @@ fn is_stateless(rule: &Rule) -> bool {
 }
 
 fn stateless(mut ruleset: Ruleset) -> Ruleset {
-    for chain in ruleset.tables.iter_mut().flat_map(|table| &mut table.chains) {
+    for chain in ruleset
+        .tables
+        .iter_mut()
+        .flat_map(|table| &mut table.chains)
+    {
         chain.rules.retain(is_stateless);
     }
     ruleset
@@ -53,7 +57,11 @@ fn random_rulesets_judge_and_count_as_netfilter_does() {
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let (mut tried, mut failures) = (0, Vec::new());
     for number in 0..RULESETS {
-        let family = if number % 2 == 0 { Family::V4 } else { Family::V6 };
+        let family = if number % 2 == 0 {
+            Family::V4
+        } else {
+            Family::V6
+        };
         let tree = ruleset_of(family).new_tree(&mut runner).expect("a ruleset");
         let text = stateless(tree.current()).print(Counts::Chains);
         let text = String::from_utf8_lossy(&text).into_owned();
@@ -68,6 +76,14 @@ fn random_rulesets_judge_and_count_as_netfilter_does() {
         }
     }
     println!("{tried} random rulesets, {FRAMES} frames each");
-    assert!(tried >= RULESETS / 2, "only {tried} rulesets could be tried");
-    assert!(failures.is_empty(), "{}={seed}\n{}", packets::SEED_VARIABLE, failures.join("\n"));
+    assert!(
+        tried >= RULESETS / 2,
+        "only {tried} rulesets could be tried"
+    );
+    assert!(
+        failures.is_empty(),
+        "{}={seed}\n{}",
+        packets::SEED_VARIABLE,
+        failures.join("\n")
+    );
 }

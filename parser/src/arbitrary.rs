@@ -11,11 +11,14 @@ use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use crate::matches::{
-    Match, PortRange, comment::Comment, conntrack::Conntrack, conntrack::State, conntrack::States,
-    icmp::Icmp, icmp::Icmp6, icmp::TypeCode, limit::Limit, multiport::Multiport, multiport::Side,
-    tcp::Flags, tcp::Tcp, udp::Udp,
-};
+use crate::matches::comment::Comment;
+use crate::matches::conntrack::{Conntrack, Direction, Prefix, State, States, Statuses, Tuple};
+use crate::matches::icmp::{Icmp, Icmp6, TypeCode};
+use crate::matches::limit::Limit;
+use crate::matches::multiport::{Multiport, Side};
+use crate::matches::tcp::{Flags, Tcp};
+use crate::matches::udp::Udp;
+use crate::matches::{Match, NumberRange, PortRange};
 use crate::ruleset::{
     Action, BaseMatch, Builtin, Chain, Counters, Family, InterfacePattern, Negatable, Network,
     NfHook, Policy, Rule, RuleSpan, Ruleset, Table, TableKind, Verdict,
@@ -197,7 +200,7 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
         vec(text_byte(), 0..40).prop_map(|text| Match::Comment(Comment {
             text: BString::from(text)
         })),
-        negatable(states(7)).prop_map(|states| Match::Conntrack(Conntrack { states })),
+        conntrack(family).prop_map(Match::Conntrack),
         negatable(states(5)).prop_map(|states| Match::State(State { states })),
         limit().prop_map(Match::Limit),
     ];
@@ -225,6 +228,80 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
         .boxed(),
         _ => any_protocol.boxed(),
     }
+}
+
+fn conntrack(family: Family) -> impl Strategy<Value = Conntrack> {
+    let statuses =
+        any::<[bool; 4]>().prop_map(|[expected, seen_reply, assured, confirmed]| Statuses {
+            expected,
+            seen_reply,
+            assured,
+            confirmed,
+        });
+    let tuple = || {
+        let address = || of(negatable(prefix(family)));
+        (address(), address(), port_test(), port_test()).prop_map(
+            |(source, destination, source_ports, destination_ports)| {
+                Box::new(Tuple {
+                    source,
+                    destination,
+                    source_ports,
+                    destination_ports,
+                })
+            },
+        )
+    };
+    let direction = of(select(vec![Direction::Original, Direction::Reply]));
+    (
+        negatable(states(7)),
+        weighted(0.2, negatable(any::<u8>())),
+        tuple(),
+        tuple(),
+        weighted(0.2, negatable(statuses)),
+        weighted(0.1, negatable(number_range())),
+        direction,
+    )
+        .prop_map(
+            |(states, protocol, original, reply, statuses, expiry, direction)| Conntrack {
+                states: Some(states),
+                protocol,
+                original,
+                reply,
+                statuses,
+                expiry,
+                direction,
+            },
+        )
+}
+
+fn prefix(family: Family) -> BoxedStrategy<Prefix> {
+    match family {
+        Family::V4 => (any::<Ipv4Addr>(), 0..=32_u8)
+            .prop_map(|(address, length)| Prefix {
+                address: address.into(),
+                length,
+            })
+            .boxed(),
+        Family::V6 => (any::<Ipv6Addr>(), 0..=128_u8)
+            .prop_map(|(address, length)| Prefix {
+                address: address.into(),
+                length,
+            })
+            .boxed(),
+    }
+}
+
+fn number_range() -> impl Strategy<Value = NumberRange> {
+    prop_oneof![
+        any::<u32>().prop_map(|number| NumberRange {
+            low: number,
+            high: number
+        }),
+        (any::<u32>(), any::<u32>()).prop_map(|(a, b)| NumberRange {
+            low: a.min(b),
+            high: a.max(b)
+        }),
+    ]
 }
 
 fn tcp() -> impl Strategy<Value = Tcp> {

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::print::Line;
-use crate::ruleset::{BaseMatch, Family, Negatable, TableKind};
+use crate::ruleset::{BaseMatch, Family, Negatable, NfHook, TableKind};
 use crate::span::{Span, Spanned};
 use crate::words::Word;
 
@@ -15,9 +15,6 @@ pub(crate) struct OptionSpec {
     pub arity: usize,
     /// Whether `!` may stand before it.
     pub invertible: bool,
-    /// Whether the extension's value can hold it. A rule with one that it cannot hold keeps the
-    /// whole extension word for word, as [`Unknown`](crate::unknown::Unknown).
-    pub supported: bool,
 }
 
 impl OptionSpec {
@@ -26,17 +23,6 @@ impl OptionSpec {
             names,
             arity,
             invertible: false,
-            supported: true,
-        }
-    }
-
-    /// An option of iptables that is only passed through.
-    pub const fn passed_through(names: &'static [&'static str]) -> Self {
-        Self {
-            names,
-            arity: 1,
-            invertible: true,
-            supported: false,
         }
     }
 
@@ -245,6 +231,12 @@ pub(crate) trait Extension: Sized {
     /// Reads and checks the options.
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic>;
 
+    /// The hooks that may lead to it. The kernel refuses a table where another does (x_tables.c,
+    /// `xt_check_match`, and the `checkentry` of some extensions).
+    fn hooks(&self) -> &'static [NfHook] {
+        &NfHook::ALL
+    }
+
     /// Writes the options as iptables-save does.
     fn print(&self, line: &mut Line);
 }
@@ -278,6 +270,14 @@ macro_rules! registry {
                 match self {
                     $($enum::$variant(_) => <$type as $crate::extension::Extension>::NAME,)+
                     $enum::Unknown(unknown) => &unknown.name,
+                }
+            }
+
+            /// The hooks that may lead to it.
+            pub(crate) fn hooks(&self) -> &'static [$crate::ruleset::NfHook] {
+                match self {
+                    $($enum::$variant(extension) => $crate::extension::Extension::hooks(extension),)+
+                    $enum::Unknown(_) => &$crate::ruleset::NfHook::ALL,
                 }
             }
 

@@ -177,6 +177,12 @@ impl Line {
         self.0.extend_from_slice(word.to_string().as_bytes());
     }
 
+    /// A word of any bytes, without quotes even where the text could not be read back.
+    pub fn raw(&mut self, word: &[u8]) {
+        self.0.push(b' ');
+        self.0.extend_from_slice(word);
+    }
+
     /// An option, behind `!` when inverted.
     pub fn option(&mut self, negated: bool, option: &str) {
         if negated {
@@ -326,7 +332,7 @@ impl Display for Network {
 }
 
 /// An IPv6 address as `inet_ntop` of glibc writes it: an IPv4-compatible one ends dotted, too.
-pub(crate) struct Inet6(pub(crate) Ipv6Addr);
+pub(crate) struct Inet6(pub Ipv6Addr);
 
 impl Display for Inet6 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

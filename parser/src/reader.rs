@@ -8,6 +8,7 @@ use crate::command::{self, Place};
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::family::Families;
 use crate::names;
+use crate::placement;
 use crate::ruleset::{Counters, Family, Ruleset, TableKind};
 use crate::span::{SourceId, Sources, Span};
 use crate::table::OpenTable;
@@ -270,6 +271,7 @@ impl Reader {
     fn commit(&mut self) {
         let Some(open) = self.open.take() else { return };
         check::table(&open.table, &mut self.diagnostics);
+        placement::table(&open.table, &mut self.diagnostics);
         let mut table = open.table;
         table.chains.sort_by(|a, b| match (&a.builtin, &b.builtin) {
             (Some(a), Some(b)) => a.hook.cmp(&b.hook),

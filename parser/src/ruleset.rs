@@ -64,6 +64,17 @@ pub enum NfHook {
     Postrouting,
 }
 
+impl NfHook {
+    /// All hooks, in the order in which a packet may meet them.
+    pub const ALL: [NfHook; 5] = [
+        NfHook::Prerouting,
+        NfHook::Input,
+        NfHook::Forward,
+        NfHook::Output,
+        NfHook::Postrouting,
+    ];
+}
+
 impl TableKind {
     /// All tables.
     pub const ALL: [TableKind; 5] = [

@@ -1,6 +1,6 @@
 //! The grammars of values: numbers, ports, addresses, interfaces.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bstr::{BStr, ByteSlice};
 use nom::branch::alt;
@@ -11,7 +11,7 @@ use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
 use crate::extension::Problem;
-use crate::matches::PortRange;
+use crate::matches::{Masked, NumberRange, PortRange};
 use crate::names;
 use crate::ruleset::{Family, InterfacePattern, Network};
 
@@ -70,6 +70,117 @@ pub(crate) fn byte_range(word: &[u8]) -> Option<(u8, u8)> {
         u8::try_from(low).ok()?,
         u8::try_from(high.unwrap_or(low)).ok()?,
     ))
+}
+
+/// A whole word that is a number of 32 bits.
+pub(crate) fn word32(word: &[u8]) -> Option<u32> {
+    integer(word, u64::from(u32::MAX)).and_then(|value| u32::try_from(value).ok())
+}
+
+/// A number at the head of a word, and what follows it.
+pub(crate) fn leading_integer(word: &[u8]) -> Option<(u64, &[u8])> {
+    let (rest, value) = number(word).ok()?;
+    Some((value, rest))
+}
+
+/// `low`, `low:high`, `low:` or `:high`; a missing end is 0 or `max`, and an empty word is 0
+/// (libxtables, `xtopt_parse_mint`). A range may run backwards.
+pub(crate) fn integer_range(word: &[u8], max: u64) -> Result<(u64, u64), Problem> {
+    let end = |word: &[u8], missing| {
+        if word.is_empty() {
+            return Ok(missing);
+        }
+        integer(word, max).ok_or_else(|| {
+            Problem::new(format!("{:?} is no number up to {max}", BStr::new(word)))
+                .with_help("write a number, or a range LOW:HIGH")
+        })
+    };
+    match word.split_once_str(":") {
+        None => end(word, 0).map(|value| (value, value)),
+        Some((low, high)) => Ok((end(low, 0)?, end(high, max)?)),
+    }
+}
+
+/// A range of 32-bit numbers.
+pub(crate) fn number_range(word: &[u8]) -> Result<NumberRange, Problem> {
+    let (low, high) = integer_range(word, u64::from(u32::MAX))?;
+    Ok(NumberRange {
+        low: low as u32,
+        high: high as u32,
+    })
+}
+
+/// `value[/mask]` of 32 bits each (libxtables, `xtables_parse_val_mask`).
+pub(crate) fn masked(word: &[u8]) -> Result<Masked, Problem> {
+    let (value, mask) = match word.split_once_str("/") {
+        Some((value, mask)) => (word32(value), word32(mask)),
+        None => (word32(word), Some(u32::MAX)),
+    };
+    match (value, mask) {
+        (Some(value), Some(mask)) => Ok(Masked { value, mask }),
+        _ => Err(
+            Problem::new(format!("{:?} is no VALUE or VALUE/MASK", BStr::new(word)))
+                .with_help("write numbers of at most 32 bits, such as 0x1 or 0x1/0xff"),
+        ),
+    }
+}
+
+/// A port as the resolver reads it: a decimal number or the name of a service (libxtables,
+/// `xtables_getportbyname`). Unlike the resolver, this takes no number above 65535.
+fn resolved_port(word: &[u8]) -> Result<u16, Problem> {
+    let number = || word.trim_start().to_str().ok()?.parse().ok();
+    number().or_else(|| names::service(word)).ok_or_else(|| {
+        Problem::new(format!(
+            "{:?} is no decimal port number or known service",
+            BStr::new(word)
+        ))
+        .with_help("write a number from 0 to 65535")
+    })
+}
+
+/// `port`, `low:high`, `low:` or `:high` for the resolver; an empty word is port 0 (libxtables,
+/// `xtopt_parse_mport`). A range may run backwards.
+pub(crate) fn resolved_ports(word: &[u8]) -> Result<PortRange, Problem> {
+    let end = |word: &[u8], missing| match word {
+        [] => Ok(missing),
+        _ => resolved_port(word),
+    };
+    let (low, high) = match word.split_once_str(":") {
+        Some((low, high)) => (end(low, 0)?, end(high, u16::MAX)?),
+        None => {
+            let port = end(word, 0)?;
+            (port, port)
+        }
+    };
+    Ok(PortRange { low, high })
+}
+
+/// A prefix length, or a mask as an address (libxtables, `xtopt_parse_plen`). Unlike iptables, which
+/// takes a mask with holes for the longest prefix, this refuses one.
+pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> {
+    let (longest, bits) = match family {
+        Family::V4 => (32, inet_aton(word).map(|mask| u128::from(mask) << 96)),
+        Family::V6 => (128, address_v6(word)),
+    };
+    let mask = || bits.filter(|bits| bits.leading_ones() == bits.count_ones());
+    integer(word, longest)
+        .or_else(|| mask().map(|bits| u64::from(bits.leading_ones())))
+        .and_then(|length| u8::try_from(length).ok())
+        .ok_or_else(|| {
+            Problem::new(format!("{:?} is no prefix length", BStr::new(word)))
+                .with_help(format!("write 0 to {longest}, or a mask without holes"))
+        })
+}
+
+/// An address as the resolver reads it (libxtables, `xtopt_parse_host`).
+pub(crate) fn host(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
+    let address = match family {
+        Family::V4 => inet_aton(word)
+            .or((word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits()))
+            .map(|bits| Ipv4Addr::from_bits(bits).into()),
+        Family::V6 => address_v6(word).map(|bits| Ipv6Addr::from_bits(bits).into()),
+    };
+    address.ok_or_else(|| bad_address(word, family))
 }
 
 /// A port number or the name of a service.
@@ -196,21 +307,24 @@ fn mask_v6(word: &[u8]) -> Option<u128> {
 /// too large for that (libxtables first tries its own reading, then the resolver).
 fn address_v4(word: &[u8]) -> Option<u32> {
     dotted(word, true)
-        .or_else(|| {
-            let parts: Option<Vec<u64>> = word
-                .split_str(".")
-                .map(|part| integer(part, u64::from(u32::MAX)))
-                .collect();
-            let parts = parts?;
-            let (last, heads) = parts.split_last()?;
-            let free = 32_u32.checked_sub(8 * u32::try_from(heads.len()).ok()?)?;
-            let head = heads
-                .iter()
-                .try_fold(0_u64, |sum, &part| (part <= 255).then_some(sum << 8 | part))?;
-            (free > 0 && *last < 1 << free).then_some(())?;
-            u32::try_from(head << free | last).ok()
-        })
+        .or_else(|| inet_aton(word))
         .or((word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits()))
+}
+
+/// One to four parts, of which the last fills what the others leave free (inet_aton(3)).
+fn inet_aton(word: &[u8]) -> Option<u32> {
+    let parts: Option<Vec<u64>> = word
+        .split_str(".")
+        .map(|part| integer(part, u64::from(u32::MAX)))
+        .collect();
+    let parts = parts?;
+    let (last, heads) = parts.split_last()?;
+    let free = 32_u32.checked_sub(8 * u32::try_from(heads.len()).ok()?)?;
+    let head = heads
+        .iter()
+        .try_fold(0_u64, |sum, &part| (part <= 255).then_some(sum << 8 | part))?;
+    (free > 0 && *last < 1 << free).then_some(())?;
+    u32::try_from(head << free | last).ok()
 }
 
 fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {

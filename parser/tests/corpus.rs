@@ -2,6 +2,7 @@
 //! iptables-legacy-save printed it, and what it refuses must be refused. The texts lie beside the
 //! repository; without them the tests say so and pass.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ipt2bpf_parser::diagnostic::Severity;
@@ -238,10 +239,12 @@ fn saved_texts_are_fixed_points() {
             .filter(|path| path.extension().is_some_and(|it| it == "saved"))
         {
             let text = std::fs::read(path).expect("a corpus file can be read");
-            // A newline in a comment is printed as it is, and iptables cannot read that back either.
+            // A newline in a comment and a blank in the name of a hashlimit table are printed as they
+            // are, and iptables cannot read that back either.
             if text.is_empty()
                 || !is_ruleset(&path.with_extension(""))
                 || path.ends_with("9i-unterminated-quote.v4.saved")
+                || path.ends_with("21-hashlimit.v4.saved")
             {
                 continue;
             }
@@ -290,7 +293,7 @@ fn refused_files_are_refused() {
 }
 
 /// Single rules that iptables refused, in their table. Those with an extension without a type are
-/// left out, as nobody reads their options.
+/// left out, as nobody reads their options, and one for which the machine had no control group.
 #[test]
 fn refused_rules_are_refused() {
     let Some(list) = corpus("generated/refused.jsonl") else {
@@ -314,7 +317,7 @@ fn refused_rules_are_refused() {
         let parsed = read(text, Some(family));
         if !errors(&parsed).is_empty() {
             refused += 1;
-        } else if untyped_rules(&parsed) == 0 {
+        } else if untyped_rules(&parsed) == 0 && !rule.contains("-m cgroup --path /") {
             taken.push(format!("{rule}: {}", row["error"]));
         }
     }
@@ -327,14 +330,21 @@ fn refused_rules_are_refused() {
     assert!(refused >= 70, "only {refused} rules");
 }
 
-/// The upstream test suite: one rule at a time, taken or refused, with the print of save.
+/// What iptables says when only the kernel at hand cannot do it.
+const KERNEL_LACKS: [&str; 2] = [
+    "No chain/target/match by that name",
+    "missing kernel module?",
+];
+
+/// The upstream test suite: one rule at a time, taken or refused, with the print of save. A rule that
+/// failed only for want of a kernel module may be taken.
 #[test]
 fn upstream_rules_print_as_saved() {
     let Some(list) = corpus("iptables-tests.jsonl") else {
         return;
     };
     let list = std::fs::read_to_string(list).expect("the list can be read");
-    let (mut same, mut failures) = (0, Vec::new());
+    let mut sources: BTreeMap<String, Tally> = BTreeMap::new();
     for row in list.lines() {
         let row: serde_json::Value = serde_json::from_str(row).expect("a row is JSON");
         let (Some(family), Some(table)) = (row["family"].as_str(), row["table"].as_str()) else {
@@ -348,10 +358,14 @@ fn upstream_rules_print_as_saved() {
             "ip6" => Family::V6,
             _ => continue,
         };
+        let source = row["source"].as_str().unwrap_or_default().to_owned();
+        let tally = sources.entry(source).or_default();
+        tally.lines += 1;
         let text = format!("*{table}\n-A {chain} {rule}\nCOMMIT\n");
         let parsed = read(text, Some(family));
         let is_taken = errors(&parsed).is_empty();
         if is_taken && untyped_rules(&parsed) > 0 {
+            tally.untyped += 1;
             continue;
         }
         let expected: Vec<&str> = row["real_save"]
@@ -365,18 +379,34 @@ fn upstream_rules_print_as_saved() {
             .flatten()
             .filter(|line| line.starts_with("-A"))
             .collect();
-        if row["accepted"].as_bool() != Some(is_taken) {
-            failures.push(format!(
-                "{rule}: {:?} but iptables says {}",
-                errors(&parsed),
-                row["msg"]
-            ));
-        } else if is_taken && printed != expected {
-            failures.push(format!("{rule}: {printed:?}, not {expected:?}"));
+        let message = row["msg"].as_str().unwrap_or_default();
+        let is_accepted = row["accepted"].as_bool() == Some(true);
+        let is_free = KERNEL_LACKS.iter().any(|it| message.contains(it));
+        if is_accepted != is_taken && !is_free {
+            let errors = errors(&parsed);
+            tally
+                .failures
+                .push(format!("{rule}: {errors:?} but iptables says {message:?}"));
+        } else if is_accepted && printed != expected {
+            tally
+                .failures
+                .push(format!("{rule}: {printed:?}, not {expected:?}"));
         } else {
-            same += 1;
+            tally.same += 1;
         }
     }
+    let mut failures = Vec::new();
+    for (source, tally) in &sources {
+        let Tally {
+            lines,
+            same,
+            untyped,
+            ..
+        } = tally;
+        println!("{source}: {same} of {lines} the same, {untyped} without a type");
+        failures.extend(tally.failures.iter().map(|it| format!("{source}: {it}")));
+    }
+    let same: usize = sources.values().map(|tally| tally.same).sum();
     assert!(
         failures.is_empty(),
         "{} of {} differ:\n{}",
@@ -384,5 +414,14 @@ fn upstream_rules_print_as_saved() {
         same + failures.len(),
         failures.join("\n")
     );
-    assert!(same >= 200, "only {same} rules");
+    assert!(same >= 1_500, "only {same} rules");
+}
+
+/// How the lines of one source fare.
+#[derive(Default)]
+struct Tally {
+    lines: usize,
+    same: usize,
+    untyped: usize,
+    failures: Vec<String>,
 }

@@ -85,3 +85,44 @@ fn nat_does_not_drop() {
         Err("misplaced")
     );
 }
+
+/// Whether a table of these lines is taken, and else the codes of its errors.
+fn errors(family: Family, text: &str) -> Vec<&'static str> {
+    let mut sources = Sources::default();
+    let id = sources.add("<test>", format!("*filter\n:c - [0:0]\n{text}\nCOMMIT\n"));
+    let options = ParseOptions {
+        family: Some(family),
+    };
+    let diagnostics = parse(&sources, id, &options).diagnostics;
+    let errors = diagnostics
+        .iter()
+        .filter(|it| it.severity == Severity::Error);
+    errors.map(|it| it.code).collect()
+}
+
+#[test]
+fn an_extension_stands_only_where_its_hooks_lead() {
+    let none: [&str; 0] = [];
+    let v6 = |text| errors(Family::V6, text);
+    assert_eq!(v6("-A INPUT -m eui64"), none);
+    assert_eq!(v6("-A OUTPUT -m eui64"), ["misplaced"]);
+    assert_eq!(v6("-A OUTPUT -s ::1,::2 -m eui64"), ["misplaced"]);
+    // The way to a user chain counts, and a chain that no hook leads to may hold anything.
+    assert_eq!(v6("-A c -m eui64"), none);
+    assert_eq!(v6("-A INPUT -j c\n-A c -m eui64"), none);
+    assert_eq!(
+        v6("-A INPUT -j c\n-A OUTPUT -g c\n-A c -m eui64"),
+        ["misplaced"]
+    );
+    // The kernel looks no further than a verdict about every packet.
+    assert_eq!(v6("-A OUTPUT -j ACCEPT\n-A OUTPUT -m eui64"), none);
+    assert_eq!(v6("-A OUTPUT -s ::/0 -j RETURN\n-A OUTPUT -m eui64"), none);
+    assert_eq!(
+        v6("-A OUTPUT -o + -j ACCEPT\n-A OUTPUT -m eui64"),
+        ["misplaced"]
+    );
+    assert_eq!(
+        v6("-A OUTPUT -p all -j ACCEPT\n-A OUTPUT -m eui64"),
+        ["misplaced"]
+    );
+}

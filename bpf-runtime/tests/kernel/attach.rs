@@ -46,12 +46,12 @@ fn pins_have_the_documented_layout_and_are_replaced() {
     let maps = ["maps/counters", "maps/devices", "maps/rules"];
     let programs = ["ipt2bpf_egress", "ipt2bpf_ingress", "ipt2bpf_xdp"];
     assert_eq!(tree(&dir), [&programs[..], &maps].concat());
-    assert_eq!(Maps::open(&dir).unwrap().rules_text().unwrap(), "first");
+    assert_eq!(Maps::open(&dir).unwrap().rules_text().unwrap(), b"first");
 
     loaded(&[Hook::Xdp], PASS, "second").pin(&dir).unwrap();
     assert_eq!(tree(&dir), [&programs[2..], &maps].concat());
     let maps = Maps::open(&dir).unwrap();
-    assert_eq!(maps.rules_text().unwrap(), "second");
+    assert_eq!(maps.rules_text().unwrap(), b"second");
     assert_eq!(maps.counters().unwrap(), [Counter::default(); 3]);
 }
 
@@ -127,7 +127,7 @@ fn a_cgroup_is_filtered_until_detached() {
     }
     let maps = attachments[0].maps().unwrap();
     assert!(maps.same_as(&attachments[1].maps().unwrap()));
-    assert_eq!(maps.rules_text().unwrap(), "drop all");
+    assert_eq!(maps.rules_text().unwrap(), b"drop all");
     let counters = maps.counters().unwrap();
     assert!(counters[1].packets > 0, "{counters:?}");
     assert_eq!(counters[1].bytes, 100 * counters[1].packets);
@@ -159,7 +159,7 @@ fn attaching_again_replaces_the_program_in_the_same_link() {
 
     assert_eq!(after[0].link_id, before[0].link_id);
     assert_ne!(after[0].program_id, before[0].program_id);
-    assert_eq!(after[0].maps().unwrap().rules_text().unwrap(), "second");
+    assert_eq!(after[0].maps().unwrap().rules_text().unwrap(), b"second");
     assert_eq!(after[1], before[1], "the other hook keeps what it has");
     for attachment in &after {
         registry.detach(attachment).unwrap();
@@ -334,7 +334,7 @@ fn interfaces_are_filtered_until_detached() {
     assert_eq!(modes, [XdpMode::Kept]);
     let after = registry.at_interface("right").unwrap().remove(0);
     assert_eq!(after.link_id, attachment.link_id);
-    assert_eq!(after.maps().unwrap().rules_text().unwrap(), "second");
+    assert_eq!(after.maps().unwrap().rules_text().unwrap(), b"second");
 
     for attachment in registry.list().unwrap() {
         registry.detach(&attachment).unwrap();

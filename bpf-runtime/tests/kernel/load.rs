@@ -85,7 +85,7 @@ fn the_text_of_the_rules_travels_with_programs_that_never_read_it() {
         return;
     }
     let loaded = load(&object(&[Hook::CgroupEgress], PASS, RULES)).unwrap();
-    assert_eq!(loaded.maps().rules_text().unwrap(), RULES);
+    assert_eq!(loaded.maps().rules_text().unwrap(), RULES.as_bytes());
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod rules;
 mod test;
 pub mod weight;
 
-use crate::asm::{FunctionId, MapId};
+use crate::asm::{Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
 use crate::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
@@ -125,11 +125,15 @@ pub fn emit(
             devices,
             frame,
         };
+        let code = program::emit(settings, &families);
+        if code.ops().contains(&Op::CallExtern(Extern::CastToKernCtx)) {
+            kernel = kernel.max(KernelVersion::KERNEL_CONTEXT);
+        }
         module.functions.push(Function {
             name: filter.hook.program_name().into(),
             kind: FunctionKind::Program(filter.hook),
             parameters: vec![Parameter::Context(filter.hook)],
-            code: program::emit(settings, &families),
+            code,
         });
     }
     module.functions.extend(callees.functions);

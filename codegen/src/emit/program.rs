@@ -188,6 +188,9 @@ impl Writer {
             ..
         } = self.settings;
         let demand = Demand::of(family.filter);
+        if hook == Hook::Xdp && demand.in_device {
+            self.parser().no_vlan();
+        }
         self.parser().packet(family.filter.family, demand);
         let own = match hook {
             Hook::CgroupIngress | Hook::Xdp => demand.in_device.then_some(Field::InDevice),

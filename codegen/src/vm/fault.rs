@@ -89,6 +89,9 @@ pub enum Cause {
     /// A call of a kernel function.
     #[error("kernel functions are not available")]
     KernelFunction,
+    /// An access to a structure of the kernel.
+    #[error("structures of the kernel are not available")]
+    KernelField,
     /// A call of a function that the module does not have.
     #[error("the called function does not exist")]
     NoSuchFunction,

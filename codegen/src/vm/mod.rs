@@ -171,6 +171,9 @@ impl Run<'_, '_> {
         }
         let function = self.functions.get(index).ok_or(Cause::NoSuchFunction)?;
         let bytes = function.instructions.get(at).ok_or(Cause::PastEnd)?;
+        if function.fields.iter().any(|field| field.instruction == at) {
+            return Err(Cause::KernelField);
+        }
         let it = Decoded::from(*bytes);
         match it.opcode & opcode::CLASS {
             opcode::ALU | opcode::ALU64 => {
@@ -251,7 +254,9 @@ impl Run<'_, '_> {
                     (opcode::PSEUDO_CALL, Some(Target::Call(id))) => {
                         Ok(Next::Call(usize::from(id.0)))
                     }
-                    (opcode::PSEUDO_KFUNC_CALL, _) => Err(Cause::KernelFunction),
+                    (opcode::PSEUDO_KFUNC_CALL, _) | (_, Some(Target::Extern(_))) => {
+                        Err(Cause::KernelFunction)
+                    }
                     _ => Ok(Next::Helper(it.imm)),
                 };
             }
@@ -321,7 +326,7 @@ fn target_address(target: Target) -> Option<u64> {
         Target::Map(id) => Some(Region::Map(id).address(0)),
         Target::MapValue(id, offset) => Some(Region::Values(id).address(offset)),
         Target::Function(id) => Some(Region::Function(id).address(0)),
-        Target::Call(_) => None,
+        Target::Call(_) | Target::Extern(_) => None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aya::programs::{CgroupSkb, Xdp};
+use ipt2bpf_codegen::asm::{Extern, KfuncId};
 use ipt2bpf_codegen::module::{FunctionKind, Hook, Module};
 use ipt2bpf_codegen::object;
 
@@ -44,6 +45,18 @@ pub fn run(command: &mut Command) -> String {
 
 pub fn bpftool() -> Command {
     Command::new("bpftool")
+}
+
+/// The BTF id of a function of the running kernel; says so when it has none.
+pub fn kernel_function(function: Extern) -> Option<KfuncId> {
+    let dump = run(bpftool().args(["btf", "dump", "file", "/sys/kernel/btf/vmlinux"]));
+    let wanted = format!("] FUNC '{}' ", function.name());
+    let Some(found) = dump.lines().find(|line| line.contains(&wanted)) else {
+        eprintln!("skipped: the kernel has no {}", function.name());
+        return None;
+    };
+    let id = found.strip_prefix('[')?.split(']').next()?;
+    id.parse().ok().map(KfuncId)
 }
 
 /// Loads a module with both loaders; gives the xlated dump of the program at `hook`.

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod loaders;
+pub mod operations;
 
 use std::process::Command;
 

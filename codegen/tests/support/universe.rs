@@ -306,8 +306,8 @@ pub struct Packet {
     pub interface: usize,
     /// Whether routing gives it to this host.
     pub local: bool,
-    /// 802.1Q tags in the frame.
-    pub tags: usize,
+    /// 802.1Q tags in the frame: their VLANs' numbers.
+    pub tags: Vec<u16>,
     /// Bytes behind the packet in the frame.
     pub padding: usize,
 }
@@ -316,8 +316,9 @@ impl Packet {
     /// The packet in an Ethernet frame.
     pub fn frame(&self) -> Vec<u8> {
         let mut frame = vec![2; 12];
-        for _ in 0..self.tags {
-            frame.extend([0x81, 0x00, 0, 0]);
+        for tag in &self.tags {
+            frame.extend([0x81, 0x00]);
+            frame.extend(tag.to_be_bytes());
         }
         frame.extend(match self.family {
             Family::V4 => [0x08, 0x00],
@@ -456,7 +457,7 @@ pub fn packets(count: usize) -> impl Strategy<Value = Vec<Packet>> {
         bytes,
         0..INTERFACES.len(),
         any::<bool>(),
-        0..3usize,
+        vec(prop_oneof![8 => Just(0xe000u16), 1 => Just(0x2005)], 0..3),
         select(&[0usize, 0, 7]),
     );
     let packet = packet.prop_map(

@@ -50,16 +50,12 @@ impl<E> Draft<E> {
         rule: Surroundings<'_>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Option<Built<E>> {
-        let unknown = || {
-            Built::Unknown(Unknown {
-                name: self.name().to_owned(),
-                words: self.raw.iter().map(|word| word.text.clone()).collect(),
-            })
-        };
         let spec = match self.kind {
-            Kind::Untyped(_) => return Some(unknown()),
-            Kind::Typed(_) if self.given.iter().any(|given| !given.spec.supported) => {
-                return Some(unknown());
+            Kind::Untyped(_) => {
+                return Some(Built::Unknown(Unknown {
+                    name: self.name().to_owned(),
+                    words: self.raw.iter().map(|word| word.text.clone()).collect(),
+                }));
             }
             Kind::Typed(spec) => spec,
         };

@@ -200,22 +200,24 @@ impl<'a> Scan<'a> {
     pub(super) fn unknown_option(&self, word: &Word, name: &[u8]) -> Diagnostic {
         let message = format!("--{} is unknown here", name.as_bstr());
         let diagnostic = Diagnostic::error(code::UNKNOWN_OPTION, word.span, message);
-        let owner = matches::REGISTRY
+        let family = self.place.family;
+        let owners: Vec<&str> = matches::REGISTRY
             .iter()
-            .filter(|spec| spec.family.is_none_or(|family| family == self.place.family))
-            .find(|spec| {
-                spec.options
-                    .iter()
-                    .any(|option| option.names.iter().any(|it| it.as_bytes() == name))
-            });
-        if let Some(spec) = owner {
-            let of_protocol = (0..=u8::MAX)
-                .find(|&it| names::protocol_match(it, self.place.family) == Some(spec.name))
-                .and_then(names::protocol_name);
-            return diagnostic.with_help(match of_protocol {
-                Some(protocol) => format!("put -p {protocol} before it"),
-                None => format!("put -m {} before it", spec.name),
-            });
+            .filter(|spec| spec.family.is_none_or(|it| it == family))
+            .filter(|spec| {
+                let mut options = spec.options.iter();
+                options.any(|option| option.names.iter().any(|it| it.as_bytes() == name))
+            })
+            .map(|spec| spec.name)
+            .collect();
+        let of_protocol = (0..=u8::MAX).find(|&it| {
+            names::protocol_match(it, family).is_some_and(|name| owners.contains(&name))
+        });
+        if let Some(protocol) = of_protocol.and_then(names::protocol_name) {
+            return diagnostic.with_help(format!("put -p {protocol} before it"));
+        }
+        if let Some(owner) = owners.first() {
+            return diagnostic.with_help(format!("put -m {owner} before it"));
         }
         match names::closest(name, self.known_options().map(|(name, _)| name)) {
             Some(close) => diagnostic.with_help(format!("did you mean --{close}?")),
@@ -376,7 +378,12 @@ impl<'a> Scan<'a> {
         let protocol = self.base.protocol.as_ref().filter(|_| !self.protocol_used);
         let spec = protocol
             .and_then(|it| names::protocol_match(it.value.value, self.place.family))
-            .and_then(|name| matches::REGISTRY.iter().find(|spec| spec.name == name));
+            .and_then(|name| {
+                matches::REGISTRY.iter().find(|spec| {
+                    let is_of_family = spec.family.is_none_or(|it| it == self.place.family);
+                    spec.name == name && is_of_family
+                })
+            });
         let mut options = spec.into_iter().flat_map(|spec| spec.options);
         options.any(|option| option.names.iter().any(|it| it.as_bytes() == name))
     }

@@ -3,7 +3,8 @@
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
 use crate::print::Line;
-use crate::value::{integer, is_prefix_of};
+use crate::rate;
+use crate::value::integer;
 use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
@@ -22,13 +23,6 @@ const SCALE: u32 = 10_000;
 const DEFAULT_AVERAGE: u32 = SCALE * 60 * 60 / 3;
 /// `XT_LIMIT_BURST`
 const DEFAULT_BURST: u32 = 5;
-/// The units with their length in scaled seconds and the name that save prints.
-const UNITS: [(&str, u32, &str); 4] = [
-    ("second", SCALE, "sec"),
-    ("minute", SCALE * 60, "min"),
-    ("hour", SCALE * 60 * 60, "hour"),
-    ("day", SCALE * 60 * 60 * 24, "day"),
-];
 /// `HZ * CREDITS_PER_JIFFY` of xt_limit.c, which is this for an HZ of 250 and of 1000.
 const CREDITS_PER_SECOND: u32 = 32_000;
 
@@ -64,7 +58,8 @@ impl Extension for Limit {
 
     fn print(&self, line: &mut Line) {
         line.word("--limit");
-        line.word(rate(self.average));
+        let (number, unit) = rate::saved(self.average.into(), SCALE.into());
+        line.word(format!("{number}/{}", unit.saved_as));
         if self.burst != DEFAULT_BURST {
             line.word("--limit-burst");
             line.word(self.burst);
@@ -78,16 +73,11 @@ fn average(word: &[u8]) -> Result<u32, Problem> {
         Problem::new(format!("{:?} is no rate", BStr::new(word)))
             .with_help("write a rate such as 5/second, 3/minute, 10/hour or 1/day")
     };
-    let (number, period) = match word.split_once_str("/") {
-        None => (word, SCALE),
-        Some((number, unit)) => {
-            let row = UNITS
-                .iter()
-                .find(|row| is_prefix_of(unit, row.0))
-                .ok_or_else(bad)?;
-            (number, row.1)
-        }
+    let (number, unit) = match word.split_once_str("/") {
+        None => (word, rate::SECOND),
+        Some((number, unit)) => (number, rate::unit(unit).ok_or_else(bad)?),
     };
+    let period = SCALE * unit.seconds;
     let number: u64 = number
         .trim_start()
         .to_str()
@@ -102,19 +92,6 @@ fn average(word: &[u8]) -> Result<u32, Problem> {
                 .with_help("10000/second is the fastest"),
         ),
     }
-}
-
-/// The rate in the largest unit that loses least (libxt_limit, `print_rate`).
-fn rate(average: u32) -> String {
-    let period = average.max(1);
-    let mut best = UNITS[3];
-    for unit in UNITS.iter().rev().skip(1) {
-        if period > unit.1 || unit.1 / period < unit.1 % period {
-            break;
-        }
-        best = *unit;
-    }
-    format!("{}/{}", best.1 / period, best.2)
 }
 
 /// The kernel's own arithmetic, which wraps (xt_limit.c, `user2credits`).

@@ -1,7 +1,27 @@
 //! Match extensions: one file each, named in one table.
 
+pub mod addrtype;
+pub mod ah;
+pub mod cgroup;
+pub mod cluster;
 pub mod comment;
+pub mod connbytes;
+pub mod connlabel;
+pub mod connlimit;
+pub mod connmark;
 pub mod conntrack;
+pub mod cpu;
+pub mod dccp;
+pub mod devgroup;
+pub mod dscp;
+pub mod dst;
+pub mod ecn;
+pub mod esp;
+pub mod eui64;
+pub mod frag;
+pub mod hashlimit;
+pub mod hbh;
+pub mod helper;
 pub mod icmp;
 pub mod limit;
 pub mod multiport;
@@ -28,14 +48,84 @@ pub struct PortRange {
     pub high: u16,
 }
 
+/// An inclusive range of numbers of 32 bits, host byte order. `low > high` never matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct NumberRange {
+    /// First number.
+    pub low: u32,
+    /// Last number.
+    pub high: u32,
+}
+
+/// A number of 32 bits and the bits of it that count. A value with other bits never matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Masked {
+    /// What the masked bits must be.
+    pub value: u32,
+    /// The bits looked at.
+    pub mask: u32,
+}
+
+/// Which side of a limit matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// The limit and less.
+    UpTo,
+    /// More than the limit.
+    Above,
+}
+
 /// `-m NAME` with its options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Match {
+    /// `-m addrtype`
+    Addrtype(addrtype::Addrtype),
+    /// `-m ah` of IPv4
+    Ah(ah::Ah),
+    /// `-m ah` of IPv6
+    Ah6(ah::Ah6),
+    /// `-m cgroup`
+    Cgroup(cgroup::Cgroup),
+    /// `-m cluster`
+    Cluster(cluster::Cluster),
     /// `-m comment`
     Comment(comment::Comment),
+    /// `-m connbytes`
+    Connbytes(connbytes::Connbytes),
+    /// `-m connlabel`
+    Connlabel(connlabel::Connlabel),
+    /// `-m connlimit`
+    Connlimit(connlimit::Connlimit),
+    /// `-m connmark`
+    Connmark(connmark::Connmark),
     /// `-m conntrack`
     Conntrack(conntrack::Conntrack),
+    /// `-m cpu`
+    Cpu(cpu::Cpu),
+    /// `-m dccp`
+    Dccp(dccp::Dccp),
+    /// `-m devgroup`
+    Devgroup(devgroup::Devgroup),
+    /// `-m dscp`
+    Dscp(dscp::Dscp),
+    /// `-m dst`
+    Dst(dst::Dst),
+    /// `-m ecn`
+    Ecn(ecn::Ecn),
+    /// `-m esp`
+    Esp(esp::Esp),
+    /// `-m eui64`
+    Eui64(eui64::Eui64),
+    /// `-m frag`
+    Frag(frag::Frag),
+    /// `-m hashlimit`
+    Hashlimit(hashlimit::Hashlimit),
+    /// `-m hbh`
+    Hbh(hbh::Hbh),
+    /// `-m helper`
+    Helper(helper::Helper),
     /// `-m icmp`
     Icmp(icmp::Icmp),
     /// `-m icmp6`
@@ -55,8 +145,29 @@ pub enum Match {
 }
 
 registry! { Match:
+    Addrtype(addrtype::Addrtype),
+    Ah(ah::Ah),
+    Ah6(ah::Ah6),
+    Cgroup(cgroup::Cgroup),
+    Cluster(cluster::Cluster),
     Comment(comment::Comment),
+    Connbytes(connbytes::Connbytes),
+    Connlabel(connlabel::Connlabel),
+    Connlimit(connlimit::Connlimit),
+    Connmark(connmark::Connmark),
     Conntrack(conntrack::Conntrack),
+    Cpu(cpu::Cpu),
+    Dccp(dccp::Dccp),
+    Devgroup(devgroup::Devgroup),
+    Dscp(dscp::Dscp),
+    Dst(dst::Dst),
+    Ecn(ecn::Ecn),
+    Esp(esp::Esp),
+    Eui64(eui64::Eui64),
+    Frag(frag::Frag),
+    Hashlimit(hashlimit::Hashlimit),
+    Hbh(hbh::Hbh),
+    Helper(helper::Helper),
     Icmp(icmp::Icmp),
     Icmp6(icmp::Icmp6),
     Limit(limit::Limit),
@@ -90,6 +201,83 @@ impl fmt::Display for PortRange {
         } else {
             write!(f, "{}:{}", self.low, self.high)
         }
+    }
+}
+
+impl NumberRange {
+    /// Whether every number is in it.
+    pub fn is_everything(self) -> bool {
+        self.low == 0 && self.high == u32::MAX
+    }
+}
+
+impl fmt::Display for NumberRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.low == self.high {
+            write!(f, "{}", self.low)
+        } else {
+            write!(f, "{}:{}", self.low, self.high)
+        }
+    }
+}
+
+/// Hexadecimal, the mask only if it leaves bits out (libxtables, `xtables_print_val_mask`).
+impl fmt::Display for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mask {
+            u32::MAX => write!(f, "{:#x}", self.value),
+            mask => write!(f, "{:#x}/{mask:#x}", self.value),
+        }
+    }
+}
+
+impl Bound {
+    fn negated_if(self, negated: bool) -> Self {
+        match (self, negated) {
+            (Bound::UpTo, false) | (Bound::Above, true) => Bound::UpTo,
+            (Bound::Above, false) | (Bound::UpTo, true) => Bound::Above,
+        }
+    }
+}
+
+/// A range that the tool does not print when it holds every number, not even inverted; with
+/// warnings for tests that cannot be true.
+fn read_range(
+    arguments: &mut Arguments<'_>,
+    option: &'static Opt<NumberRange>,
+) -> Result<Option<Negatable<NumberRange>>, Diagnostic> {
+    let range = arguments.get(option)?;
+    if let Some(range) = &range {
+        let value = range.value.value;
+        if range.negated && value.is_everything() {
+            let message = "no number is outside this range, so this rule never matches";
+            arguments.warn(
+                Diagnostic::warning(code::NEVER_MATCHES, range.value.span, message).with_help(
+                    "iptables-save prints such a test as nothing, and what it prints always matches",
+                ),
+            );
+        }
+        warn_backwards(arguments, range, value.low > value.high);
+    }
+    Ok(range)
+}
+
+fn print_range(line: &mut Line, option: &str, range: &Option<Negatable<NumberRange>>) {
+    if let Some(range) = range.as_ref().filter(|it| !it.value.value.is_everything()) {
+        line.option(range.negated, option);
+        line.word(range.value.value);
+    }
+}
+
+/// A warning about a range whose first number is above its last.
+fn warn_backwards<T>(arguments: &mut Arguments<'_>, range: &Negatable<T>, is_backwards: bool) {
+    if is_backwards && !range.negated {
+        let message = "nothing is in a range that runs backwards, so this rule never matches";
+        arguments.warn(Diagnostic::warning(
+            code::NEVER_MATCHES,
+            range.value.span,
+            message,
+        ));
     }
 }
 

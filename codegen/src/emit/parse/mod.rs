@@ -1,0 +1,178 @@
+//! Before the first rule: from the hook's context to the `struct packet` on the program's stack.
+//!
+//! Registers: R6 the context; R7, at XDP, the start of the IP header in the frame; R9 an offset from that.
+//! R8 is free. All bytes of the packet are first copied to the scratch area, by a helper at cgroup hooks
+//! (where the linear part may be short) and by checked loads at XDP.
+
+mod bytes;
+mod device;
+mod ip;
+mod transport;
+
+use super::frame::Frame;
+use crate::asm::{Alu, Code, Cond, Label, Reg, Size};
+use crate::field::{Field, layout};
+use crate::frame::MAX_VLAN_TAGS;
+use crate::module::Hook;
+use crate::semantic::{FamilyFilter, Test};
+use ipt2bpf_parser::ruleset::Family;
+
+/// The context, all through a program.
+pub const CONTEXT: Reg = Reg::R6;
+/// The IP header in an XDP frame.
+const BASE: Reg = Reg::R7;
+/// The loop variable of walks.
+const STEP: Reg = Reg::R8;
+/// The numbers of all VLAN tags, put together; until the packet is read.
+const TAGS: Reg = Reg::R8;
+/// An offset from the IP header.
+const AT: Reg = Reg::R9;
+
+/// Offsets in `struct __sk_buff` (include/uapi/linux/bpf.h).
+pub mod skb {
+    #![allow(missing_docs)]
+    pub const LEN: i16 = 0;
+    pub const PROTOCOL: i16 = 16;
+    pub const IFINDEX: i16 = 40;
+}
+
+/// Offsets in `struct xdp_md` (include/uapi/linux/bpf.h).
+pub mod xdp {
+    #![allow(missing_docs)]
+    pub const DATA: i16 = 0;
+    pub const DATA_END: i16 = 4;
+    pub const INGRESS_IFINDEX: i16 = 12;
+}
+
+/// Ethertypes as a little-endian load reads them from the frame.
+pub const ETHERTYPE_IPV4: i32 = 0x0008;
+/// See [`ETHERTYPE_IPV4`].
+pub const ETHERTYPE_IPV6: i32 = 0xdd86;
+
+/// The bits of a tag that are the VLAN's number; 0 is none (IEEE 802.1Q).
+const VLAN_ID: i32 = 0x0fff;
+/// The number of the loopback interface in every network namespace (include/linux/netdevice.h).
+const LOOPBACK_IFINDEX: i32 = 1;
+
+/// Which fields the rules of a family ask for beyond addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// The IPv6 extension header walk, or what lies behind it.
+    pub walk: bool,
+    /// Fields of the transport header.
+    pub transport: bool,
+    /// TCP options.
+    pub tcp_options: bool,
+    /// The receiving interface.
+    pub in_device: bool,
+    /// The sending interface.
+    pub out_device: bool,
+}
+
+impl Demand {
+    /// What a filter's tests look at.
+    pub fn of(filter: &FamilyFilter) -> Self {
+        let mut demand = Demand::default();
+        filter.leaves(&mut |leaf| match leaf {
+            Test::TcpOption(_) => demand.tcp_options = true,
+            Test::Masked { field, .. } | Test::Range { field, .. } => match field {
+                Field::InDevice => demand.in_device = true,
+                Field::OutDevice => demand.out_device = true,
+                Field::TcpOptionsWhole => demand.tcp_options = true,
+                Field::Protocol | Field::BrokenHeaders | Field::FragmentOffset => {
+                    demand.walk = true
+                }
+                field if field.is_transport() => demand.transport = true,
+                Field::TransportLength => demand.walk = true,
+                _ => {}
+            },
+            Test::Not(_) | Test::All(_) | Test::Any(_) => {}
+        });
+        demand.transport |= demand.tcp_options;
+        demand.walk |= demand.transport;
+        demand
+    }
+}
+
+/// Writes the reading of packets into a program.
+pub struct Parser<'a> {
+    /// The program.
+    pub code: &'a mut Code,
+    /// Its hook.
+    pub hook: Hook,
+    /// Its stack.
+    pub frame: Frame,
+    /// Where a packet is dropped that cannot be read.
+    pub drop: Label,
+    /// Where a packet is left to the kernel, uncounted.
+    pub pass: Label,
+}
+
+impl Parser<'_> {
+    /// Leaves the ethertype in R1 and, at XDP, the start of the IP header in R7 and whether the frame has a
+    /// VLAN's number in R8.
+    pub fn ethertype(&mut self) {
+        self.code.line("which family");
+        match self.hook {
+            Hook::CgroupIngress | Hook::CgroupEgress => {
+                self.load(Size::W, Reg::R1, CONTEXT, skb::PROTOCOL)
+            }
+            Hook::Xdp => {
+                self.load(Size::W, BASE, CONTEXT, xdp::DATA);
+                self.bytes_from(BASE, 14, self.pass);
+                self.load(Size::H, Reg::R1, BASE, 12);
+                self.set(AT, 14);
+                self.set(TAGS, 0);
+                let untagged = self.code.label();
+                for tag in 0..MAX_VLAN_TAGS as i16 {
+                    let tagged = self.code.label();
+                    self.if_imm(Cond::Eq, Reg::R1, 0x0081, tagged);
+                    self.if_imm(Cond::Ne, Reg::R1, 0xa888, untagged);
+                    self.code.bind(tagged);
+                    let header = 14 + 4 * tag;
+                    self.bytes_from(BASE, header + 4, self.pass);
+                    self.load(Size::H, Reg::R2, BASE, header);
+                    self.alu(Alu::Or, TAGS, Reg::R2);
+                    self.load(Size::H, Reg::R1, BASE, header + 2);
+                    self.set(AT, i32::from(header) + 4);
+                }
+                self.code.bind(untagged);
+                self.code.to_big_endian(TAGS, 16);
+                self.alu(Alu::And, TAGS, VLAN_ID);
+                self.forget(TAGS);
+                self.forget(AT);
+                self.alu(Alu::And, AT, 0x3f);
+                self.alu(Alu::Add, BASE, AT);
+            }
+        }
+    }
+
+    /// Drops a frame with a VLAN's number: netfilter would see it on the VLAN's own interface, whose name is
+    /// not known here.
+    pub fn no_vlan(&mut self) {
+        self.if_imm(Cond::Ne, TAGS, 0, self.drop);
+    }
+
+    /// Fills the struct for a packet of a family.
+    pub fn packet(&mut self, family: Family, demand: Demand) {
+        self.code.line("read the packet");
+        for offset in (0..self.frame.packet_size()).step_by(8) {
+            self.store(Size::D, offset, 0);
+        }
+        if self.hook != Hook::Xdp {
+            self.load(Size::W, Reg::R1, CONTEXT, skb::LEN);
+            self.keep(Size::W, layout::LENGTH, Reg::R1);
+        }
+        self.set(AT, 0);
+        match family {
+            Family::V4 => self.header4(),
+            Family::V6 => self.header6(),
+        }
+        if demand.walk && family == Family::V6 {
+            self.walk();
+        }
+        if demand.walk {
+            self.transport(demand);
+        }
+    }
+}

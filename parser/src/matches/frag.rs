@@ -1,0 +1,90 @@
+//! `-m frag`: the fragment header of IPv6 (libip6t_frag, ip6t_frag.c).
+
+use serde::Serialize;
+
+use super::{NumberRange, print_range, read_range};
+use crate::diagnostic::Diagnostic;
+use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, switch};
+use crate::print::Line;
+use crate::ruleset::{Family, Negatable};
+use crate::value::{number_range, word32};
+
+/// The `frag` match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Frag {
+    /// `--fragid`: the identification.
+    pub id: Option<Negatable<NumberRange>>,
+    /// `--fraglen`, which the kernel keeps and does not test.
+    pub length: Option<Negatable<u32>>,
+    /// `--fragres`: the reserved fields are zero.
+    pub reserved: bool,
+    /// `--fragfirst`: the offset is zero.
+    pub first: bool,
+    /// `--fragmore` or `--fraglast`
+    pub place: Option<Place>,
+}
+
+/// Whether a fragment ends its packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// `--fragmore`: more fragments follow.
+    More,
+    /// `--fraglast`: it is the last.
+    Last,
+}
+
+static ID: Opt<NumberRange> =
+    Opt::new(&["fragid"], |value| number_range(value.word(0))).invertible();
+static LENGTH: Opt<u32> = Opt::new(&["fraglen"], |value| {
+    word32(value.word(0)).ok_or_else(|| Problem::new("a length is a number of at most 32 bits"))
+})
+.invertible();
+static RESERVED: Opt<()> = switch(&["fragres"]);
+static FIRST: Opt<()> = switch(&["fragfirst"]);
+static MORE: Opt<()> = switch(&["fragmore"]);
+static LAST: Opt<()> = switch(&["fraglast"]);
+
+impl Extension for Frag {
+    const NAME: &'static str = "frag";
+    const FAMILY: Option<Family> = Some(Family::V6);
+    const OPTIONS: &'static [&'static OptionSpec] = &[
+        &ID.spec,
+        &LENGTH.spec,
+        &RESERVED.spec,
+        &FIRST.spec,
+        &MORE.spec,
+        &LAST.spec,
+    ];
+
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        arguments.at_most_one(&[&MORE.spec, &LAST.spec])?;
+        let more = arguments.has(&MORE).then_some(Place::More);
+        let last = arguments.has(&LAST).then_some(Place::Last);
+        Ok(Self {
+            id: read_range(arguments, &ID)?,
+            length: arguments.get(&LENGTH)?,
+            reserved: arguments.has(&RESERVED),
+            first: arguments.has(&FIRST),
+            place: more.or(last),
+        })
+    }
+
+    fn print(&self, line: &mut Line) {
+        print_range(line, "--fragid", &self.id);
+        if let Some(length) = &self.length {
+            line.option(length.negated, "--fraglen");
+            line.word(length.value.value);
+        }
+        for (is_set, option) in [
+            (self.reserved, "--fragres"),
+            (self.first, "--fragfirst"),
+            (self.place == Some(Place::More), "--fragmore"),
+            (self.place == Some(Place::Last), "--fraglast"),
+        ] {
+            if is_set {
+                line.word(option);
+            }
+        }
+    }
+}
