@@ -630,6 +630,33 @@ fn several_texts_are_restored_one_after_the_other() {
     assert_eq!(errors, [("duplicate-set", second)]);
 }
 
+/// The kernel counts the timeout down, so it cannot be asked for the seconds themselves.
+#[test]
+fn an_ethernet_address_completes_an_entry() {
+    let start = "create s bitmap:ip,mac range 10.0.0.0/24 timeout 5 comment\n\
+                 add s 10.0.0.1 timeout 900 comment \"a\"\n"
+        .to_owned();
+    let lines = [
+        (
+            "add s 10.0.0.1,1:2:3:4:5:6\n",
+            "10.0.0.1,01:02:03:04:05:06 timeout 900",
+        ),
+        (
+            "add s 10.0.0.1,1:2:3:4:5:6 timeout 7\n",
+            "10.0.0.1,01:02:03:04:05:06 timeout 7",
+        ),
+    ];
+    for (line, expected) in lines {
+        let (_, parsed) = read(start.clone() + line);
+        assert_eq!(parsed.diagnostics, []);
+        let text = String::from_utf8(print(&parsed)).expect("plain text");
+        assert_eq!(
+            text.lines().nth(1),
+            Some(format!("add s {expected}").as_str())
+        );
+    }
+}
+
 #[test]
 fn hostile_texts_cost_little() {
     let start = std::time::Instant::now();
@@ -643,6 +670,26 @@ fn hostile_texts_cost_little() {
     let (_, parsed) = read("nonsense\n".repeat(100_000));
     assert_eq!(parsed.diagnostics.len(), 101);
     assert!(start.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn ranges_are_not_taken_where_the_kernel_forgets_to_mask_them() {
+    for text in [
+        "create s hash:ip bitmask 255.0.255.0\nadd s 10.0.0.1-10.0.0.2\n",
+        "create s hash:ip,port netmask 24\nadd s 10.0.0.0/31,80\n",
+        "create s hash:net,net netmask 24\nadd s 10.0.0.0-10.0.0.8,10.0.0.0/8\n",
+    ] {
+        let (_, parsed) = read(text);
+        let messages: Vec<_> = parsed
+            .diagnostics
+            .iter()
+            .map(|it| it.message.as_str())
+            .collect();
+        assert!(
+            matches!(messages[..], [message] if message.contains("with a mask")),
+            "{text}"
+        );
+    }
 }
 
 #[test]

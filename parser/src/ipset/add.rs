@@ -244,18 +244,30 @@ impl OpenSet {
         exist: bool,
         at: usize,
     ) -> Result<(), Diagnostic> {
-        let value = Spanned { value: entry, span };
-        if let Some(place) = self.place(&value.value.parts) {
+        if let Some(place) = self.place(&entry.parts) {
             let known = &mut self.set.entries[place];
-            let completes = self.set.kind == SetType::BitmapIpMac
-                && known.value.parts.len() < value.value.parts.len();
-            if exist || completes {
-                *known = value;
-                return Ok(());
+            let completes = known.value.parts.len() < entry.parts.len();
+            if completes {
+                // The timeout that waited counts, unless the line has another than the set's
+                // (`bitmap_ipmac_activate_timeout`).
+                let is_default = entry.timeout == self.set.options.timeout;
+                let timeout = if is_default {
+                    known.value.timeout
+                } else {
+                    entry.timeout
+                };
+                let value = Entry { timeout, ..entry };
+                *known = Spanned { value, span };
+            } else if exist {
+                let parts = known.value.parts.clone();
+                let value = Entry { parts, ..entry };
+                *known = Spanned { value, span };
+            } else {
+                let message = format!("this is in {} already", self.set.name.value);
+                return Err(Diagnostic::error(DUPLICATE_ENTRY, span, message)
+                    .with_help("leave it out, or add -exist to the line"));
             }
-            let message = format!("this is in {} already", self.set.name.value);
-            return Err(Diagnostic::error(DUPLICATE_ENTRY, span, message)
-                .with_help("leave it out, or add -exist to the line"));
+            return Ok(());
         }
         let count = self.set.entries.len();
         let limit = self.set.options.max_entries();
@@ -266,11 +278,11 @@ impl OpenSet {
         }
         // Ranges and lines bound the number of entries far below.
         let place = count as u32;
-        self.places.insert(self.key(&value.value.parts), place);
+        self.places.insert(self.key(&entry.parts), place);
         if self.set.kind == SetType::ListSet {
             self.order.insert(at.min(self.order.len()), place);
         }
-        self.set.entries.push(value);
+        self.set.entries.push(Spanned { value: entry, span });
         Ok(())
     }
 

@@ -241,10 +241,13 @@ impl Context<'_> {
                 mask: value::mask_v4(length),
             });
         }
-        // Only where the range begins is masked (`hash_ip4_uadt`).
         let (from, to) = self.range(text, 1, |address| self.masked(address))?;
         let step = match (self.kind, self.options.netmask) {
             (SetType::HashIp, Some(length)) => (!value::mask_v4(length)).saturating_add(1),
+            _ if from != to => {
+                self.no_mask(text)?;
+                1
+            }
             _ => 1,
         };
         Ok(Values::Addresses {
@@ -291,6 +294,7 @@ impl Context<'_> {
             return Err(Problem::new("IPv6 has no ranges in sets").with_help("write networks"));
         }
         if is_range {
+            self.no_mask(text)?;
             let (from, to) = self.range(text, least, |address| address)?;
             if (from, to) == (0, u32::MAX) {
                 return Err(Problem::new("the range covers all addresses"));
@@ -320,6 +324,17 @@ impl Context<'_> {
                 to,
             }),
         }
+    }
+
+    /// An error for a range where the set has a mask.
+    fn no_mask(&self, text: &[u8]) -> Result<(), Problem> {
+        if self.options.netmask.is_none() && self.options.bitmask.is_none() {
+            return Ok(());
+        }
+        let message = format!("the range {} stands in a set with a mask", BStr::new(text));
+        Err(Problem::new(message).with_help(
+            "write its addresses one by one: the kernel does not mask those of a range, and no packet meets them",
+        ))
     }
 
     /// The address under the set's netmask or bitmask.

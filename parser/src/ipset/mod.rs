@@ -34,7 +34,8 @@
 //!   takes has none, with these exceptions, which are errors here: host names; commands other than
 //!   `create` and `add`; the old options `from`, `to` and `network` of hashes and `NAME,before,NAME`
 //!   of lists; names that are not UTF-8 or have blanks; more than 262,144 elements made
-//!   from ranges; more than the stated digits in marks and priorities, or anything behind them.
+//!   from ranges; ranges in sets with a mask, unless a `hash:ip` has a netmask; more than 32 bits in
+//!   marks and priorities, or anything behind them.
 //! - `-exist` holds from its line to the end of its text. The tool sends lines in bundles, of which
 //!   the first line decides.
 //! - Printing the sets of an error-free text that `ipset save` printed gives the text, byte for byte.
