@@ -1,6 +1,6 @@
 //! Properties of reading sets, on random texts and on damaged ones.
 
-use ipt2bpf_parser::ipset::{Parsed, SetType, parse};
+use ipt2bpf_parser::ipset::{self, Parsed, SetType, parse};
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{Style, render};
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ fn read(text: impl Into<Vec<u8>>) -> (Sources, Parsed) {
 }
 
 fn print(parsed: &Parsed) -> Vec<u8> {
-    parsed.sets.iter().flat_map(|set| set.print()).collect()
+    ipset::print(&parsed.sets)
 }
 
 /// Words of each kind that may stand in an element, most of them right somewhere.

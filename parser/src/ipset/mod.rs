@@ -7,7 +7,7 @@
 //! let id = sources.add("sets", "create web hash:ip,port\nadd web 10.0.0.1,80-81\n");
 //! let parsed = ipset::parse(&sources, &[id]);
 //! assert!(parsed.diagnostics.is_empty());
-//! let text = parsed.sets[0].print();
+//! let text = ipset::print(&parsed.sets);
 //! assert!(text.ends_with(b"add web 10.0.0.1,tcp:80\nadd web 10.0.0.1,tcp:81\n"));
 //! ```
 //!
@@ -38,7 +38,7 @@
 //!   marks and priorities, or anything behind them.
 //! - `-exist` holds from its line to the end of its text. The tool sends lines in bundles, of which
 //!   the first line decides.
-//! - Printing the sets of an error-free text that `ipset save` printed gives the text, byte for byte.
+//! - [Printing](print()) the sets of a text that `ipset save` printed gives the text, byte for byte.
 
 mod add;
 mod create;
@@ -55,6 +55,7 @@ mod words;
 use crate::diagnostic::Diagnostic;
 
 pub use kind::SetType;
+pub use print::print;
 pub use reader::parse;
 pub use set::{Entry, Options, Part, Range, Set, SkbInfo};
 
