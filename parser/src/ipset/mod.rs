@@ -62,7 +62,8 @@ pub use set::{Entry, Options, Part, Range, Set, SkbInfo};
 /// What texts say, and what is wrong with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed {
-    /// In the order of the texts; no name twice. Lines with errors are left out.
+    /// In the order of the texts, but lists of sets behind all others, so that their members are
+    /// there before them. No name twice. Lines with errors are left out.
     pub sets: Vec<Set>,
     /// In the order of the texts.
     pub diagnostics: Vec<Diagnostic>,

@@ -5,19 +5,16 @@ use std::fmt::{self, Display};
 use std::net::IpAddr;
 
 use super::icmp;
-use super::kind::{CreateOption, SetType};
+use super::kind::CreateOption;
 use super::set::{Entry, Part, Range, Set, SkbInfo};
 use super::value;
 use crate::names;
 use crate::print::Inet6;
 use crate::ruleset::Family;
 
-/// The text of all sets. Lists of sets come last, so that their members are there before them.
+/// The text of some sets, one behind the other.
 pub fn print(sets: &[Set]) -> Vec<u8> {
-    let (lists, others): (Vec<&Set>, Vec<&Set>) =
-        sets.iter().partition(|set| set.kind == SetType::ListSet);
-    let sets = others.into_iter().chain(lists);
-    sets.flat_map(Set::print).collect()
+    sets.iter().flat_map(Set::print).collect()
 }
 
 impl Set {

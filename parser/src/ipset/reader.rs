@@ -8,6 +8,7 @@ use bstr::ByteSlice;
 use super::add::{self, OpenSet};
 use super::code::{DUPLICATE_SET, TOO_MANY_SETS, UNKNOWN_SET};
 use super::kind::SetType;
+use super::set::Set;
 use super::words;
 use super::{Parsed, create};
 use crate::diagnostic::{Diagnostic, Severity, code};
@@ -46,8 +47,10 @@ pub fn parse(sources: &Sources, ids: &[SourceId]) -> Parsed {
         reader.exist = false;
         reader.text(&sources.get(id).text);
     }
+    let mut sets: Vec<Set> = reader.sets.into_iter().map(OpenSet::close).collect();
+    sets.sort_by_key(|set| set.kind == SetType::ListSet);
     Parsed {
-        sets: reader.sets.into_iter().map(OpenSet::close).collect(),
+        sets,
         diagnostics: reader.diagnostics,
     }
 }
