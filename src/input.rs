@@ -46,6 +46,7 @@ impl Input {
         }
         let options = ParseOptions {
             family: rules.family(),
+            ..ParseOptions::default()
         };
         if rules.files.is_empty() {
             if io::stdin().is_terminal() {

@@ -251,11 +251,7 @@ impl Aim {
             }
             Match::Icmp(icmp) => self.icmp.push(icmp.0.value.value),
             Match::Icmp6(icmp) => self.icmp.push(icmp.0.value.value),
-            Match::Comment(_)
-            | Match::Conntrack(_)
-            | Match::Limit(_)
-            | Match::State(_)
-            | Match::Unknown(_) => {}
+            _ => {}
         }
     }
 }

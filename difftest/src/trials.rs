@@ -4,8 +4,7 @@
 use anyhow::{Context, Result};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_parser::Counts;
-use ipt2bpf_parser::matches::Match;
-use ipt2bpf_parser::ruleset::{Family, Ruleset, TableKind};
+use ipt2bpf_parser::ruleset::{Action, Family, Ruleset, TableKind};
 
 use crate::compare::Report;
 use crate::constants::Constants;
@@ -14,6 +13,20 @@ use crate::packets::Packets;
 use crate::scene::Scene;
 use crate::subjects;
 use crate::{netfilter, netns};
+
+/// Matches that switch connection tracking on where a rule has them (`nf_ct_netns_get`).
+const TRACKING_MATCHES: [&str; 8] = [
+    "cluster",
+    "connbytes",
+    "connlabel",
+    "connlimit",
+    "connmark",
+    "conntrack",
+    "helper",
+    "state",
+];
+/// Targets that do.
+const TRACKING_TARGETS: [&str; 4] = ["CONNMARK", "CONNSECMARK", "CT", "SYNPROXY"];
 
 /// What became of a ruleset.
 pub enum Outcome {
@@ -72,8 +85,14 @@ pub fn run(name: &str, family: Family, text: &str, frames: usize, seed: u64) -> 
 /// Whether a rule makes the kernel track connections. A rule that no packet can reach does so too.
 fn tracks_connections(ruleset: &Ruleset) -> bool {
     let chains = ruleset.tables.iter().flat_map(|table| &table.chains);
-    chains
-        .flat_map(|chain| &chain.rules)
-        .flat_map(|rule| &rule.matches)
-        .any(|found| matches!(found.value, Match::Conntrack(_) | Match::State(_)))
+    let mut rules = chains.flat_map(|chain| &chain.rules);
+    rules.any(|rule| {
+        let mut matches = rule.matches.iter();
+        let target = match &rule.action {
+            Action::Target(target) => target.value.name(),
+            _ => "",
+        };
+        matches.any(|found| TRACKING_MATCHES.contains(&found.value.name()))
+            || TRACKING_TARGETS.contains(&target)
+    })
 }

@@ -22,6 +22,7 @@ fuzz_target!(|text: &[u8]| {
             id,
             &ParseOptions {
                 family: Some(ruleset.family),
+                ..ParseOptions::default()
             },
         );
         if is_canonical {

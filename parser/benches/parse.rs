@@ -77,6 +77,7 @@ fn main() {
     let id = sources.add("bench", text.clone());
     let options = ParseOptions {
         family: Some(Family::V4),
+        ..ParseOptions::default()
     };
     let parsed = parse(&sources, id, &options);
     assert!(

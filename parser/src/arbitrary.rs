@@ -1,4 +1,4 @@
-//! Random rulesets for property tests, of every extension with a type.
+//! Random rulesets for property tests, of the most used extensions.
 //!
 //! All are valid and canonical: printing and parsing gives them back, places aside. Left out are
 //! the few values whose saved text means something else, such as `! -i +` or `-p all` for IPv6.
@@ -11,14 +11,19 @@ use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use crate::matches::addrtype::{AddressType, Addrtype};
 use crate::matches::comment::Comment;
+use crate::matches::connlimit::{By, Connlimit};
+use crate::matches::connmark::Connmark;
 use crate::matches::conntrack::{Conntrack, Direction, Prefix, State, States, Statuses, Tuple};
+use crate::matches::dscp::Dscp;
+use crate::matches::hashlimit::{Hashlimit, Key, Rate};
 use crate::matches::icmp::{Icmp, Icmp6, TypeCode};
 use crate::matches::limit::Limit;
 use crate::matches::multiport::{Multiport, Side};
 use crate::matches::tcp::{Flags, Tcp};
 use crate::matches::udp::Udp;
-use crate::matches::{Match, NumberRange, PortRange};
+use crate::matches::{Bound, Masked, Match, NumberRange, PortRange};
 use crate::ruleset::{
     Action, BaseMatch, Builtin, Chain, Counters, Family, InterfacePattern, Negatable, Network,
     NfHook, Policy, Rule, RuleSpan, Ruleset, Table, TableKind, Verdict,
@@ -203,6 +208,11 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
         conntrack(family).prop_map(Match::Conntrack),
         negatable(states(5)).prop_map(|states| Match::State(State { states })),
         limit().prop_map(Match::Limit),
+        addrtype(family).prop_map(Match::Addrtype),
+        negatable(masked()).prop_map(|mark| Match::Connmark(Connmark { mark })),
+        connlimit(family).prop_map(Match::Connlimit),
+        negatable(0..=63_u8).prop_map(|codepoint| Match::Dscp(Dscp { codepoint })),
+        hashlimit(family).prop_map(Match::Hashlimit),
     ];
     let multiport = (
         select(vec![Side::Source, Side::Destination, Side::Either]),
@@ -227,6 +237,99 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
         ]
         .boxed(),
         _ => any_protocol.boxed(),
+    }
+}
+
+fn addrtype(family: Family) -> impl Strategy<Value = Addrtype> {
+    let mut kinds = vec![
+        AddressType::Unspec,
+        AddressType::Unicast,
+        AddressType::Local,
+        AddressType::Anycast,
+        AddressType::Multicast,
+        AddressType::Unreachable,
+    ];
+    if family == Family::V4 {
+        kinds.extend([AddressType::Broadcast, AddressType::Prohibit]);
+        kinds.sort();
+    }
+    let count = kinds.len();
+    let types = move || negatable(subsequence(kinds.clone(), 1..=count));
+    (types(), of(types())).prop_map(|(destination, source)| Addrtype {
+        source,
+        destination: Some(destination),
+        device: None,
+    })
+}
+
+fn masked() -> impl Strategy<Value = Masked> {
+    let mask = prop_oneof![Just(u32::MAX), any::<u32>()];
+    (any::<u32>(), mask).prop_map(|(value, mask)| Masked { value, mask })
+}
+
+fn bound() -> impl Strategy<Value = Bound> {
+    select(vec![Bound::UpTo, Bound::Above])
+}
+
+fn connlimit(family: Family) -> impl Strategy<Value = Connlimit> {
+    let by = select(vec![By::Source, By::Destination]);
+    (bound(), any::<u32>(), 0..=longest_prefix(family), by).prop_map(
+        |(bound, limit, prefix_length, by)| Connlimit {
+            bound,
+            limit,
+            prefix_length,
+            by,
+        },
+    )
+}
+
+/// Limits of packets; rates of a number a second or a minute, for which bursts of this size never
+/// overflow.
+fn hashlimit(family: Family) -> impl Strategy<Value = Hashlimit> {
+    let average = prop_oneof![
+        (1..=10_000_u64).prop_map(|n| 1_000_000 / n),
+        (1..=59_u64).prop_map(|n| 60_000_000 / n)
+    ];
+    let rate = (average, 1..=100_u64).prop_map(|(average, burst)| Rate::Packets { average, burst });
+    let key = any::<[bool; 4]>().prop_map(|bits| Key {
+        source_address: bits[0],
+        source_port: bits[1],
+        destination_address: bits[2],
+        destination_port: bits[3],
+    });
+    let length = || of(0..longest_prefix(family));
+    (
+        (bound(), rate, key, "[a-z][a-z0-9_.-]{0,30}"),
+        (0..=1_048_576_u32, 0..=1_048_576_u32),
+        (1..=u32::MAX, 1..=u32::MAX),
+        (length(), length()),
+    )
+        .prop_map(
+            |(
+                (bound, rate, key, name),
+                (size, max),
+                (gc_interval, expire),
+                (source_length, destination_length),
+            )| Hashlimit {
+                bound,
+                rate,
+                key,
+                name: name.into(),
+                size,
+                max,
+                gc_interval,
+                expire,
+                source_length,
+                destination_length,
+                interval: None,
+            },
+        )
+}
+
+fn longest_prefix(family: Family) -> u8 {
+    match family {
+        Family::V4 => 32,
+        Family::V6 => 128,
     }
 }
 

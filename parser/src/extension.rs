@@ -1,5 +1,6 @@
 //! What an extension is to the parser: a name, a table of options, and a way to build its value.
 
+use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, code};
 use crate::print::Line;
 use crate::ruleset::{BaseMatch, Family, Negatable, NfHook, TableKind};
@@ -110,6 +111,8 @@ pub(crate) struct Surroundings<'a> {
     pub family: Family,
     pub table: TableKind,
     pub base: &'a BaseMatch,
+    /// The names of protocols and services.
+    pub names: &'a Names,
 }
 
 impl Surroundings<'_> {

@@ -41,7 +41,9 @@
 //!   the text. After a hundred errors the rest of the text is not looked at.
 //! - A text that iptables-legacy-restore 1.8.9 refuses has an error among the diagnostics, and a text
 //!   that it takes has none, with these exceptions: host names other than `localhost` are errors, as
-//!   nothing is looked up; so are chains that form a loop no packet can enter; and the options of
+//!   nothing is looked up; the names of protocols and services are those of Debian and of
+//!   [`ParseOptions::names`]; any ipset may exist; ports above 65535, which udp cuts to 16 bits, are
+//!   errors; so are chains that form a loop no packet can enter; and the options of
 //!   extensions without a type here are not checked.
 //! - Without errors, every chain that a rule leads to is in the table, no chain can reach itself, and
 //!   each extension stands where the kernel takes it.
@@ -50,7 +52,7 @@
 //!   use without its meaning is for the caller to say.
 //! - Printing the ruleset of an error-free text gives what `iptables-legacy-save` prints after a
 //!   restore, byte for byte, except for [`Unknown`](unknown::Unknown) extensions, which print as
-//!   given.
+//!   given, with the quotes that they had.
 //!
 //! # Where things are
 //!
@@ -62,6 +64,7 @@
 pub mod arbitrary;
 mod check;
 mod command;
+mod databases;
 pub mod diagnostic;
 mod extension;
 mod family;
@@ -75,13 +78,16 @@ mod rate;
 mod reader;
 mod render;
 pub mod ruleset;
+mod services;
 pub mod span;
 mod table;
 pub mod targets;
+pub mod tos;
 pub mod unknown;
 mod value;
 mod words;
 
+pub use databases::Names;
 pub use family::heading;
 pub use print::{Counts, Place};
 pub use reader::{ParseOptions, Parsed, parse};

@@ -3,6 +3,7 @@
 use bstr::ByteSlice;
 
 use crate::ruleset::Family;
+use crate::services::SERVICES;
 
 /// IANA protocol numbers by the names of Debian's /etc/protocols, which iptables-save prints.
 const PROTOCOLS: &[(&str, u8)] = &[
@@ -64,16 +65,10 @@ const PROTOCOLS: &[(&str, u8)] = &[
     ("ethernet", 143),
 ];
 
-/// Further names: those of iptables itself and aliases of /etc/protocols.
-const PROTOCOL_ALIASES: &[(&str, u8)] = &[
-    ("all", 0),
-    ("icmpv6", 58),
-    ("mh", 135),
-    ("ip-encap", 4),
-    ("ipsec-esp", 50),
-    ("ipsec-ah", 51),
-    ("ospfigp", 89),
-];
+/// Further names, those of iptables itself (libxtables, `xtables_chain_protos`). The aliases of
+/// /etc/protocols are in capitals, and iptables never finds them, as it looks for small letters.
+const PROTOCOL_ALIASES: &[(&str, u8)] =
+    &[("all", 0), ("icmpv6", 58), ("ipv6-mh", 135), ("mh", 135)];
 
 /// The number of a protocol name in lower case.
 pub(crate) fn protocol_number(name: &[u8]) -> Option<u8> {
@@ -97,106 +92,28 @@ pub(crate) fn protocols() -> impl Iterator<Item = &'static str> {
     PROTOCOLS.iter().chain(PROTOCOL_ALIASES).map(|row| row.0)
 }
 
-/// Well-known services by their IANA names, the same port for TCP and UDP.
-const SERVICES: &[(&str, u16)] = &[
-    ("echo", 7),
-    ("discard", 9),
-    ("daytime", 13),
-    ("chargen", 19),
-    ("ftp-data", 20),
-    ("ftp", 21),
-    ("ssh", 22),
-    ("telnet", 23),
-    ("smtp", 25),
-    ("time", 37),
-    ("whois", 43),
-    ("tacacs", 49),
-    ("domain", 53),
-    ("bootps", 67),
-    ("bootpc", 68),
-    ("tftp", 69),
-    ("gopher", 70),
-    ("finger", 79),
-    ("http", 80),
-    ("www", 80),
-    ("kerberos", 88),
-    ("pop3", 110),
-    ("sunrpc", 111),
-    ("auth", 113),
-    ("nntp", 119),
-    ("ntp", 123),
-    ("epmap", 135),
-    ("netbios-ns", 137),
-    ("netbios-dgm", 138),
-    ("netbios-ssn", 139),
-    ("imap2", 143),
-    ("imap", 143),
-    ("snmp", 161),
-    ("snmp-trap", 162),
-    ("snmptrap", 162),
-    ("bgp", 179),
-    ("irc", 194),
-    ("ldap", 389),
-    ("https", 443),
-    ("microsoft-ds", 445),
-    ("kpasswd", 464),
-    ("submissions", 465),
-    ("isakmp", 500),
-    ("exec", 512),
-    ("login", 513),
-    ("shell", 514),
-    ("syslog", 514),
-    ("printer", 515),
-    ("route", 520),
-    ("dhcpv6-client", 546),
-    ("dhcpv6-server", 547),
-    ("rtsp", 554),
-    ("submission", 587),
-    ("ipp", 631),
-    ("ldaps", 636),
-    ("rsync", 873),
-    ("nntps", 563),
-    ("ftps-data", 989),
-    ("ftps", 990),
-    ("telnets", 992),
-    ("imaps", 993),
-    ("pop3s", 995),
-    ("socks", 1080),
-    ("openvpn", 1194),
-    ("ms-sql-s", 1433),
-    ("ms-sql-m", 1434),
-    ("l2f", 1701),
-    ("radius", 1812),
-    ("radius-acct", 1813),
-    ("nfs", 2049),
-    ("mysql", 3306),
-    ("rdp", 3389),
-    ("svn", 3690),
-    ("ipsec-nat-t", 4500),
-    ("sip", 5060),
-    ("sip-tls", 5061),
-    ("xmpp-client", 5222),
-    ("xmpp-server", 5269),
-    ("mdns", 5353),
-    ("postgresql", 5432),
-    ("amqp", 5672),
-    ("amqps", 5671),
-    ("x11", 6000),
-    ("redis", 6379),
-    ("http-alt", 8080),
-];
-
-/// The port of a service name.
-pub(crate) fn service(name: &[u8]) -> Option<u16> {
+/// The port of a service that runs over a protocol.
+pub(crate) fn service_of(name: &[u8], protocol: u8) -> Option<u16> {
     SERVICES
         .iter()
-        .find(|row| row.0.as_bytes() == name)
+        .find(|(names, _, protocols)| {
+            protocols.contains(&protocol) && names.iter().any(|it| it.as_bytes() == name)
+        })
         .map(|row| row.1)
 }
 
+/// The port of a service over whichever protocol, as the resolver finds it: TCP first, then UDP.
+pub(crate) fn service(name: &[u8]) -> Option<u16> {
+    RESOLVED
+        .iter()
+        .find_map(|&protocol| service_of(name, protocol))
+}
+
+/// The protocols that the resolver of glibc tries for a service: TCP, UDP, DCCP, UDP-Lite.
+pub(crate) const RESOLVED: [u8; 4] = [6, 17, 33, 136];
+
 /// Matches of iptables 1.8.9 that have no type here, with the family when only one has them.
 const MATCHES: &[(&str, Option<Family>)] = &[
-    ("bpf", None),
     ("hl", Some(Family::V6)),
     ("ipcomp", None),
     ("iprange", None),
@@ -218,17 +135,6 @@ const MATCHES: &[(&str, Option<Family>)] = &[
     ("recent", None),
     ("rpfilter", None),
     ("rt", Some(Family::V6)),
-    ("sctp", None),
-    ("set", None),
-    ("socket", None),
-    ("srh", Some(Family::V6)),
-    ("statistic", None),
-    ("string", None),
-    ("tcpmss", None),
-    ("time", None),
-    ("tos", None),
-    ("ttl", Some(Family::V4)),
-    ("u32", None),
 ];
 
 /// Targets of iptables 1.8.9 that have no type here, with the family when only one has them.

@@ -11,7 +11,7 @@ use crate::ruleset::{
     Action, BaseMatch, Chain, Counters, Family, InterfacePattern, Negatable, Network, NfHook,
     Policy, Rule, Ruleset, Table, TableKind, Verdict,
 };
-use crate::unknown::Unknown;
+use crate::unknown::{Argument, Unknown};
 
 /// Which counters a print shows.
 #[derive(Clone, Copy)]
@@ -203,17 +203,13 @@ impl Line {
         }
     }
 
-    /// A word of an extension that nobody read: in quotes only if it would not survive without.
-    fn as_given(&mut self, text: &[u8]) {
-        if text.is_empty()
-            || text
-                .iter()
-                .any(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'"'))
-        {
-            self.quoted(text);
+    /// A word of an extension that nobody read: in quotes if it stood in quotes.
+    fn as_given(&mut self, word: &Argument) {
+        if word.quoted {
+            self.quoted(&word.text);
         } else {
             self.0.push(b' ');
-            self.0.extend_from_slice(text);
+            self.0.extend_from_slice(&word.text);
         }
     }
 

@@ -5,6 +5,7 @@ use bstr::ByteSlice;
 
 use crate::check;
 use crate::command::{self, Place};
+use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::family::Families;
 use crate::names;
@@ -16,10 +17,12 @@ use crate::value;
 use crate::words;
 
 /// What the caller knows about the text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParseOptions {
     /// The family of every table. Without it each save tells its own.
     pub family: Option<Family>,
+    /// Names of protocols and services beside the built-in ones.
+    pub names: Names,
 }
 
 /// What a text says, and what is wrong with it.
@@ -62,6 +65,7 @@ pub fn parse(sources: &Sources, id: SourceId, options: &ParseOptions) -> Parsed 
     let mut reader = Reader {
         source: id,
         families: Families::new(text, options.family),
+        names: &options.names,
         rulesets: Vec::new(),
         open: None,
         diagnostics: Vec::new(),
@@ -79,9 +83,10 @@ pub fn parse(sources: &Sources, id: SourceId, options: &ParseOptions) -> Parsed 
     reader.end()
 }
 
-struct Reader {
+struct Reader<'a> {
     source: SourceId,
     families: Families,
+    names: &'a Names,
     rulesets: Vec<Ruleset>,
     open: Option<OpenTable>,
     diagnostics: Vec<Diagnostic>,
@@ -90,7 +95,7 @@ struct Reader {
     errors: usize,
 }
 
-impl Reader {
+impl Reader<'_> {
     /// Takes one line with its newline.
     fn line(&mut self, line: &[u8], start: u32) {
         let body = line.strip_suffix(b"\n").unwrap_or(line);
@@ -259,6 +264,7 @@ impl Reader {
         let place = Place {
             family: open.family,
             table: open.table.kind,
+            names: self.names,
             chain: &|name| open.chain_kind(name),
             chain_names: &|| open.chain_names(),
         };

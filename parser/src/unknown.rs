@@ -9,6 +9,15 @@ use serde::Serialize;
 pub struct Unknown {
     /// The name behind `-m` or `-j`.
     pub name: String,
-    /// Its words up to the next extension, quotes removed.
-    pub words: Vec<BString>,
+    /// Its words up to the next extension.
+    pub words: Vec<Argument>,
+}
+
+/// A word as it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Argument {
+    /// The word without its quotes.
+    pub text: BString,
+    /// Whether it stood in quotes.
+    pub quoted: bool,
 }

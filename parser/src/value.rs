@@ -10,13 +10,14 @@ use nom::combinator::{all_consuming, map_opt, opt};
 use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
-use crate::extension::Problem;
+use crate::databases::Names;
+use crate::extension::{Problem, Surroundings};
 use crate::matches::{Masked, NumberRange, PortRange};
 use crate::names;
 use crate::ruleset::{Family, InterfacePattern, Network};
 
 /// A number as `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, `0` octal.
-fn number(input: &[u8]) -> IResult<&[u8], u64> {
+pub(crate) fn number(input: &[u8]) -> IResult<&[u8], u64> {
     let hexadecimal = preceded(tag_no_case(&b"0x"[..]), digits(hex_digit1, 16));
     let octal = preceded(tag(&b"0"[..]), digits(oct_digit0, 8));
     let decimal = digits(digit1, 10);
@@ -125,36 +126,6 @@ pub(crate) fn masked(word: &[u8]) -> Result<Masked, Problem> {
     }
 }
 
-/// A port as the resolver reads it: a decimal number or the name of a service (libxtables,
-/// `xtables_getportbyname`). Unlike the resolver, this takes no number above 65535.
-fn resolved_port(word: &[u8]) -> Result<u16, Problem> {
-    let number = || word.trim_start().to_str().ok()?.parse().ok();
-    number().or_else(|| names::service(word)).ok_or_else(|| {
-        Problem::new(format!(
-            "{:?} is no decimal port number or known service",
-            BStr::new(word)
-        ))
-        .with_help("write a number from 0 to 65535")
-    })
-}
-
-/// `port`, `low:high`, `low:` or `:high` for the resolver; an empty word is port 0 (libxtables,
-/// `xtopt_parse_mport`). A range may run backwards.
-pub(crate) fn resolved_ports(word: &[u8]) -> Result<PortRange, Problem> {
-    let end = |word: &[u8], missing| match word {
-        [] => Ok(missing),
-        _ => resolved_port(word),
-    };
-    let (low, high) = match word.split_once_str(":") {
-        Some((low, high)) => (end(low, 0)?, end(high, u16::MAX)?),
-        None => {
-            let port = end(word, 0)?;
-            (port, port)
-        }
-    };
-    Ok(PortRange { low, high })
-}
-
 /// A prefix length, or a mask as an address (libxtables, `xtopt_parse_plen`). Unlike iptables, which
 /// takes a mask with holes for the longest prefix, this refuses one.
 pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> {
@@ -183,38 +154,74 @@ pub(crate) fn host(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
     address.ok_or_else(|| bad_address(word, family))
 }
 
-/// A port number or the name of a service.
-pub(crate) fn port(word: &[u8]) -> Result<u16, Problem> {
-    if let Some(port) = integer(word, 0xffff).and_then(|port| u16::try_from(port).ok()) {
-        return Ok(port);
-    }
-    names::service(word).ok_or_else(|| {
-        let problem = Problem::new(format!(
-            "{:?} is no port number or known service",
-            BStr::new(word)
-        ));
+/// A port number or the name of a service over the rule's protocol (libxtables,
+/// `xtables_parse_port`).
+pub(crate) fn port(word: &[u8], rule: &Surroundings<'_>) -> Result<u16, Problem> {
+    let number = || integer(word, 0xffff).and_then(|port| u16::try_from(port).ok());
+    let named = || rule.names.service_of(word, rule.protocol()?);
+    number().or_else(named).ok_or_else(|| {
+        let shown = BStr::new(word);
+        let problem = Problem::new(format!("{shown:?} is no port number or known service"));
         if word.contains(&b',') {
             problem.with_help("use -m multiport --dports for several ports")
+        } else if let Some(port) = rule.names.service(word) {
+            problem.with_help(format!(
+                "the name is for another protocol, with port {port}: write the number"
+            ))
         } else {
             problem.with_help("write a number from 0 to 65535")
         }
     })
 }
 
-/// `port`, `low:high`, `low:` or `:high` (libxt_tcp, libxt_udp). A range may run backwards.
-pub(crate) fn port_range(word: &[u8]) -> Result<PortRange, Problem> {
+/// `port`, `low:high`, `low:` or `:high` (libxt_tcp, libxt_sctp). A range may run backwards.
+pub(crate) fn port_range(word: &[u8], rule: &Surroundings<'_>) -> Result<PortRange, Problem> {
     let Some((low, high)) = word.split_once_str(":") else {
-        let port = port(word)?;
+        let port = port(word, rule)?;
         return Ok(PortRange {
             low: port,
             high: port,
         });
     };
-    let low = if low.is_empty() { 0 } else { port(low)? };
-    let high = if high.is_empty() {
-        u16::MAX
-    } else {
-        port(high)?
+    let end = |word: &[u8], missing| match word {
+        b"" => Ok(missing),
+        word => port(word, rule),
+    };
+    Ok(PortRange {
+        low: end(low, 0)?,
+        high: end(high, u16::MAX)?,
+    })
+}
+
+/// A port as the resolver reads it: a decimal number, or the name of a service over any protocol
+/// (libxtables, `xtables_getportbyname`). The resolver cuts greater numbers to 16 bits; here they are
+/// refused.
+fn resolved_port(word: &[u8], names: &Names) -> Result<u16, Problem> {
+    let number = || word.trim_start().to_str().ok()?.parse().ok();
+    number().or_else(|| names.service(word)).ok_or_else(|| {
+        let shown = BStr::new(word);
+        let problem = Problem::new(format!("{shown:?} is no port number or known service"));
+        if word.contains(&b',') {
+            problem.with_help("use -m multiport --dports for several ports")
+        } else {
+            problem.with_help("write a decimal number from 0 to 65535")
+        }
+    })
+}
+
+/// `port`, `low:high`, `low:` or `:high` for the resolver; an empty word is port 0 (libxtables,
+/// `xtopt_parse_mport`). A range may run backwards.
+pub(crate) fn resolved_ports(word: &[u8], names: &Names) -> Result<PortRange, Problem> {
+    let end = |word: &[u8], missing| match word {
+        b"" => Ok(missing),
+        word => resolved_port(word, names),
+    };
+    let (low, high) = match word.split_once_str(":") {
+        Some((low, high)) => (end(low, 0)?, end(high, u16::MAX)?),
+        None => {
+            let port = end(word, 0)?;
+            (port, port)
+        }
     };
     Ok(PortRange { low, high })
 }
@@ -296,7 +303,7 @@ fn mask_v4(word: &[u8]) -> Option<u32> {
     })
 }
 
-fn mask_v6(word: &[u8]) -> Option<u128> {
+pub(crate) fn mask_v6(word: &[u8]) -> Option<u128> {
     address_v6(word).or_else(|| {
         let length = integer(word, 128)? as u32;
         Some(u128::MAX.checked_shl(128 - length).unwrap_or(0))
@@ -336,7 +343,7 @@ fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {
     Some(u32::from_be_bytes(parts.try_into().ok()?))
 }
 
-fn address_v6(word: &[u8]) -> Option<u128> {
+pub(crate) fn address_v6(word: &[u8]) -> Option<u128> {
     let address: Ipv6Addr = word.to_str().ok()?.parse().ok()?;
     Some(address.to_bits())
 }
@@ -369,10 +376,10 @@ pub(crate) fn interface(word: &[u8]) -> Result<InterfacePattern, Problem> {
 }
 
 /// A protocol number or name, in either case.
-pub(crate) fn protocol(word: &[u8]) -> Result<u8, Problem> {
+pub(crate) fn protocol(word: &[u8], known: &Names) -> Result<u8, Problem> {
     let lower = word.to_ascii_lowercase();
     byte(&lower)
-        .or_else(|| names::protocol_number(&lower))
+        .or_else(|| known.protocol(&lower))
         .ok_or_else(|| {
             let problem = Problem::new(format!("{:?} is no protocol", BStr::new(word)));
             match names::closest(word, names::protocols()) {

@@ -12,6 +12,7 @@ fn messages(text: &[u8]) -> String {
         id,
         &ParseOptions {
             family: Some(Family::V4),
+            ..ParseOptions::default()
         },
     );
     render(&parsed.diagnostics, &sources, Style::Plain)

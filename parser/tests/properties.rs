@@ -10,7 +10,14 @@ use proptest::prelude::*;
 fn read(text: impl Into<Vec<u8>>, family: Option<Family>) -> (Sources, Parsed) {
     let mut sources = Sources::default();
     let id = sources.add("<test>", text);
-    let parsed = parse(&sources, id, &ParseOptions { family });
+    let parsed = parse(
+        &sources,
+        id,
+        &ParseOptions {
+            family,
+            ..ParseOptions::default()
+        },
+    );
     (sources, parsed)
 }
 

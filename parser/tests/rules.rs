@@ -15,6 +15,7 @@ fn save(family: Family, table: &str, line: &str) -> Result<Vec<String>, &'static
         id,
         &ParseOptions {
             family: Some(family),
+            ..ParseOptions::default()
         },
     );
     if let Some(error) = parsed
@@ -92,6 +93,7 @@ fn errors(family: Family, text: &str) -> Vec<&'static str> {
     let id = sources.add("<test>", format!("*filter\n:c - [0:0]\n{text}\nCOMMIT\n"));
     let options = ParseOptions {
         family: Some(family),
+        ..ParseOptions::default()
     };
     let diagnostics = parse(&sources, id, &options).diagnostics;
     let errors = diagnostics
@@ -125,4 +127,87 @@ fn an_extension_stands_only_where_its_hooks_lead() {
         v6("-A OUTPUT -p all -j ACCEPT\n-A OUTPUT -m eui64"),
         ["misplaced"]
     );
+}
+
+/// The codes of the warnings about a rule that is taken.
+fn warnings(family: Family, rule: &str) -> Vec<&'static str> {
+    let mut sources = Sources::default();
+    let id = sources.add("<test>", format!("*filter\n{rule}\nCOMMIT\n"));
+    let options = ParseOptions {
+        family: Some(family),
+    };
+    let diagnostics = parse(&sources, id, &options).diagnostics;
+    assert!(
+        diagnostics
+            .iter()
+            .all(|it| it.severity == Severity::Warning),
+        "{rule}: {diagnostics:?}"
+    );
+    diagnostics.iter().map(|it| it.code).collect()
+}
+
+#[test]
+fn tests_that_save_shows_as_something_else_are_warned_of() {
+    for rule in [
+        "-A INPUT -p esp -m esp ! --espspi :",
+        "-A INPUT -p esp -m esp --espspi 4:3",
+        "-A INPUT -p ah -m ah --ahspi 4:3",
+        "-A INPUT -p dccp -m dccp --sport 4:3",
+        "-A INPUT -m conntrack --ctexpire 4:3",
+        "-A INPUT -m conntrack --ctorigsrcport 80:0",
+        "-A INPUT -m connbytes --connbytes 0:0 --connbytes-mode bytes --connbytes-dir both",
+    ] {
+        assert_eq!(warnings(Family::V4, rule), ["never-matches"], "{rule}");
+    }
+    let one = "-A INPUT -m connbytes ! --connbytes 5:5 --connbytes-mode bytes --connbytes-dir both";
+    assert_eq!(warnings(Family::V4, one), ["bad-negation"]);
+    let long = "-A INPUT -m helper --helper 012345678901234567890123456789";
+    assert_eq!(warnings(Family::V4, long), ["truncated"]);
+    let usual = "-A INPUT -p esp -m esp ! --espspi 3:4";
+    assert!(warnings(Family::V4, usual).is_empty());
+}
+
+/// What iptables takes for something else: numbers beyond their field, masks with holes and words
+/// that only start with a number.
+#[test]
+fn values_that_iptables_mistakes_are_refused() {
+    for rule in [
+        "-A INPUT -p dccp --sport 65536",
+        "-A INPUT -m conntrack --ctorigsrc 10.1.2.3/255.0.255.0",
+        "-A INPUT -m conntrack --ctorigsrc 1.2.3.4/33",
+        "-A INPUT -m connlabel --label 65536",
+        "-A INPUT -m connlimit --connlimit-above 5 --connlimit-mask 33",
+        "-A INPUT -m bpf --bytecode \"1,6 0 300 1\"",
+        "-A INPUT -m bpf --bytecode \"1,6 0 0 1x\"",
+        "-A INPUT -m hashlimit --hashlimit-upto 1mb/s --hashlimit-burst 5000mb --hashlimit-name a",
+    ] {
+        assert_eq!(save(Family::V4, "filter", rule), Err("bad-value"), "{rule}");
+    }
+    let rule = "-A INPUT -m hbh --hbh-opts 256";
+    assert_eq!(save(Family::V6, "filter", rule), Err("bad-value"));
+}
+
+/// What iptables looks up on the machine, and so refuses on some.
+#[test]
+fn what_the_machine_must_have_is_taken() {
+    for rule in [
+        "-A INPUT -m bpf --object-pinned /sys/fs/bpf/port",
+        "-A INPUT -m cgroup ! --path \"/system.slice\"",
+        // iptables-save prints this for node 7, and iptables-restore does not take it.
+        "-A INPUT -m cluster --cluster-local-nodemask 0x00000040 --cluster-total-nodes 8 --cluster-hash-seed 0x00000001",
+    ] {
+        assert_eq!(
+            save(Family::V4, "filter", rule),
+            Ok(vec![rule.to_owned()]),
+            "{rule}"
+        );
+    }
+}
+
+#[test]
+fn socket_stands_where_packets_come_in() {
+    assert_eq!(errors(Family::V4, "-A OUTPUT -m socket"), ["misplaced"]);
+    assert_eq!(errors(Family::V4, "-A FORWARD -m socket"), ["misplaced"]);
+    let table = "-A INPUT -m socket -j c\n-A c -m socket --transparent";
+    assert_eq!(errors(Family::V4, table), [""; 0]);
 }

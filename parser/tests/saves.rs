@@ -1,8 +1,10 @@
 //! Whole texts: families, several saves, tables that come twice, counters, chain order.
 
 use ipt2bpf_parser::diagnostic::Severity;
+use ipt2bpf_parser::matches::Match;
 use ipt2bpf_parser::ruleset::{Counters, Family, Policy, TableKind};
 use ipt2bpf_parser::span::Sources;
+use ipt2bpf_parser::unknown::{Argument, Unknown};
 use ipt2bpf_parser::{Counts, ParseOptions, Parsed, Place, parse};
 
 fn read(text: &str) -> Parsed {
@@ -170,14 +172,6 @@ fn an_unknown_extension_ends_at_the_next_known_option() {
             "! -s 1.1.1.1/32 -m mark ! --mark 1",
         ),
         (
-            "-p sctp --dport 5 -j DROP",
-            "-p sctp -m sctp --dport 5 -j DROP",
-        ),
-        (
-            "-m string --string \"-j DROP\" -j ACCEPT",
-            "-m string --string \"-j DROP\" -j ACCEPT",
-        ),
-        (
             "-m conntrack --ctstate NEW --ctdir REPLY",
             "-m conntrack --ctstate NEW --ctdir REPLY",
         ),
@@ -191,6 +185,29 @@ fn an_unknown_extension_ends_at_the_next_known_option() {
             "{line}"
         );
     }
+}
+
+/// Words keep the quotes that they had, needed or not.
+#[test]
+fn an_unknown_extension_prints_as_given() {
+    let mut ruleset =
+        read("*filter\n-A INPUT -m comment --comment x\nCOMMIT\n").rulesets[0].clone();
+    let word = |text: &str, quoted| Argument {
+        text: text.into(),
+        quoted,
+    };
+    ruleset.tables[0].chains[0].rules[0].matches[0].value = Match::Unknown(Unknown {
+        name: "other".to_owned(),
+        words: vec![
+            word("--plain", false),
+            word("a'b", false),
+            word("quoted", true),
+            word("-j \"DROP\" \\", true),
+        ],
+    });
+    let printed = ruleset.to_string();
+    let rule = r#"-A INPUT -m other --plain a'b "quoted" "-j \"DROP\" \\""#;
+    assert!(printed.contains(&format!("\n{rule}\n")), "{printed}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub fn rulesets(family: Family, text: &str) -> Vec<Ruleset> {
         id,
         &ParseOptions {
             family: Some(family),
+            ..ParseOptions::default()
         },
     );
     let error = parsed

@@ -25,6 +25,7 @@ pub fn ruleset(family: Family, text: &str) -> Result<Ruleset> {
     let id = sources.add("", text);
     let options = ParseOptions {
         family: Some(family),
+        ..ParseOptions::default()
     };
     let parsed = parse(&sources, id, &options);
     refuse(&parsed.diagnostics)?;

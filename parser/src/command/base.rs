@@ -129,8 +129,8 @@ impl<'a> Scan<'a> {
             }
             Base::Protocol => {
                 once(self.base.protocol.is_some())?;
-                let number =
-                    value::protocol(value.as_bytes()).map_err(|problem| problem.at(value.span))?;
+                let number = value::protocol(value.as_bytes(), self.place.names)
+                    .map_err(|problem| problem.at(value.span))?;
                 if number == 0 && negated {
                     return Err(Diagnostic::error(
                         code::BAD_VALUE,

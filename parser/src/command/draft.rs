@@ -3,7 +3,7 @@
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Given, OptionSpec, Spec, Surroundings};
 use crate::span::Span;
-use crate::unknown::Unknown;
+use crate::unknown::{Argument, Unknown};
 use crate::words::Word;
 
 /// An extension whose options are still coming.
@@ -54,7 +54,7 @@ impl<E> Draft<E> {
             Kind::Untyped(_) => {
                 return Some(Built::Unknown(Unknown {
                     name: self.name().to_owned(),
-                    words: self.raw.iter().map(|word| word.text.clone()).collect(),
+                    words: self.raw.iter().map(argument).collect(),
                 }));
             }
             Kind::Typed(spec) => spec,
@@ -81,6 +81,13 @@ impl<E> Draft<E> {
         self.raw
             .iter()
             .fold(self.span, |span, word| span.to(word.span))
+    }
+}
+
+fn argument(word: &Word) -> Argument {
+    Argument {
+        text: word.text.clone(),
+        quoted: word.quoted,
     }
 }
 

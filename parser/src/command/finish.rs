@@ -73,6 +73,7 @@ impl Scan<'_> {
             family: self.place.family,
             table: self.place.table,
             base: &base,
+            names: self.place.names,
         };
         let mut matches = Vec::new();
         for draft in &self.matches {

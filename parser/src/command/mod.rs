@@ -11,6 +11,7 @@ mod scan;
 use draft::Draft;
 use options::Base;
 
+use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::OptionSpec;
 use crate::matches::Match;
@@ -64,6 +65,8 @@ pub(crate) enum ChainKind {
 pub(crate) struct Place<'a> {
     pub family: Family,
     pub table: TableKind,
+    /// The names of protocols and services.
+    pub names: &'a Names,
     /// The kind of a chain as far as the text has declared it.
     pub chain: &'a dyn Fn(&str) -> ChainKind,
     /// The chains to suggest for a misspelt name.

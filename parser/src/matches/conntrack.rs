@@ -112,7 +112,10 @@ static CTSTATE: Opt<States> =
     Opt::new(&["ctstate"], |value| states(value.word(0), true)).invertible();
 static STATE: Opt<States> = Opt::new(&["state"], |value| states(value.word(0), false)).invertible();
 
-static PROTOCOL: Opt<u8> = Opt::new(&["ctproto"], |value| protocol(value.word(0))).invertible();
+static PROTOCOL: Opt<u8> = Opt::new(&["ctproto"], |value| {
+    protocol(value.word(0), value.rule.names)
+})
+.invertible();
 static ORIGINAL_SOURCE: Opt<Prefix> = Opt::new(&["ctorigsrc"], prefix).invertible();
 static ORIGINAL_DESTINATION: Opt<Prefix> = Opt::new(&["ctorigdst"], prefix).invertible();
 static REPLY_SOURCE: Opt<Prefix> = Opt::new(&["ctreplsrc"], prefix).invertible();
@@ -362,7 +365,7 @@ fn read_ports(
 }
 
 fn ports(value: &Value<'_>) -> Result<PortRange, Problem> {
-    resolved_ports(value.word(0))
+    resolved_ports(value.word(0), value.rule.names)
 }
 
 /// `address[/mask]` (libxtables, `xtopt_parse_hostmask`).

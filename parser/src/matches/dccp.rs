@@ -46,11 +46,11 @@ const TYPES: [(&str, u16); 11] = [
 ];
 
 static SOURCE_PORTS: Opt<PortRange> = Opt::new(&["source-port", "sport"], |value| {
-    resolved_ports(value.word(0))
+    resolved_ports(value.word(0), value.rule.names)
 })
 .invertible();
 static DESTINATION_PORTS: Opt<PortRange> = Opt::new(&["destination-port", "dport"], |value| {
-    resolved_ports(value.word(0))
+    resolved_ports(value.word(0), value.rule.names)
 })
 .invertible();
 static PACKET_TYPES: Opt<PacketTypes> =

@@ -228,15 +228,17 @@ impl Rate {
             }
             Rate::Bytes { cost, burst } => {
                 let bytes = bytes_of(cost);
+                // The tool's mask has 32 bits, so that a rate above shows all its digits.
+                let rounded = |size: u64| bytes & !(size - 1) & u64::from(u32::MAX);
                 let is_kept = |&(size, _): &(u64, &str)| {
-                    bytes >= size && cost_of(bytes & !(size - 1)) == Some(cost)
+                    bytes >= size && cost_of(rounded(size)) == Some(cost)
                 };
                 let (size, name) = SIZES.into_iter().find(is_kept).unwrap_or((1, ""));
                 line.word(format!("{}{name}b/s", bytes / size));
                 if burst == 0 {
                     return BYTES_EXPIRE * 1000;
                 }
-                let bytes = bytes * u64::from(burst);
+                let bytes = bytes.saturating_mul(u64::from(burst));
                 let fits = |&(size, _): &(u64, &str)| bytes >= size;
                 let (size, name) = SIZES.into_iter().find(fits).unwrap_or((1, ""));
                 line.word("--hashlimit-burst");

@@ -2,6 +2,7 @@
 
 pub mod addrtype;
 pub mod ah;
+pub mod bpf;
 pub mod cgroup;
 pub mod cluster;
 pub mod comment;
@@ -25,7 +26,18 @@ pub mod helper;
 pub mod icmp;
 pub mod limit;
 pub mod multiport;
+pub mod sctp;
+pub mod set;
+pub mod socket;
+pub mod srh;
+pub mod statistic;
+pub mod string;
 pub mod tcp;
+pub mod tcpmss;
+pub mod time;
+pub mod tos;
+pub mod ttl;
+pub mod u32;
 pub mod udp;
 
 use serde::Serialize;
@@ -46,6 +58,20 @@ pub struct PortRange {
     pub low: u16,
     /// Last port.
     pub high: u16,
+}
+
+/// How a number of the packet is compared with one of the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Comparison<T> {
+    /// The packet's is the same.
+    Equal(T),
+    /// The packet's is another.
+    Unequal(T),
+    /// The packet's is less.
+    Less(T),
+    /// The packet's is greater.
+    Greater(T),
 }
 
 /// An inclusive range of numbers of 32 bits, host byte order. `low > high` never matches.
@@ -86,6 +112,8 @@ pub enum Match {
     Ah(ah::Ah),
     /// `-m ah` of IPv6
     Ah6(ah::Ah6),
+    /// `-m bpf`
+    Bpf(bpf::Bpf),
     /// `-m cgroup`
     Cgroup(cgroup::Cgroup),
     /// `-m cluster`
@@ -134,10 +162,32 @@ pub enum Match {
     Limit(limit::Limit),
     /// `-m multiport`
     Multiport(multiport::Multiport),
+    /// `-m sctp`
+    Sctp(sctp::Sctp),
+    /// `-m set`
+    Set(set::Set),
+    /// `-m socket`
+    Socket(socket::Socket),
+    /// `-m srh`
+    Srh(srh::Srh),
     /// `-m state`
     State(conntrack::State),
+    /// `-m statistic`
+    Statistic(statistic::Statistic),
+    /// `-m string`
+    String(string::StringMatch),
     /// `-m tcp`
     Tcp(tcp::Tcp),
+    /// `-m tcpmss`
+    Tcpmss(tcpmss::Tcpmss),
+    /// `-m time`
+    Time(time::Time),
+    /// `-m tos`
+    Tos(tos::Tos),
+    /// `-m ttl`
+    Ttl(ttl::Ttl),
+    /// `-m u32`
+    U32(self::u32::U32),
     /// `-m udp`
     Udp(udp::Udp),
     /// An extension that this version does not know, kept word for word.
@@ -148,6 +198,7 @@ registry! { Match:
     Addrtype(addrtype::Addrtype),
     Ah(ah::Ah),
     Ah6(ah::Ah6),
+    Bpf(bpf::Bpf),
     Cgroup(cgroup::Cgroup),
     Cluster(cluster::Cluster),
     Comment(comment::Comment),
@@ -172,18 +223,31 @@ registry! { Match:
     Icmp6(icmp::Icmp6),
     Limit(limit::Limit),
     Multiport(multiport::Multiport),
+    Sctp(sctp::Sctp),
+    Set(set::Set),
+    Socket(socket::Socket),
+    Srh(srh::Srh),
     State(conntrack::State),
+    Statistic(statistic::Statistic),
+    String(string::StringMatch),
     Tcp(tcp::Tcp),
+    Tcpmss(tcpmss::Tcpmss),
+    Time(time::Time),
+    Tos(tos::Tos),
+    Ttl(ttl::Ttl),
+    U32(self::u32::U32),
     Udp(udp::Udp),
 }
 
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 
-static SOURCE_PORTS: Opt<PortRange> =
-    Opt::new(&["source-port", "sport"], |value| port_range(value.word(0))).invertible();
+static SOURCE_PORTS: Opt<PortRange> = Opt::new(&["source-port", "sport"], |value| {
+    port_range(value.word(0), value.rule)
+})
+.invertible();
 static DESTINATION_PORTS: Opt<PortRange> = Opt::new(&["destination-port", "dport"], |value| {
-    port_range(value.word(0))
+    port_range(value.word(0), value.rule)
 })
 .invertible();
 

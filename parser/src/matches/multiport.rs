@@ -87,13 +87,13 @@ fn ports(value: &Value<'_>) -> Result<Vec<PortRange>, Problem> {
     let mut slots = 0;
     for item in value.word(0).split_str(",") {
         let range = match item.split_once_str(":") {
-            None => port(item).map(|port| PortRange {
+            None => port(item, value.rule).map(|port| PortRange {
                 low: port,
                 high: port,
             })?,
             Some((low, high)) => PortRange {
-                low: port(low)?,
-                high: port(high)?,
+                low: port(low, value.rule)?,
+                high: port(high, value.rule)?,
             },
         };
         let is_range = item.contains(&b':');

@@ -108,8 +108,8 @@ impl Extension for Tcp {
     }
 }
 
-/// Unlike libxt_udp, libxt_tcp takes no range that holds no port.
-fn refuse_backwards(ports: &Negatable<PortRange>) -> Result<(), Diagnostic> {
+/// Unlike libxt_udp, libxt_tcp and libxt_sctp take no range that holds no port.
+pub(super) fn refuse_backwards(ports: &Negatable<PortRange>) -> Result<(), Diagnostic> {
     let PortRange { low, high } = ports.value.value;
     if low <= high {
         return Ok(());

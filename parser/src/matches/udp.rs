@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::{DESTINATION_PORTS, PROTOCOL_UDP, PortRange, SOURCE_PORTS, print_ports, read_ports};
+use super::{PROTOCOL_UDP, PortRange, print_ports, read_ports};
 use crate::diagnostic::{Diagnostic, code};
-use crate::extension::{Arguments, Extension, OptionSpec};
-use crate::ruleset::Negatable;
-
+use crate::extension::{Arguments, Extension, Opt, OptionSpec};
 use crate::print::Line;
+use crate::ruleset::Negatable;
+use crate::value::resolved_ports;
 
 /// The `udp` match. An option that is absent does not test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -17,6 +17,15 @@ pub struct Udp {
     /// `--dport`
     pub destination_ports: Option<Negatable<PortRange>>,
 }
+
+static SOURCE_PORTS: Opt<PortRange> = Opt::new(&["source-port", "sport"], |value| {
+    resolved_ports(value.word(0), value.rule.names)
+})
+.invertible();
+static DESTINATION_PORTS: Opt<PortRange> = Opt::new(&["destination-port", "dport"], |value| {
+    resolved_ports(value.word(0), value.rule.names)
+})
+.invertible();
 
 impl Extension for Udp {
     const NAME: &'static str = "udp";
