@@ -13,7 +13,7 @@ use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::{Sources, Span};
 use serde::Serialize;
 
-use crate::cli::{Hooks, MessageFormat, Rules};
+use crate::cli::{Hooks, MessageFormat, Rules, Sets};
 use crate::failure::Told;
 use crate::input::Input;
 use crate::messages::{JsonMessage, Message, Reporter, by_place, enumerate};
@@ -28,6 +28,8 @@ use crate::output;
 pub struct Arguments {
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    sets: Sets,
     #[command(flatten)]
     hooks: Hooks,
 }
@@ -53,7 +55,7 @@ struct HookReport {
 }
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
-    let input = Input::read(&arguments.rules)?;
+    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
     if input.has_errors() {
         return reporter.conclude(input.diagnostics, &input.sources, false);
     }

@@ -107,6 +107,14 @@ impl Rules {
     }
 }
 
+/// Where the sets come from.
+#[derive(Debug, Args)]
+pub struct Sets {
+    /// Sets that the rules ask for, as ipset save prints them; may be repeated
+    #[arg(long = "ipset", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
 /// The hooks, as libbpf names their sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum HookName {
