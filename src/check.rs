@@ -18,12 +18,13 @@ use crate::failure::Told;
 use crate::input::Input;
 use crate::messages::{JsonMessage, Message, Reporter, by_place, enumerate};
 use crate::output;
+use crate::sets;
 
 /// Says which rules can be translated exactly at each hook
 ///
 /// Counts the rules that each hook runs: those translated exactly, those that --approximate would
 /// translate so that they err towards dropping, and those that are refused. Below stands one line
-/// per problem. The exit status is 0 only if all rules are exact at all hooks.
+/// per problem. With --ipset, a rule whose set is in none of the files is a problem, too. The exit status is 0 only if all rules are exact at all hooks.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -61,6 +62,9 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     }
     let rules = RuleSpans::of(&input.rulesets);
     let mut said = input.diagnostics;
+    if arguments.sets.are_given() {
+        said.extend(sets::missing(&input.rulesets, &input.sets));
+    }
     let mut hooks = Vec::new();
     for hook in Hook::ALL {
         let named = arguments.hooks.named();

@@ -115,6 +115,13 @@ pub struct Sets {
     pub files: Vec<PathBuf>,
 }
 
+impl Sets {
+    /// Whether the user gives any, so that one that is missing is missing.
+    pub fn are_given(&self) -> bool {
+        !self.files.is_empty()
+    }
+}
+
 /// The hooks, as libbpf names their sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum HookName {

@@ -10,7 +10,7 @@ use ipt2bpf_parser::diagnostic::{Diagnostic, Severity, code};
 use ipt2bpf_parser::ipset::{self, Set};
 use ipt2bpf_parser::ruleset::{Ruleset, Table};
 use ipt2bpf_parser::span::{SourceId, Sources, Span};
-use ipt2bpf_parser::{ParseOptions, parse};
+use ipt2bpf_parser::{Names, ParseOptions, parse};
 
 use crate::cli::{Rules, Sets};
 use crate::failure::Usage;
@@ -88,7 +88,7 @@ impl Input {
             let text = fs::read(file).with_context(|| name.clone())?;
             ids.push(self.sources.add(name, text));
         }
-        let parsed = ipset::parse(&self.sources, &ids);
+        let parsed = ipset::parse(&self.sources, &ids, &Names::default());
         self.sets = parsed.sets;
         self.diagnostics.extend(parsed.diagnostics);
         Ok(self)

@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use ipt2bpf_parser::diagnostic::Severity;
 use ipt2bpf_parser::ipset::{self, Parsed, parse};
 use ipt2bpf_parser::span::Sources;
-use ipt2bpf_parser::{Style, render};
+use ipt2bpf_parser::{Names, Style, render};
 
 fn read(text: impl Into<Vec<u8>>) -> (Sources, Parsed) {
     let mut sources = Sources::default();
     let id = sources.add("sets", text);
-    let parsed = parse(&sources, &[id]);
+    let parsed = parse(&sources, &[id], &Names::default());
     (sources, parsed)
 }
 
@@ -624,7 +624,7 @@ fn several_texts_are_restored_one_after_the_other() {
     let mut sources = Sources::default();
     let first = sources.add("first", "create l list:set\ncreate a hash:ip\n");
     let second = sources.add("second", "add l a\nadd a 10.0.0.1\ncreate a hash:ip\n");
-    let parsed = parse(&sources, &[first, second]);
+    let parsed = parse(&sources, &[first, second], &Names::default());
     let text = print(&parsed);
     assert_eq!(
         String::from_utf8_lossy(&text),

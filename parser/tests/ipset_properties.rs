@@ -2,14 +2,14 @@
 
 use ipt2bpf_parser::ipset::{self, Parsed, SetType, parse};
 use ipt2bpf_parser::span::Sources;
-use ipt2bpf_parser::{Style, render};
+use ipt2bpf_parser::{Names, Style, render};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 fn read(text: impl Into<Vec<u8>>) -> (Sources, Parsed) {
     let mut sources = Sources::default();
     let id = sources.add("sets", text);
-    let parsed = parse(&sources, &[id]);
+    let parsed = parse(&sources, &[id], &Names::default());
     (sources, parsed)
 }
 

@@ -10,6 +10,7 @@ use super::kind::SetType;
 use super::options::{self, AddOption, Given};
 use super::set::{Entry, Part, Set, SkbInfo};
 use super::value;
+use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::Problem;
 use crate::ruleset::Counters;
@@ -201,10 +202,11 @@ impl OpenSet {
         addition: &Addition<'_>,
         exist: bool,
         budget: &mut u32,
+        names: &Names,
     ) -> Result<(), Diagnostic> {
         let Addition { word, entry, .. } = addition;
         let span = word.span;
-        let values = element::read(word, self.set.kind, &self.set.options)?;
+        let values = element::read(word, self.set.kind, &self.set.options, names)?;
         let at = match &addition.position {
             Position::End => self.order.len(),
             Position::Before(name) => self.place_in_list(name)?,

@@ -7,9 +7,10 @@ use super::kind::{CreateOption, SetType};
 use super::options::{self, Given};
 use super::set::{Options, Range, Set};
 use super::value;
+use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::Problem;
-use crate::names;
+use crate::names::closest;
 use crate::ruleset::Family;
 use crate::span::{Span, Spanned};
 use crate::words::Word;
@@ -21,6 +22,7 @@ const BITMAP_LIMIT: u64 = 0x1_0000;
 pub(super) fn read(
     words: &[Word],
     whole: Span,
+    names: &Names,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<Set, Diagnostic> {
     let [name, kind, rest @ ..] = words else {
@@ -32,11 +34,12 @@ pub(super) fn read(
     let kind = set_type(kind)?;
     let keywords = options::create_keywords(kind.options());
     let given = options::scan(rest, &keywords, kind)?;
-    let options = Reader {
+    let reader = Reader {
         kind,
         given: &given,
-    }
-    .options(whole)?;
+        names,
+    };
+    let options = reader.options(whole)?;
     warnings.extend(
         given
             .iter()
@@ -61,10 +64,10 @@ pub(super) fn read(
 fn set_type(word: &Word) -> Result<SetType, Diagnostic> {
     SetType::of_name(word.as_bytes()).ok_or_else(|| {
         let message = format!("{:?} is no type of set", word.show());
-        let names = || SetType::ALL.into_iter().map(SetType::name);
-        let help = match names::closest(word.as_bytes(), names()) {
+        let types = || SetType::ALL.into_iter().map(SetType::name);
+        let help = match closest(word.as_bytes(), types()) {
             Some(name) => format!("did you mean {name}?"),
-            None => format!("the types are {}", names().collect::<Vec<_>>().join(", ")),
+            None => format!("the types are {}", types().collect::<Vec<_>>().join(", ")),
         };
         Diagnostic::error(UNKNOWN_SET_TYPE, word.span, message).with_help(help)
     })
@@ -73,6 +76,7 @@ fn set_type(word: &Word) -> Result<SetType, Diagnostic> {
 struct Reader<'a> {
     kind: SetType,
     given: &'a [Given<'a, CreateOption>],
+    names: &'a Names,
 }
 
 impl Reader<'_> {
@@ -193,7 +197,7 @@ impl Reader<'_> {
             }
         };
         let range = match self.kind {
-            SetType::BitmapPort => ports(&text),
+            SetType::BitmapPort => ports(&text, self.names),
             _ => addresses(&text, netmask),
         };
         range
@@ -222,11 +226,11 @@ fn bucket_size(word: &[u8]) -> Result<u8, Problem> {
     Ok(size.next_multiple_of(2))
 }
 
-fn ports(text: &[u8]) -> Result<Range, Problem> {
+fn ports(text: &[u8], names: &Names) -> Result<Range, Problem> {
     if value::cut(text, b'-').is_none() {
         return Err(Problem::new("one port is no range").with_help("write FROM-TO"));
     }
-    let (from, to) = value::bitmap_ports(text)?;
+    let (from, to) = value::bitmap_ports(text, names)?;
     Ok(Range::Ports(from, to))
 }
 

@@ -9,6 +9,7 @@ use bstr::BStr;
 use super::kind::{Grammar, SetType};
 use super::set::{Options, Part, Range};
 use super::value;
+use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::Problem;
 use crate::ruleset::Family;
@@ -97,6 +98,7 @@ pub(super) fn read(
     word: &Word,
     kind: SetType,
     options: &Options,
+    names: &Names,
 ) -> Result<Vec<Values>, Diagnostic> {
     let grammars = kind.dimensions();
     let texts = split(word, grammars.len());
@@ -113,7 +115,11 @@ pub(super) fn read(
         return Err(Diagnostic::error(code::BAD_VALUE, word.span, message)
             .with_help(format!("write {parts} with commas between")));
     }
-    let context = Context { kind, options };
+    let context = Context {
+        kind,
+        options,
+        names,
+    };
     texts
         .iter()
         .zip(grammars)
@@ -152,6 +158,7 @@ fn split(word: &Word, most: usize) -> Vec<(&[u8], Span)> {
 struct Context<'a> {
     kind: SetType,
     options: &'a Options,
+    names: &'a Names,
 }
 
 impl Context<'_> {
@@ -167,7 +174,7 @@ impl Context<'_> {
             Grammar::NetworkOrAll => self.network(text, 0)?,
             Grammar::Port => self.port(text)?,
             Grammar::ProtocolPort => {
-                let (protocol, from, to) = value::protocol_port(text, self.family())?;
+                let (protocol, from, to) = value::protocol_port(text, self.family(), self.names)?;
                 Values::Ports {
                     protocol: Some(protocol),
                     from,
@@ -313,7 +320,7 @@ impl Context<'_> {
     }
 
     fn port(&self, text: &[u8]) -> Result<Values, Problem> {
-        let (from, to) = value::bitmap_ports(text)?;
+        let (from, to) = value::bitmap_ports(text, self.names)?;
         match self.options.range {
             Some(Range::Ports(first, last)) if from < first || to > last => {
                 Err(outside(BStr::new(text), first, last))

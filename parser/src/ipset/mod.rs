@@ -1,11 +1,11 @@
 //! The language of `ipset save`: text to typed [`Set`]s and back.
 //!
 //! ```
-//! use ipt2bpf_parser::{ipset, span::Sources};
+//! use ipt2bpf_parser::{Names, ipset, span::Sources};
 //!
 //! let mut sources = Sources::default();
 //! let id = sources.add("sets", "create web hash:ip,port\nadd web 10.0.0.1,80-81\n");
-//! let parsed = ipset::parse(&sources, &[id]);
+//! let parsed = ipset::parse(&sources, &[id], &Names::default());
 //! assert!(parsed.diagnostics.is_empty());
 //! let text = ipset::print(&parsed.sets);
 //! assert!(text.ends_with(b"add web 10.0.0.1,tcp:80\nadd web 10.0.0.1,tcp:81\n"));

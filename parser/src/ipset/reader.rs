@@ -11,8 +11,9 @@ use super::kind::SetType;
 use super::set::Set;
 use super::words;
 use super::{Parsed, create};
+use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, Severity, code};
-use crate::names;
+use crate::names::closest;
 use crate::span::{SourceId, Sources, Span};
 use crate::words::Word;
 
@@ -30,9 +31,11 @@ const RANGE_LIMIT: u32 = 1 << 18;
 const SETS_LIMIT: usize = 65_535;
 
 /// Reads save files as if they were restored one after the other into an empty kernel. Every text
-/// has a result; errors are among its diagnostics.
-pub fn parse(sources: &Sources, ids: &[SourceId]) -> Parsed {
+/// has a result; errors are among its diagnostics. `names` are those of protocols and services beside
+/// the built-in ones.
+pub fn parse(sources: &Sources, ids: &[SourceId], names: &Names) -> Parsed {
     let mut reader = Reader {
+        names,
         source: SourceId::default(),
         sets: Vec::new(),
         by_name: HashMap::new(),
@@ -62,7 +65,8 @@ enum Command {
     Add,
 }
 
-struct Reader {
+struct Reader<'a> {
+    names: &'a Names,
     source: SourceId,
     sets: Vec<OpenSet>,
     by_name: HashMap<String, usize>,
@@ -75,7 +79,7 @@ struct Reader {
     errors: usize,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn text(&mut self, text: &[u8]) {
         if u32::try_from(text.len()).is_err() {
             let message = "the text is larger than 4 GiB";
@@ -152,11 +156,12 @@ impl Reader {
     }
 
     fn create(&mut self, words: &[Word], whole: Span) -> Result<(), Diagnostic> {
-        let set = create::read(words, whole, &mut self.diagnostics).inspect_err(|_| {
-            if let Some(name) = words.first() {
-                self.refused.insert(name.as_bytes().to_vec());
-            }
-        })?;
+        let set =
+            create::read(words, whole, self.names, &mut self.diagnostics).inspect_err(|_| {
+                if let Some(name) = words.first() {
+                    self.refused.insert(name.as_bytes().to_vec());
+                }
+            })?;
         let name = &set.name;
         if let Some(&at) = self.by_name.get(&name.value) {
             let known = &self.sets[at].set;
@@ -195,7 +200,7 @@ impl Reader {
         if self.sets[at].set.kind == SetType::ListSet && !self.is_member(rest)? {
             return Ok(());
         }
-        self.sets[at].add(&addition, self.exist, &mut self.budget)
+        self.sets[at].add(&addition, self.exist, &mut self.budget, self.names)
     }
 
     fn find(&self, name: &[u8]) -> Option<usize> {
@@ -225,7 +230,7 @@ impl Reader {
     fn no_set(&self, word: &Word) -> Diagnostic {
         let message = format!("there is no set {}", word.show());
         let names = self.sets.iter().map(|open| open.set.name.value.as_str());
-        let help = match names::closest(word.as_bytes(), names) {
+        let help = match closest(word.as_bytes(), names) {
             Some(name) => format!("did you mean {name}?"),
             None => "create it before this line".to_owned(),
         };
@@ -248,7 +253,7 @@ fn command(word: &Word) -> Result<Command, Diagnostic> {
         return Ok(Command::Add);
     }
     let message = format!("{:?} is no command of a save file", word.show());
-    let help = match names::closest(text, ["create", "add"].into_iter()) {
+    let help = match closest(text, ["create", "add"].into_iter()) {
         _ if OTHERS.iter().any(|name| begins(name)) => {
             "sets are read as ipset save prints them: create and add".to_owned()
         }

@@ -10,8 +10,9 @@ use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
 use super::icmp::{self, PROTOCOL_ICMP, PROTOCOL_ICMPV6};
+use crate::databases::Names;
 use crate::extension::Problem;
-use crate::names;
+use crate::names::closest;
 use crate::ruleset::Family;
 use crate::value;
 
@@ -154,19 +155,28 @@ pub(super) fn mac(word: &[u8]) -> Result<[u8; 6], Problem> {
         })
 }
 
-/// The protocols that have ports (`ip_set_proto_with_ports`): TCP, UDP, SCTP, UDPLITE.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const SCTP: u8 = 132;
+const UDPLITE: u8 = 136;
+
+/// Whether a set keeps ports of this protocol (`ip_set_proto_with_ports`).
 fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, 6 | 17 | 132 | 136)
+    matches!(protocol, TCP | UDP | SCTP | UDPLITE)
 }
 
 /// `[protocol:]port[-port]`, or an ICMP type and code by name or as `type/code`, or `protocol:0`.
 /// Gives the protocol and both ends of the range, the smaller first.
-pub(super) fn protocol_port(word: &[u8], family: Family) -> Result<(u8, u16, u16), Problem> {
+pub(super) fn protocol_port(
+    word: &[u8],
+    family: Family,
+    names: &Names,
+) -> Result<(u8, u16, u16), Problem> {
     let Some((name, port)) = cut(word, b':') else {
-        let (low, high) = ports(word)?;
-        return Ok((6, low, high));
+        let (low, high) = ports(word, TCP, names)?;
+        return Ok((TCP, low, high));
     };
-    let protocol = value::protocol(name)?;
+    let protocol = value::protocol(name, names)?;
     match (protocol, family) {
         (0, _) => Err(Problem::new("protocol 0 is no protocol of a set")),
         (PROTOCOL_ICMP, Family::V6) => {
@@ -181,7 +191,7 @@ pub(super) fn protocol_port(word: &[u8], family: Family) -> Result<(u8, u16, u16
             Ok((protocol, port, port))
         }
         _ if has_ports(protocol) => {
-            let (low, high) = ports(port)?;
+            let (low, high) = ports(port, protocol, names)?;
             Ok((protocol, low, high))
         }
         _ if port == b"0" => Ok((protocol, 0, 0)),
@@ -200,7 +210,7 @@ fn icmp_type(protocol: u8, word: &[u8]) -> Result<(u8, u8), Problem> {
         cut(word, b'/').and_then(|(kind, code)| Some((value::byte(kind)?, value::byte(code)?)));
     pair.ok_or_else(|| {
         let problem = Problem::new(format!("{:?} is no ICMP type and code", BStr::new(word)));
-        match names::closest(word, icmp::names(protocol)) {
+        match closest(word, icmp::names(protocol)) {
             Some(name) => problem.with_help(format!("did you mean {name}?")),
             None => problem
                 .with_help("write both as numbers, such as 3/4, or a name such as echo-request"),
@@ -208,24 +218,34 @@ fn icmp_type(protocol: u8, word: &[u8]) -> Result<(u8, u8), Problem> {
     })
 }
 
-/// `port` or `port-port`, the smaller first.
-pub(super) fn ports(word: &[u8]) -> Result<(u16, u16), Problem> {
+/// `port` or `port-port`, the smaller first; each a number or a service over the protocol.
+fn ports(word: &[u8], protocol: u8, names: &Names) -> Result<(u16, u16), Problem> {
+    let port = |word: &[u8]| {
+        let number = value::integer(word, 0xffff).and_then(|port| u16::try_from(port).ok());
+        number
+            .or_else(|| names.service_of(word, protocol))
+            .ok_or_else(|| {
+                let shown = BStr::new(word);
+                Problem::new(format!("{shown:?} is no port number or known service"))
+                    .with_help("write a number from 0 to 65535")
+            })
+    };
     let (from, to) = match cut(word, b'-') {
-        Some((from, to)) => (value::port(from)?, value::port(to)?),
+        Some((from, to)) => (port(from)?, port(to)?),
         None => {
-            let port = value::port(word)?;
+            let port = port(word)?;
             (port, port)
         }
     };
     Ok((from.min(to), from.max(to)))
 }
 
-/// Ports of a `bitmap:port`, where `tcp:` and `udp:` may stand before and mean nothing.
-pub(super) fn bitmap_ports(word: &[u8]) -> Result<(u16, u16), Problem> {
+/// Ports of a `bitmap:port`, where `tcp:` and `udp:` may stand before and only help to name services.
+pub(super) fn bitmap_ports(word: &[u8], names: &Names) -> Result<(u16, u16), Problem> {
     match cut(word, b':') {
-        None => ports(word),
-        Some((protocol, range)) => match value::protocol(protocol)? {
-            6 | 17 => ports(range),
+        None => ports(word, TCP, names),
+        Some((protocol, range)) => match value::protocol(protocol, names)? {
+            protocol @ (TCP | UDP) => ports(range, protocol, names),
             _ => Err(Problem::new("a bitmap:port knows only tcp and udp ports")),
         },
     }
