@@ -24,7 +24,8 @@ use crate::sets;
 ///
 /// Counts the rules that each hook runs: those translated exactly, those that --approximate would
 /// translate so that they err towards dropping, and those that are refused. Below stands one line
-/// per problem. With --ipset, a rule whose set is in none of the files is a problem, too. The exit status is 0 only if all rules are exact at all hooks.
+/// per problem. With --ipset, a rule whose set is in none of the files is a problem, too. The exit
+/// status is 0 only if all rules are exact at all hooks.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]

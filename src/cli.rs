@@ -111,14 +111,14 @@ impl Rules {
 #[derive(Debug, Args)]
 pub struct Sets {
     /// Sets that the rules ask for, as ipset save prints them; may be repeated
-    #[arg(long = "ipset", value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub ipset: Vec<PathBuf>,
 }
 
 impl Sets {
     /// Whether the user gives any, so that one that is missing is missing.
     pub fn are_given(&self) -> bool {
-        !self.files.is_empty()
+        !self.ipset.is_empty()
     }
 }
 

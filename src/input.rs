@@ -79,11 +79,11 @@ impl Input {
     /// # Errors
     /// When a file cannot be read.
     pub fn with_sets(mut self, sets: &Sets) -> Result<Input> {
-        if sets.files.len() > MAX_FILES {
+        if sets.ipset.len() > MAX_FILES {
             return Err(Usage(format!("more than {MAX_FILES} files of sets")).into());
         }
         let mut ids = Vec::new();
-        for file in &sets.files {
+        for file in &sets.ipset {
             let name = file.display().to_string();
             let text = fs::read(file).with_context(|| name.clone())?;
             ids.push(self.sources.add(name, text));
