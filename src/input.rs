@@ -52,7 +52,7 @@ impl Input {
         }
         let options = ParseOptions {
             family: rules.family(),
-            ..ParseOptions::default()
+            names: system_names(),
         };
         if rules.files.is_empty() {
             if io::stdin().is_terminal() {
@@ -168,6 +168,15 @@ fn standard_input() -> Result<Vec<u8>> {
         .read_to_end(&mut text)
         .context("standard input")?;
     Ok(text)
+}
+
+/// The names of protocols and services that this machine adds to those everyone knows. A file that is not
+/// there adds none.
+fn system_names() -> Names {
+    let mut names = Names::default();
+    names.add_protocols(&fs::read("/etc/protocols").unwrap_or_default());
+    names.add_services(&fs::read("/etc/services").unwrap_or_default());
+    names
 }
 
 fn first_span(table: &Table) -> Option<Span> {

@@ -146,7 +146,7 @@ pub struct Line<'a> {
 /// Encodes one function.
 ///
 /// # Errors
-/// See [`Error`]. Whether the kernel accepts the code is not asked here.
+/// See [`enum@Error`]. Whether the kernel accepts the code is not asked here.
 pub fn encode(code: &Code) -> Result<Encoded<'_>, Error> {
     let layout = Layout::of(code.ops())?;
     let mut out = Encoded {

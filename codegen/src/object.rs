@@ -85,7 +85,7 @@ pub enum Error {
 /// Writes the module as an ELF object.
 ///
 /// # Errors
-/// See [`Error`]. Whether the kernel accepts the programs is not asked here.
+/// See [`enum@Error`]. Whether the kernel accepts the programs is not asked here.
 pub fn write(module: &Module) -> Result<Vec<u8>, Error> {
     check_names(module)?;
     let placed = place(module)?;

@@ -21,9 +21,16 @@ use crate::matches::hashlimit::{Hashlimit, Key, Rate};
 use crate::matches::icmp::{Icmp, Icmp6, TypeCode};
 use crate::matches::limit::Limit;
 use crate::matches::multiport::{Multiport, Side};
+use crate::matches::set::{self, Lookup, Set};
+use crate::matches::statistic::Statistic;
+use crate::matches::string::{Algorithm, StringMatch};
 use crate::matches::tcp::{Flags, Tcp};
+use crate::matches::tcpmss::Tcpmss;
+use crate::matches::time::Time;
+use crate::matches::tos::Tos;
+use crate::matches::u32::{Step, Test, U32};
 use crate::matches::udp::Udp;
-use crate::matches::{Bound, Masked, Match, NumberRange, PortRange};
+use crate::matches::{Bound, Comparison, Masked, Match, NumberRange, PortRange};
 use crate::ruleset::{
     Action, BaseMatch, Builtin, Chain, Counters, Family, InterfacePattern, Negatable, Network,
     NfHook, Policy, Rule, RuleSpan, Ruleset, Table, TableKind, Verdict,
@@ -32,6 +39,7 @@ use crate::span::{Span, Spanned};
 use crate::targets::Target;
 use crate::targets::log::Log;
 use crate::targets::reject::{Reject, RejectWith};
+use crate::tos::TosMask;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -213,6 +221,12 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
         connlimit(family).prop_map(Match::Connlimit),
         negatable(0..=63_u8).prop_map(|codepoint| Match::Dscp(Dscp { codepoint })),
         hashlimit(family).prop_map(Match::Hashlimit),
+        set().prop_map(Match::Set),
+        statistic().prop_map(Match::Statistic),
+        string().prop_map(Match::String),
+        time().prop_map(Match::Time),
+        tos().prop_map(Match::Tos),
+        u32_tests().prop_map(Match::U32),
     ];
     let multiport = (
         select(vec![Side::Source, Side::Destination, Side::Either]),
@@ -220,7 +234,7 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
     )
         .prop_map(|(side, ports)| Match::Multiport(Multiport { side, ports }));
     match (protocol, family) {
-        (Some(TCP), _) => prop_oneof![any_protocol, multiport, tcp().prop_map(Match::Tcp)].boxed(),
+        (Some(TCP), _) => prop_oneof![4 => any_protocol, 2 => multiport, 2 => tcp().prop_map(Match::Tcp), 1 => tcpmss().prop_map(Match::Tcpmss)].boxed(),
         (Some(UDP), _) => prop_oneof![any_protocol, multiport, udp().prop_map(Match::Udp)].boxed(),
         (Some(ICMP), Family::V4) => {
             let any_type = Just(TypeCode {
@@ -485,6 +499,112 @@ fn limit() -> impl Strategy<Value = Limit> {
         (1..=59_u32).prop_map(|n| 600_000 / n)
     ];
     (average, 1..=100_u32).prop_map(|(average, burst)| Limit { average, burst })
+}
+
+fn set() -> impl Strategy<Value = Set> {
+    let sides = vec(
+        select(vec![set::Side::Source, set::Side::Destination]),
+        1..=6,
+    );
+    let lookup = ("[A-Za-z0-9_.:-]{1,31}", sides).prop_map(|(name, sides)| Lookup { name, sides });
+    let counter = || {
+        let test = (select(vec![0, 1, 2, 3]), any::<u64>());
+        let test = test.prop_map(|(kind, count)| match kind {
+            0 => Comparison::Equal(count),
+            1 => Comparison::Unequal(count),
+            2 => Comparison::Less(count),
+            _ => Comparison::Greater(count),
+        });
+        weighted(0.2, test)
+    };
+    (negatable(lookup), any::<[bool; 3]>(), counter(), counter()).prop_map(
+        |(lookup, switches, packets, bytes)| {
+            let [return_nomatch, update_counters, update_subcounters] = switches;
+            Set {
+                lookup,
+                return_nomatch,
+                update_counters,
+                update_subcounters,
+                packets,
+                bytes,
+            }
+        },
+    )
+}
+
+fn statistic() -> impl Strategy<Value = Statistic> {
+    let nth = (negatable(1..=u32::MAX), any::<u32>()).prop_map(|(every, packet)| {
+        let packet = packet % every.value.value;
+        Statistic::Nth { every, packet }
+    });
+    prop_oneof![
+        negatable(0..=0x8000_0000_u32).prop_map(|probability| Statistic::Random { probability }),
+        nth,
+    ]
+}
+
+fn string() -> impl Strategy<Value = StringMatch> {
+    let byte = prop_oneof![8 => 0x20..0x7f_u8, 1 => any::<u8>()];
+    let pattern = negatable(vec(byte, 1..=128).prop_map(BString::from));
+    let algorithm = select(vec![Algorithm::BoyerMoore, Algorithm::KnuthPrattMorris]);
+    let ends = (any::<u16>(), any::<u16>());
+    (pattern, algorithm, ends, any::<bool>()).prop_map(
+        |(pattern, algorithm, (a, b), ignore_case)| StringMatch {
+            pattern,
+            algorithm,
+            from: a.min(b),
+            to: a.max(b),
+            ignore_case,
+        },
+    )
+}
+
+fn tcpmss() -> impl Strategy<Value = Tcpmss> {
+    negatable(port_range().prop_map(|range| range.low..=range.high)).prop_map(|mss| Tcpmss { mss })
+}
+
+/// Times that can come: an empty list of days, or a stop in the first second of 1970, is not printed.
+fn time() -> impl Strategy<Value = Time> {
+    /// The first second of 2039, which cannot be written.
+    const END: u32 = 2_177_452_800;
+    let dates = (0..END, 1..END);
+    let hours = (0..86_400_u32, 0..86_400_u32);
+    let days = (1..=0x7f_u8, 1..=0x7fff_ffff_u32);
+    (dates, hours, days, any::<[bool; 2]>()).prop_map(
+        |((a, b), (day_start, day_stop), (weekdays, monthdays), switches)| Time {
+            first_second: a.min(b),
+            last_second: a.max(b),
+            day_start,
+            day_stop,
+            weekdays: weekdays << 1,
+            monthdays: monthdays << 1,
+            kernel_timezone: switches[0],
+            contiguous: switches[1] && day_start >= day_stop,
+        },
+    )
+}
+
+fn tos() -> impl Strategy<Value = Tos> {
+    let tos = (any::<u8>(), any::<u8>()).prop_map(|(value, mask)| TosMask { value, mask });
+    negatable(tos).prop_map(|tos| Tos { tos })
+}
+
+/// Few tests, as a word of a rule has at most 1023 bytes.
+fn u32_tests() -> impl Strategy<Value = U32> {
+    let step = prop_oneof![
+        any::<u32>().prop_map(Step::And),
+        (0..32_u32).prop_map(Step::ShiftLeft),
+        (0..32_u32).prop_map(Step::ShiftRight),
+        any::<u32>().prop_map(Step::Move),
+    ];
+    let range = (any::<u32>(), any::<u32>()).prop_map(|(low, high)| low..=high);
+    let test = (any::<u32>(), vec(step, 0..=9), vec(range, 1..=4));
+    let test = test.prop_map(|(offset, steps, values)| Test {
+        offset,
+        steps,
+        values,
+    });
+    negatable(vec(test, 1..=3)).prop_map(|tests| U32 { tests })
 }
 
 fn action(

@@ -135,6 +135,7 @@ fn warnings(family: Family, rule: &str) -> Vec<&'static str> {
     let id = sources.add("<test>", format!("*filter\n{rule}\nCOMMIT\n"));
     let options = ParseOptions {
         family: Some(family),
+        ..ParseOptions::default()
     };
     let diagnostics = parse(&sources, id, &options).diagnostics;
     assert!(

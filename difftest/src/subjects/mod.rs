@@ -1,4 +1,4 @@
-//! What is held against netfilter: the [`reference`] evaluator and the compiled [`program`].
+//! What is held against netfilter: the [`mod@reference`] evaluator and the compiled [`program`].
 
 pub mod program;
 pub mod reference;
