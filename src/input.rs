@@ -88,7 +88,7 @@ impl Input {
             let text = fs::read(file).with_context(|| name.clone())?;
             ids.push(self.sources.add(name, text));
         }
-        let parsed = ipset::parse(&self.sources, &ids, &Names::default());
+        let parsed = ipset::parse(&self.sources, &ids, &system_names());
         self.sets = parsed.sets;
         self.diagnostics.extend(parsed.diagnostics);
         Ok(self)
