@@ -620,6 +620,20 @@ add all v7\n\
 add all v6 before lan\n";
 
 #[test]
+fn sets_are_written_as_json() {
+    let (_, parsed) = read("create s hash:ip,port\nadd s 10.0.0.1,udp:53\n");
+    let json = serde_json::to_value(&parsed.sets[0]).expect("a set is a tree");
+    assert_eq!(json["kind"], "hash:ip,port");
+    assert_eq!(json["options"]["family"], "v4");
+    let parts = &json["entries"][0]["value"]["parts"];
+    assert_eq!(parts[0]["address"], "10.0.0.1");
+    assert_eq!(
+        parts[1]["protocol_port"],
+        serde_json::json!({"protocol": 17, "port": 53})
+    );
+}
+
+#[test]
 fn several_texts_are_restored_one_after_the_other() {
     let mut sources = Sources::default();
     let first = sources.add("first", "create l list:set\ncreate a hash:ip\n");

@@ -9,6 +9,7 @@ use crate::ruleset::Family;
 
 /// A type of set. Its name says where the elements are kept and of which parts they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(into = "&'static str")]
 pub enum SetType {
     /// `bitmap:ip`
     BitmapIp,
@@ -376,6 +377,12 @@ impl SetType {
     }
 }
 
+impl From<SetType> for &'static str {
+    fn from(kind: SetType) -> Self {
+        kind.name()
+    }
+}
+
 impl Display for SetType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -383,8 +390,7 @@ impl Display for SetType {
 }
 
 impl CreateOption {
-    /// Its words in a text. Those of [`CreateOption::Family`] are followed by `-4` and `-6`, which
-    /// take no value.
+    /// Its words in a text. Those that begin with a dash take no value.
     pub fn names(self) -> &'static [&'static str] {
         match self {
             Opt::Family => &["family", "-4", "-6"],

@@ -36,6 +36,7 @@
 //!   of lists; names that are not UTF-8 or have blanks; more than 262,144 elements made
 //!   from ranges; ranges in sets with a mask, unless a `hash:ip` has a netmask; more than 32 bits in
 //!   marks and priorities, or anything behind them.
+//! - Names of protocols are taken in any case.
 //! - `-exist` holds from its line to the end of its text. The tool sends lines in bundles, of which
 //!   the first line decides.
 //! - [Printing](print()) the sets of a text that `ipset save` printed gives the text, byte for byte.

@@ -109,7 +109,7 @@ pub struct SkbInfo {
 
 /// One dimension of an element.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// An address, under the netmask or bitmask of the set.
     Address(IpAddr),
