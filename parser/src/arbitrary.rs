@@ -3,7 +3,7 @@
 //! All are valid and canonical: printing and parsing gives them back, places aside. Left out are
 //! the few values whose saved text means something else, such as `! -i +` or `-p all` for IPv6.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bstr::BString;
 use proptest::collection::{btree_set, vec};
@@ -15,12 +15,17 @@ use crate::matches::addrtype::{AddressType, Addrtype};
 use crate::matches::comment::Comment;
 use crate::matches::connlimit::{By, Connlimit};
 use crate::matches::connmark::Connmark;
-use crate::matches::conntrack::{Conntrack, Direction, Prefix, State, States, Statuses, Tuple};
+use crate::matches::conntrack::{Conntrack, Direction, State, States, Statuses, Tuple};
 use crate::matches::dscp::Dscp;
 use crate::matches::hashlimit::{Hashlimit, Key, Rate};
 use crate::matches::icmp::{Icmp, Icmp6, TypeCode};
+use crate::matches::iprange::{AddressRange, IpRange};
+use crate::matches::length::Length;
 use crate::matches::limit::Limit;
+use crate::matches::mark::Mark;
 use crate::matches::multiport::{Multiport, Side};
+use crate::matches::pkttype::{PacketType, Pkttype};
+use crate::matches::recent::{Check, Recent, Side as RecentSide};
 use crate::matches::set::{self, Lookup, Set};
 use crate::matches::statistic::Statistic;
 use crate::matches::string::{Algorithm, StringMatch};
@@ -30,7 +35,9 @@ use crate::matches::time::Time;
 use crate::matches::tos::Tos;
 use crate::matches::u32::{Step, Test, U32};
 use crate::matches::udp::Udp;
-use crate::matches::{Bound, Comparison, Masked, Match, NumberRange, PortRange};
+use crate::matches::{Bound, Comparison, Masked, Match, PortRange};
+use crate::prefix::Prefix;
+use crate::range::Range;
 use crate::ruleset::{
     Action, BaseMatch, Builtin, Chain, Counters, Family, InterfacePattern, Negatable, Network,
     NfHook, Policy, Rule, RuleSpan, Ruleset, Table, TableKind, Verdict,
@@ -216,6 +223,11 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
         conntrack(family).prop_map(Match::Conntrack),
         negatable(states(5)).prop_map(|states| Match::State(State { states })),
         limit().prop_map(Match::Limit),
+        ip_range(family).prop_map(Match::IpRange),
+        negatable(length()).prop_map(|it| Match::Length(Length(it))),
+        negatable(masked()).prop_map(|it| Match::Mark(Mark(it))),
+        negatable(packet_type()).prop_map(|it| Match::Pkttype(Pkttype(it))),
+        recent(family).prop_map(Match::Recent),
         addrtype(family).prop_map(Match::Addrtype),
         negatable(masked()).prop_map(|mark| Match::Connmark(Connmark { mark })),
         connlimit(family).prop_map(Match::Connlimit),
@@ -252,6 +264,75 @@ fn extension(family: Family, protocol: Option<u8>) -> BoxedStrategy<Match> {
         .boxed(),
         _ => any_protocol.boxed(),
     }
+}
+
+fn ip_range(family: Family) -> impl Strategy<Value = IpRange> {
+    let range = || match family {
+        Family::V4 => any::<[Ipv4Addr; 2]>()
+            .prop_map(|[low, high]| AddressRange::V4 { low, high })
+            .boxed(),
+        Family::V6 => any::<[Ipv6Addr; 2]>()
+            .prop_map(|[low, high]| AddressRange::V6 { low, high })
+            .boxed(),
+    };
+    (of(negatable(range())), of(negatable(range()))).prop_filter_map(
+        "one range at least",
+        |(source, destination)| {
+            (source.is_some() || destination.is_some()).then_some(IpRange {
+                source,
+                destination,
+            })
+        },
+    )
+}
+
+fn length() -> impl Strategy<Value = Range<u16>> {
+    any::<[u16; 2]>().prop_map(|[low, high]| Range { low, high })
+}
+
+fn packet_type() -> impl Strategy<Value = PacketType> {
+    select(vec![
+        PacketType::Unicast,
+        PacketType::Broadcast,
+        PacketType::Multicast,
+        PacketType::OtherHost,
+    ])
+}
+
+/// Seconds that the tool does not print with a sign.
+fn recent(family: Family) -> impl Strategy<Value = Recent> {
+    let check = select(vec![
+        Check::Set,
+        Check::Rcheck,
+        Check::Update,
+        Check::Remove,
+    ]);
+    let mask = match family {
+        Family::V4 => any::<Ipv4Addr>().prop_map(IpAddr::V4).boxed(),
+        Family::V6 => any::<Ipv6Addr>().prop_map(IpAddr::V6).boxed(),
+    };
+    let side = select(vec![RecentSide::Source, RecentSide::Destination]);
+    let tests = (
+        of(1..=0x7fff_ffff_u32),
+        any::<bool>(),
+        of(1..=u16::MAX),
+        any::<bool>(),
+    );
+    (negatable(check), tests, "[a-zA-Z0-9_]{1,20}", mask, side).prop_map(
+        |(check, (seconds, reap, hit_count, ttl), name, mask, side)| {
+            let has_tests = matches!(check.value.value, Check::Rcheck | Check::Update);
+            Recent {
+                check,
+                seconds: seconds.filter(|_| has_tests),
+                reap: reap && has_tests && seconds.is_some(),
+                hit_count: hit_count.filter(|_| has_tests),
+                ttl: ttl && has_tests,
+                name: name.into(),
+                mask,
+                side,
+            }
+        },
+    )
 }
 
 fn addrtype(family: Family) -> impl Strategy<Value = Addrtype> {
@@ -408,13 +489,13 @@ fn prefix(family: Family) -> BoxedStrategy<Prefix> {
     }
 }
 
-fn number_range() -> impl Strategy<Value = NumberRange> {
+fn number_range() -> impl Strategy<Value = Range<u32>> {
     prop_oneof![
-        any::<u32>().prop_map(|number| NumberRange {
+        any::<u32>().prop_map(|number| Range {
             low: number,
             high: number
         }),
-        (any::<u32>(), any::<u32>()).prop_map(|(a, b)| NumberRange {
+        (any::<u32>(), any::<u32>()).prop_map(|(a, b)| Range {
             low: a.min(b),
             high: a.max(b)
         }),

@@ -1,5 +1,7 @@
 //! What an extension is to the parser: a name, a table of options, and a way to build its value.
 
+use bstr::BString;
+
 use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, code};
 use crate::print::Line;
@@ -14,6 +16,10 @@ pub(crate) struct OptionSpec {
     pub names: &'static [&'static str],
     /// How many words follow it.
     pub arity: usize,
+    /// Whether the word may be left out, as one that starts with `-` or `!` is not its.
+    pub word_is_optional: bool,
+    /// Whether it may be given more than once. Its values are read with [`Arguments::given`].
+    pub repeatable: bool,
     /// Whether `!` may stand before it.
     pub invertible: bool,
 }
@@ -23,6 +29,8 @@ impl OptionSpec {
         Self {
             names,
             arity,
+            word_is_optional: false,
+            repeatable: false,
             invertible: false,
         }
     }
@@ -56,6 +64,16 @@ impl<T> Opt<T> {
 
     pub const fn invertible(mut self) -> Self {
         self.spec.invertible = true;
+        self
+    }
+
+    pub const fn with_optional_word(mut self) -> Self {
+        self.spec.word_is_optional = true;
+        self
+    }
+
+    pub const fn repeatable(mut self) -> Self {
+        self.spec.repeatable = true;
         self
     }
 }
@@ -135,6 +153,12 @@ pub(crate) struct Given {
     pub span: Span,
 }
 
+impl Given {
+    pub fn is(&self, spec: &OptionSpec) -> bool {
+        self.spec.names == spec.names
+    }
+}
+
 /// All that a rule gives to one extension.
 pub(crate) struct Arguments<'a> {
     pub given: &'a [Given],
@@ -147,9 +171,17 @@ pub(crate) struct Arguments<'a> {
 impl Arguments<'_> {
     /// The option's value, if it is given.
     pub fn get<T>(&self, option: &'static Opt<T>) -> Result<Option<Negatable<T>>, Diagnostic> {
-        let Some(given) = self.find(&option.spec) else {
-            return Ok(None);
-        };
+        self.find(&option.spec)
+            .map(|given| self.read(option, given))
+            .transpose()
+    }
+
+    /// The value of an option where it is given.
+    pub fn read<T>(
+        &self,
+        option: &'static Opt<T>,
+        given: &Given,
+    ) -> Result<Negatable<T>, Diagnostic> {
         let value = Value {
             words: &given.words,
             rule: &self.rule,
@@ -159,13 +191,13 @@ impl Arguments<'_> {
             _ => given.span,
         };
         let value = (option.read)(&value).map_err(|problem| problem.at(span))?;
-        Ok(Some(Negatable {
+        Ok(Negatable {
             negated: given.negated,
             value: Spanned {
                 value,
                 span: given.span,
             },
-        }))
+        })
     }
 
     /// The option's value, or the error that it is missing.
@@ -179,6 +211,12 @@ impl Arguments<'_> {
     /// Whether a switch is given.
     pub fn has(&self, option: &'static Opt<()>) -> bool {
         self.find(&option.spec).is_some()
+    }
+
+    /// Whether both are given, in this order.
+    pub fn are_in_order(&self, first: &OptionSpec, second: &OptionSpec) -> bool {
+        let place = |spec| self.given.iter().position(|given| given.is(spec));
+        matches!((place(first), place(second)), (Some(first), Some(second)) if first < second)
     }
 
     /// An error when more than one of these is given.
@@ -211,14 +249,25 @@ impl Arguments<'_> {
         }
     }
 
+    /// The text, or as much of it as the kernel can hold, with a warning.
+    pub fn cut(&mut self, text: Spanned<BString>, limit: usize) -> Spanned<BString> {
+        if text.value.len() <= limit {
+            return text;
+        }
+        let message = format!("this is cut to its first {limit} bytes, as iptables does");
+        self.warn(Diagnostic::warning(code::TRUNCATED, text.span, message));
+        text.map(|mut text| {
+            text.truncate(limit);
+            text
+        })
+    }
+
     pub fn warn(&mut self, warning: Diagnostic) {
         self.warnings.push(warning);
     }
 
-    fn find(&self, spec: &OptionSpec) -> Option<&Given> {
-        self.given
-            .iter()
-            .find(|given| given.spec.names == spec.names)
+    pub fn find(&self, spec: &OptionSpec) -> Option<&Given> {
+        self.given.iter().find(|given| given.is(spec))
     }
 }
 

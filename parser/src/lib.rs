@@ -40,11 +40,12 @@
 //! - Every text has a [`Parsed`], whatever bytes it is made of. Nothing panics. Nothing is read but
 //!   the text. After a hundred errors the rest of the text is not looked at.
 //! - A text that iptables-legacy-restore 1.8.9 refuses has an error among the diagnostics, and a text
-//!   that it takes has none, with these exceptions: host names other than `localhost` are errors, as
-//!   nothing is looked up; the names of protocols and services are those of Debian and of
-//!   [`ParseOptions::names`]; any ipset may exist; ports above 65535, which udp cuts to 16 bits, are
-//!   errors; so are chains that form a loop no packet can enter; and the options of
-//!   extensions without a type here are not checked.
+//!   that it takes has none, with these exceptions: names of hosts other than `localhost` and of users
+//!   and groups other than `root` are errors, as nothing is looked up; the names of protocols and
+//!   services are those of Debian and of [`ParseOptions::names`]; any ipset, counter, estimator and
+//!   control group may exist; ports above 65535, which udp cuts to 16 bits, are errors; so are chains
+//!   that form a loop no packet can enter; and the options of extensions without a type here are not
+//!   checked.
 //! - Without errors, every chain that a rule leads to is in the table, no chain can reach itself, and
 //!   each extension stands where the kernel takes it.
 //! - An extension of iptables without a type here is [`Unknown`](unknown::Unknown) and keeps its
@@ -74,7 +75,9 @@ pub mod ipset;
 pub mod matches;
 mod names;
 mod placement;
+pub mod prefix;
 mod print;
+pub mod range;
 mod rate;
 mod reader;
 mod render;

@@ -113,29 +113,7 @@ pub(crate) fn service(name: &[u8]) -> Option<u16> {
 pub(crate) const RESOLVED: [u8; 4] = [6, 17, 33, 136];
 
 /// Matches of iptables 1.8.9 that have no type here, with the family when only one has them.
-const MATCHES: &[(&str, Option<Family>)] = &[
-    ("hl", Some(Family::V6)),
-    ("ipcomp", None),
-    ("iprange", None),
-    ("ipv6header", Some(Family::V6)),
-    ("ipvs", None),
-    ("length", None),
-    ("mac", None),
-    ("mark", None),
-    ("mh", Some(Family::V6)),
-    ("nfacct", None),
-    ("osf", None),
-    ("owner", None),
-    ("physdev", None),
-    ("pkttype", None),
-    ("policy", None),
-    ("quota", None),
-    ("rateest", None),
-    ("realm", Some(Family::V4)),
-    ("recent", None),
-    ("rpfilter", None),
-    ("rt", Some(Family::V6)),
-];
+const MATCHES: &[(&str, Option<Family>)] = &[("ipvs", None)];
 
 /// Targets of iptables 1.8.9 that have no type here, with the family when only one has them.
 const TARGETS: &[(&str, Option<Family>)] = &[

@@ -2,7 +2,7 @@
 //! lines (iptables-save.c; iptables.c, `print_rule4`; ip6tables.c, `print_rule6`).
 
 use std::fmt::{self, Display};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bstr::ByteSlice;
 
@@ -177,12 +177,6 @@ impl Line {
         self.0.extend_from_slice(word.to_string().as_bytes());
     }
 
-    /// A word of any bytes, without quotes even where the text could not be read back.
-    pub fn raw(&mut self, word: &[u8]) {
-        self.0.push(b' ');
-        self.0.extend_from_slice(word);
-    }
-
     /// An option, behind `!` when inverted.
     pub fn option(&mut self, negated: bool, option: &str) {
         if negated {
@@ -196,11 +190,16 @@ impl Line {
     pub fn string(&mut self, text: &[u8]) {
         let is_plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if !text.is_empty() && text.iter().all(is_plain) {
-            self.0.push(b' ');
-            self.0.extend_from_slice(text);
+            self.raw(text);
         } else {
             self.quoted(text);
         }
+    }
+
+    /// Bytes that the tool prints as they are, even where it could not read them back.
+    pub fn raw(&mut self, text: &[u8]) {
+        self.0.push(b' ');
+        self.0.extend_from_slice(text);
     }
 
     /// A word of an extension that nobody read: in quotes if it stood in quotes.
@@ -208,8 +207,7 @@ impl Line {
         if word.quoted {
             self.quoted(&word.text);
         } else {
-            self.0.push(b' ');
-            self.0.extend_from_slice(&word.text);
+            self.raw(&word.text);
         }
     }
 
@@ -323,6 +321,18 @@ impl Display for Network {
                     _ => write!(f, "{address}/{}", Inet6(mask)),
                 }
             }
+        }
+    }
+}
+
+/// An address as `inet_ntop` of glibc writes it.
+pub(crate) struct Inet(pub IpAddr);
+
+impl Display for Inet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(address) => Inet6(address).fmt(f),
         }
     }
 }

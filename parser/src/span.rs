@@ -88,6 +88,16 @@ pub struct Spanned<T> {
     pub span: Span,
 }
 
+impl<T> Spanned<T> {
+    /// Another value at the same place.
+    pub fn map<U>(self, function: impl FnOnce(T) -> U) -> Spanned<U> {
+        Spanned {
+            value: function(self.value),
+            span: self.span,
+        }
+    }
+}
+
 /// Two values are equal whatever place they were written at.
 impl<T: PartialEq> PartialEq for Spanned<T> {
     fn eq(&self, other: &Self) -> bool {

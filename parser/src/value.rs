@@ -12,8 +12,9 @@ use nom::{IResult, Parser};
 
 use crate::databases::Names;
 use crate::extension::{Problem, Surroundings};
-use crate::matches::{Masked, NumberRange, PortRange};
+use crate::matches::{Masked, PortRange};
 use crate::names;
+use crate::range::{Number, Range};
 use crate::ruleset::{Family, InterfacePattern, Network};
 
 /// A number as `strtoul` with base 0 reads it: decimal, `0x` hexadecimal, `0` octal.
@@ -52,6 +53,52 @@ pub(crate) fn byte(word: &[u8]) -> Option<u8> {
     integer(word, 0xff).and_then(|value| u8::try_from(value).ok())
 }
 
+/// A whole word that is a number of the type.
+pub(crate) fn number_of<T: Number>(word: &[u8]) -> Result<T, Problem> {
+    integer(word, T::MAX.into())
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| {
+            Problem::new(format!(
+                "{:?} is no number from 0 to {}",
+                BStr::new(word),
+                T::MAX
+            ))
+        })
+}
+
+/// `number`, `low:high`, `low:` or `:high`. An empty word is zero, and a range may run backwards
+/// (libxtables, `xtopt_parse_mint`).
+pub(crate) fn range<T: Number>(word: &[u8]) -> Result<Range<T>, Problem> {
+    let end = |word: &[u8], open: T| match word {
+        b"" => Ok(open),
+        word => number_of(word)
+            .map_err(|problem| problem.with_help("write a number, or a range LOW:HIGH")),
+    };
+    match word.split_once_str(":") {
+        Some((low, high)) => Ok(Range {
+            low: end(low, T::MIN)?,
+            high: end(high, T::MAX)?,
+        }),
+        None => end(word, T::MIN).map(Range::of),
+    }
+}
+
+/// `value[/mask]` of 32 bits, all bits without a mask (libxtables, `xtopt_parse_markmask`).
+pub(crate) fn masked(word: &[u8]) -> Result<Masked, Problem> {
+    let number = |word| {
+        number_of(word)
+            .map_err(|problem| problem.with_help("write VALUE or VALUE/MASK, as in 0x1/0xff"))
+    };
+    let (value, mask) = match word.split_once_str("/") {
+        Some((value, mask)) => (value, number(mask)?),
+        None => (word, u32::MAX),
+    };
+    Ok(Masked {
+        value: number(value)?,
+        mask,
+    })
+}
+
 /// A word of decimal digits alone, as counters are written.
 pub(crate) fn counter(word: &[u8]) -> Option<u64> {
     let (_, digits): (_, &[u8]) =
@@ -75,55 +122,13 @@ pub(crate) fn byte_range(word: &[u8]) -> Option<(u8, u8)> {
 
 /// A whole word that is a number of 32 bits.
 pub(crate) fn word32(word: &[u8]) -> Option<u32> {
-    integer(word, u64::from(u32::MAX)).and_then(|value| u32::try_from(value).ok())
+    number_of(word).ok()
 }
 
 /// A number at the head of a word, and what follows it.
 pub(crate) fn leading_integer(word: &[u8]) -> Option<(u64, &[u8])> {
     let (rest, value) = number(word).ok()?;
     Some((value, rest))
-}
-
-/// `low`, `low:high`, `low:` or `:high`; a missing end is 0 or `max`, and an empty word is 0
-/// (libxtables, `xtopt_parse_mint`). A range may run backwards.
-pub(crate) fn integer_range(word: &[u8], max: u64) -> Result<(u64, u64), Problem> {
-    let end = |word: &[u8], missing| {
-        if word.is_empty() {
-            return Ok(missing);
-        }
-        integer(word, max).ok_or_else(|| {
-            Problem::new(format!("{:?} is no number up to {max}", BStr::new(word)))
-                .with_help("write a number, or a range LOW:HIGH")
-        })
-    };
-    match word.split_once_str(":") {
-        None => end(word, 0).map(|value| (value, value)),
-        Some((low, high)) => Ok((end(low, 0)?, end(high, max)?)),
-    }
-}
-
-/// A range of 32-bit numbers.
-pub(crate) fn number_range(word: &[u8]) -> Result<NumberRange, Problem> {
-    let (low, high) = integer_range(word, u64::from(u32::MAX))?;
-    Ok(NumberRange {
-        low: low as u32,
-        high: high as u32,
-    })
-}
-
-/// `value[/mask]` of 32 bits each (libxtables, `xtables_parse_val_mask`).
-pub(crate) fn masked(word: &[u8]) -> Result<Masked, Problem> {
-    let (value, mask) = match word.split_once_str("/") {
-        Some((value, mask)) => (word32(value), word32(mask)),
-        None => (word32(word), Some(u32::MAX)),
-    };
-    match (value, mask) {
-        (Some(value), Some(mask)) => Ok(Masked { value, mask }),
-        _ => Err(
-            Problem::new(format!("{:?} is no VALUE or VALUE/MASK", BStr::new(word)))
-                .with_help("write numbers of at most 32 bits, such as 0x1 or 0x1/0xff"),
-        ),
-    }
 }
 
 /// A prefix length, or a mask as an address (libxtables, `xtopt_parse_plen`). Unlike iptables, which
@@ -141,17 +146,6 @@ pub(crate) fn prefix_length(word: &[u8], family: Family) -> Result<u8, Problem> 
             Problem::new(format!("{:?} is no prefix length", BStr::new(word)))
                 .with_help(format!("write 0 to {longest}, or a mask without holes"))
         })
-}
-
-/// An address as the resolver reads it (libxtables, `xtopt_parse_host`).
-pub(crate) fn host(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
-    let address = match family {
-        Family::V4 => inet_aton(word)
-            .or((word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits()))
-            .map(|bits| Ipv4Addr::from_bits(bits).into()),
-        Family::V6 => address_v6(word).map(|bits| Ipv6Addr::from_bits(bits).into()),
-    };
-    address.ok_or_else(|| bad_address(word, family))
 }
 
 /// A port number or the name of a service over the rule's protocol (libxtables,
@@ -280,6 +274,33 @@ pub(crate) fn network(word: &[u8], family: Family) -> Result<Network, Problem> {
     }
 }
 
+/// An IPv4 address in numbers, of which missing parts are zero (libxtables,
+/// `xtables_numeric_to_ipaddr`).
+pub(crate) fn numeric_v4(word: &[u8]) -> Result<Ipv4Addr, Problem> {
+    dotted(word, true)
+        .map(Ipv4Addr::from_bits)
+        .ok_or_else(|| bad_address(word, Family::V4))
+}
+
+/// An IPv6 address.
+pub(crate) fn numeric_v6(word: &[u8]) -> Result<Ipv6Addr, Problem> {
+    address_v6(word)
+        .map(Ipv6Addr::from_bits)
+        .ok_or_else(|| bad_address(word, Family::V6))
+}
+
+/// An address as the resolver reads it, so that the last part of an IPv4 one fills the rest
+/// (libxtables, `xtopt_parse_host`).
+pub(crate) fn host(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
+    match family {
+        Family::V4 => inet_aton(word)
+            .or_else(|| localhost(word))
+            .map(|bits| Ipv4Addr::from_bits(bits).into())
+            .ok_or_else(|| bad_address(word, family)),
+        Family::V6 => numeric_v6(word).map(IpAddr::V6),
+    }
+}
+
 fn bad_address(address: &[u8], family: Family) -> Problem {
     let shown = BStr::new(address);
     match family {
@@ -315,7 +336,11 @@ pub(crate) fn mask_v6(word: &[u8]) -> Option<u128> {
 fn address_v4(word: &[u8]) -> Option<u32> {
     dotted(word, true)
         .or_else(|| inet_aton(word))
-        .or((word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits()))
+        .or_else(|| localhost(word))
+}
+
+fn localhost(word: &[u8]) -> Option<u32> {
+    (word == b"localhost").then_some(Ipv4Addr::LOCALHOST.to_bits())
 }
 
 /// One to four parts, of which the last fills what the others leave free (inet_aton(3)).

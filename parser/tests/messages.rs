@@ -44,6 +44,24 @@ fn mistakes_in_rules() {
 }
 
 #[test]
+fn mistakes_in_extensions() {
+    insta::assert_snapshot!(messages(
+        b"*filter\n\
+        -A INPUT -m hl --hl-eq 3\n\
+        -A INPUT -m iprange --src-range 10.0.0.0/24\n\
+        -A INPUT -m length --length 5-6\n\
+        -A OUTPUT -m mac --mac-source 02:00:00:00:00:01\n\
+        -A INPUT -m mark --mark foo\n\
+        -A OUTPUT -m owner --uid-owner tor\n\
+        -A INPUT -m pkttype --pkt-type uni\n\
+        -A INPUT -m policy --dir in --strict\n\
+        -A INPUT -m recent --set --hitcount 4\n\
+        -A INPUT -m rpfilter\n\
+        COMMIT\n"
+    ));
+}
+
+#[test]
 fn mistakes_in_the_frame() {
     insta::assert_snapshot!(messages(
         b"-A INPUT -j ACCEPT\n\

@@ -153,6 +153,7 @@ fn tests_that_save_shows_as_something_else_are_warned_of() {
         "-A INPUT -p esp -m esp ! --espspi :",
         "-A INPUT -p esp -m esp --espspi 4:3",
         "-A INPUT -p ah -m ah --ahspi 4:3",
+        "-A INPUT -p ipcomp -m ipcomp ! --ipcompspi :",
         "-A INPUT -p dccp -m dccp --sport 4:3",
         "-A INPUT -m conntrack --ctexpire 4:3",
         "-A INPUT -m conntrack --ctorigsrcport 80:0",
@@ -162,8 +163,21 @@ fn tests_that_save_shows_as_something_else_are_warned_of() {
     }
     let one = "-A INPUT -m connbytes ! --connbytes 5:5 --connbytes-mode bytes --connbytes-dir both";
     assert_eq!(warnings(Family::V4, one), ["bad-negation"]);
-    let long = "-A INPUT -m helper --helper 012345678901234567890123456789";
-    assert_eq!(warnings(Family::V4, long), ["truncated"]);
+    for rule in [
+        "-A INPUT -p mh -m mh ! --mh-type :",
+        "-A INPUT -m rt ! --rt-segsleft :",
+        "-A INPUT -m rt --rt-segsleft 4:3",
+    ] {
+        assert_eq!(warnings(Family::V6, rule), ["never-matches"], "{rule}");
+    }
+    for rule in [
+        "-A INPUT -m helper --helper 012345678901234567890123456789",
+        "-A INPUT -m nfacct --nfacct-name 01234567890123456789012345678901",
+        "-A INPUT -p tcp -m osf --genre 01234567890123456789012345678901",
+        "-A INPUT -m rateest --rateest 0123456789012345 --rateest-lt --rateest-pps 5",
+    ] {
+        assert_eq!(warnings(Family::V4, rule), ["truncated"], "{rule}");
+    }
     let usual = "-A INPUT -p esp -m esp ! --espspi 3:4";
     assert!(warnings(Family::V4, usual).is_empty());
 }
@@ -178,6 +192,12 @@ fn values_that_iptables_mistakes_are_refused() {
         "-A INPUT -m conntrack --ctorigsrc 1.2.3.4/33",
         "-A INPUT -m connlabel --label 65536",
         "-A INPUT -m connlimit --connlimit-above 5 --connlimit-mask 33",
+        "-A INPUT -m mac --mac-source -a:b:c:d:e:f",
+        "-A INPUT -m physdev --physdev-in \"\"",
+        "-A INPUT -m policy --dir in --mode tunnel --tunnel-src 10.1.2.3/255.0.255.0",
+        "-A INPUT -m policy --dir in --mode tunnel --tunnel-src 10.1.2.3/33",
+        "-A INPUT -m rateest --rateest a --rateest-lt --rateest-bps 1tbit",
+        "-A OUTPUT -m owner --uid-owner nobody",
         "-A INPUT -m bpf --bytecode \"1,6 0 300 1\"",
         "-A INPUT -m bpf --bytecode \"1,6 0 0 1x\"",
         "-A INPUT -m hashlimit --hashlimit-upto 1mb/s --hashlimit-burst 5000mb --hashlimit-name a",
@@ -211,4 +231,41 @@ fn socket_stands_where_packets_come_in() {
     assert_eq!(errors(Family::V4, "-A FORWARD -m socket"), ["misplaced"]);
     let table = "-A INPUT -m socket -j c\n-A c -m socket --transparent";
     assert_eq!(errors(Family::V4, table), [""; 0]);
+}
+
+#[test]
+fn tests_of_one_direction_stand_on_its_way() {
+    let misplaced = Err("misplaced");
+    let taken = |line: &str| Ok(vec![line.to_owned()]);
+    let v4 = |table, line| save(Family::V4, table, line);
+    let line = "-A PREROUTING -m rpfilter --loose --validmark --accept-local --invert";
+    assert_eq!(v4("raw", line), taken(line));
+    assert_eq!(v4("mangle", line), taken(line));
+    assert_eq!(v4("nat", line), misplaced);
+    assert_eq!(v4("mangle", "-A INPUT -m rpfilter"), misplaced);
+    assert_eq!(
+        v4("mangle", "-A PREROUTING -m realm --realm 0x1"),
+        misplaced
+    );
+    let line = "-A POSTROUTING -m realm --realm 0x1";
+    assert_eq!(v4("mangle", line), taken(line));
+    let line = "-A PREROUTING -m mac --mac-source aa:bb:cc:dd:ee:ff";
+    assert_eq!(v4("nat", line), taken(line));
+    let line = "-A POSTROUTING -m mac --mac-source aa:bb:cc:dd:ee:ff";
+    assert_eq!(v4("nat", line), misplaced);
+    let line = "-A POSTROUTING -m owner --uid-owner 5";
+    assert_eq!(v4("nat", line), taken(line));
+    assert_eq!(
+        v4("mangle", "-A PREROUTING -m owner --uid-owner 5"),
+        misplaced
+    );
+    let line = "-A PREROUTING -m policy --dir in --pol ipsec";
+    assert_eq!(v4("mangle", line), taken(line));
+    assert_eq!(v4("mangle", "-A POSTROUTING -m policy --dir in"), misplaced);
+    let line = "-A POSTROUTING -m physdev --physdev-is-out";
+    assert_eq!(v4("mangle", line), taken(line));
+    assert_eq!(
+        v4("mangle", "-A OUTPUT -m physdev --physdev-is-out"),
+        misplaced
+    );
 }

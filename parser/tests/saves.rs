@@ -156,24 +156,20 @@ fn an_address_list_is_inserted_backwards() {
 fn an_unknown_extension_ends_at_the_next_known_option() {
     for (line, printed) in [
         (
-            "-m mark --mark 1 -j MARK --set-mark 2",
-            "-m mark --mark 1 -j MARK --set-mark 2",
+            "-m ipvs --vport 80 -j MARK --set-mark 2",
+            "-m ipvs --vport 80 -j MARK --set-mark 2",
         ),
         (
-            "-p tcp -m addrtype --dst-type LOCAL --dport 22",
-            "-p tcp -m addrtype --dst-type LOCAL -m tcp --dport 22",
+            "-p tcp -m ipvs --vdir REPLY --dport 22",
+            "-p tcp -m ipvs --vdir REPLY -m tcp --dport 22",
         ),
         (
-            "-m owner -o lo --uid-owner 5 -j DROP",
-            "-o lo -m owner --uid-owner 5 -j DROP",
+            "-m ipvs -o lo --vport 5 -j DROP",
+            "-o lo -m ipvs --vport 5 -j DROP",
         ),
         (
-            "-m mark ! --mark 1 ! -s 1.1.1.1",
-            "! -s 1.1.1.1/32 -m mark ! --mark 1",
-        ),
-        (
-            "-m conntrack --ctstate NEW --ctdir REPLY",
-            "-m conntrack --ctstate NEW --ctdir REPLY",
+            "-m ipvs ! --vport 1 ! -s 1.1.1.1",
+            "! -s 1.1.1.1/32 -m ipvs ! --vport 1",
         ),
     ] {
         let parsed = read(&format!("*mangle\n-A OUTPUT {line}\nCOMMIT\n"));

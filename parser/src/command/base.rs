@@ -327,7 +327,6 @@ impl<'a> Scan<'a> {
         // `xtables_find_match`).
         let name: &[u8] = match name {
             b"icmpv6" | b"ipv6-icmp" => b"icmp6",
-            b"mobility-header" => b"mh",
             other => other,
         };
         let family = self.place.family;
@@ -349,11 +348,21 @@ impl<'a> Scan<'a> {
         let family = self.place.family;
         let Some(kind) = self.match_kind(name.as_bytes()) else {
             let message = format!("{:?} is no match of {family}", name.show());
-            let candidates = matches::REGISTRY
-                .iter()
-                .map(|spec| spec.name)
-                .chain(names::untyped_matches(family));
+            let typed = |family: Family| {
+                let specs = matches::REGISTRY.iter();
+                specs
+                    .filter(move |spec| spec.family.is_none_or(|only| only == family))
+                    .map(|spec| spec.name)
+            };
+            let candidates = typed(family).chain(names::untyped_matches(family));
             let diagnostic = Diagnostic::error(code::UNKNOWN_MATCH, name.span, message);
+            let other = match family {
+                Family::V4 => Family::V6,
+                Family::V6 => Family::V4,
+            };
+            if typed(other).any(|it| it.as_bytes() == name.as_bytes()) {
+                return Err(diagnostic.with_help(format!("only {other} has it")));
+            }
             return Err(match names::closest(name.as_bytes(), candidates) {
                 Some(name) => diagnostic.with_help(format!("did you mean {name}?")),
                 None => diagnostic,

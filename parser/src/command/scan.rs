@@ -275,7 +275,12 @@ impl<'a> Scan<'a> {
             .map(|value| self.attached(word, value))
             .into_iter()
             .collect();
-        while words.len() < spec.arity {
+        let is_left_out = spec.word_is_optional
+            && self
+                .words
+                .get(self.next)
+                .is_none_or(|word| word.as_bytes().starts_with(b"-") || word.as_bytes() == b"!");
+        while words.len() < spec.arity && !is_left_out {
             let is_second = !words.is_empty();
             let value = self
                 .take()
@@ -319,7 +324,7 @@ impl<'a> Scan<'a> {
             (Owner::Target, Some(Jump::Extension(draft))) => (&mut draft.given, &mut draft.raw),
             (Owner::Target, _) => return Ok(Applies::Yes),
         };
-        if all_given.iter().any(|other| other.spec.names == spec.names) {
+        if !spec.repeatable && all_given.iter().any(|other| other.is(spec)) {
             return Err(repeated(&format!("--{}", spec.name()), given.span));
         }
         all_given.push(given);

@@ -2,25 +2,25 @@
 
 use serde::Serialize;
 
-use super::{NumberRange, print_range, read_range};
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, switch};
 use crate::print::Line;
+use crate::range::{self, Range};
 use crate::ruleset::{Family, Negatable};
-use crate::value::{number_range, word32};
+use crate::value::{self, word32};
 
 /// The `ah` match of IPv4, where the header is a protocol.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ah {
     /// `--ahspi`: the security parameters index.
-    pub spi: Option<Negatable<NumberRange>>,
+    pub spi: Negatable<Range<u32>>,
 }
 
 /// The `ah` match of IPv6, where the header is an extension header.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ah6 {
     /// `--ahspi`: the security parameters index.
-    pub spi: Option<Negatable<NumberRange>>,
+    pub spi: Negatable<Range<u32>>,
     /// `--ahlen`: the header's length in bytes. 0 does not test, even inverted.
     pub length: Option<Negatable<u32>>,
     /// `--ahres`: the reserved field is zero.
@@ -29,8 +29,8 @@ pub struct Ah6 {
 
 const PROTOCOL_AH: u8 = 51;
 
-static SPI: Opt<NumberRange> =
-    Opt::new(&["ahspi"], |value| number_range(value.word(0))).invertible();
+static SPI: Opt<Range<u32>> =
+    Opt::new(&["ahspi"], |value| value::range(value.word(0))).invertible();
 static LENGTH: Opt<u32> = Opt::new(&["ahlen"], |value| {
     word32(value.word(0)).ok_or_else(|| Problem::new("a length is a number of at most 32 bits"))
 })
@@ -44,12 +44,12 @@ impl Extension for Ah {
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
         arguments.need_protocol(&[PROTOCOL_AH], "-p ah")?;
-        let spi = read_range(arguments, &SPI)?;
+        let spi = range::read(arguments, &SPI, Range::EVERYTHING)?;
         Ok(Self { spi })
     }
 
     fn print(&self, line: &mut Line) {
-        print_range(line, "--ahspi", &self.spi);
+        range::print(line, "--ahspi", &self.spi);
     }
 }
 
@@ -60,14 +60,14 @@ impl Extension for Ah6 {
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
         Ok(Self {
-            spi: read_range(arguments, &SPI)?,
+            spi: range::read(arguments, &SPI, Range::EVERYTHING)?,
             length: arguments.get(&LENGTH)?,
             reserved: arguments.has(&RESERVED),
         })
     }
 
     fn print(&self, line: &mut Line) {
-        print_range(line, "--ahspi", &self.spi);
+        range::print(line, "--ahspi", &self.spi);
         if let Some(length) = self
             .length
             .as_ref()

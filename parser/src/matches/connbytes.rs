@@ -6,8 +6,9 @@ use serde::Serialize;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
 use crate::print::Line;
+use crate::range::Range;
 use crate::ruleset::Negatable;
-use crate::value::integer_range;
+use crate::value::range;
 
 /// The `connbytes` match. A packet without a connection never matches, inverted or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -120,7 +121,7 @@ impl Extension for Connbytes {
 
 /// `low[:high]`; without an end there is none.
 fn amount(word: &[u8]) -> Result<Amount, Problem> {
-    let (low, high) = integer_range(word, u64::MAX)?;
+    let Range { low, high } = range::<u64>(word)?;
     let high = if word.contains(&b':') { high } else { u64::MAX };
     if high < low {
         return Err(

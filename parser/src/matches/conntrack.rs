@@ -2,17 +2,18 @@
 //! xt_conntrack.c).
 
 use std::fmt;
-use std::net::IpAddr;
 
 use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
-use super::{NumberRange, PortRange, warn_backwards};
+use super::PortRange;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
-use crate::print::{Inet6, Line};
-use crate::ruleset::{Family, Negatable};
-use crate::value::{host, is_prefix_of, number_range, prefix_length, protocol, resolved_ports};
+use crate::prefix::{self, Prefix};
+use crate::print::Line;
+use crate::range::{Range, warn_backwards};
+use crate::ruleset::Negatable;
+use crate::value::{is_prefix_of, protocol, range, resolved_ports};
 
 /// A set of connection states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -50,7 +51,7 @@ pub struct Conntrack {
     /// `--ctstatus`
     pub statuses: Option<Negatable<Statuses>>,
     /// `--ctexpire`: seconds until the connection is forgotten.
-    pub expiry: Option<Negatable<NumberRange>>,
+    pub expiry: Option<Negatable<Range<u32>>>,
     /// `--ctdir`: the direction of the packet.
     pub direction: Option<Direction>,
 }
@@ -66,16 +67,6 @@ pub struct Tuple {
     pub source_ports: Option<Negatable<PortRange>>,
     /// To which port.
     pub destination_ports: Option<Negatable<PortRange>>,
-}
-
-/// The addresses that start like one. The other bits of the address are kept, as the tool prints
-/// them, and mean nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct Prefix {
-    /// An address of the rule's family.
-    pub address: IpAddr,
-    /// How many leading bits count.
-    pub length: u8,
 }
 
 /// A set of flags of which a connection must have one. The empty set (`NONE`) fits no connection.
@@ -116,10 +107,10 @@ static PROTOCOL: Opt<u8> = Opt::new(&["ctproto"], |value| {
     protocol(value.word(0), value.rule.names)
 })
 .invertible();
-static ORIGINAL_SOURCE: Opt<Prefix> = Opt::new(&["ctorigsrc"], prefix).invertible();
-static ORIGINAL_DESTINATION: Opt<Prefix> = Opt::new(&["ctorigdst"], prefix).invertible();
-static REPLY_SOURCE: Opt<Prefix> = Opt::new(&["ctreplsrc"], prefix).invertible();
-static REPLY_DESTINATION: Opt<Prefix> = Opt::new(&["ctrepldst"], prefix).invertible();
+static ORIGINAL_SOURCE: Opt<Prefix> = Opt::new(&["ctorigsrc"], prefix::read).invertible();
+static ORIGINAL_DESTINATION: Opt<Prefix> = Opt::new(&["ctorigdst"], prefix::read).invertible();
+static REPLY_SOURCE: Opt<Prefix> = Opt::new(&["ctreplsrc"], prefix::read).invertible();
+static REPLY_DESTINATION: Opt<Prefix> = Opt::new(&["ctrepldst"], prefix::read).invertible();
 static ORIGINAL_SOURCE_PORTS: Opt<PortRange> = Opt::new(&["ctorigsrcport"], ports).invertible();
 static ORIGINAL_DESTINATION_PORTS: Opt<PortRange> =
     Opt::new(&["ctorigdstport"], ports).invertible();
@@ -127,8 +118,7 @@ static REPLY_SOURCE_PORTS: Opt<PortRange> = Opt::new(&["ctreplsrcport"], ports).
 static REPLY_DESTINATION_PORTS: Opt<PortRange> = Opt::new(&["ctrepldstport"], ports).invertible();
 static STATUSES: Opt<Statuses> =
     Opt::new(&["ctstatus"], |value| statuses(value.word(0))).invertible();
-static EXPIRY: Opt<NumberRange> =
-    Opt::new(&["ctexpire"], |value| number_range(value.word(0))).invertible();
+static EXPIRY: Opt<Range<u32>> = Opt::new(&["ctexpire"], |value| range(value.word(0))).invertible();
 static DIRECTION: Opt<Direction> = Opt::new(&["ctdir"], |value| direction(value.word(0)));
 
 impl Extension for Conntrack {
@@ -159,7 +149,7 @@ impl Extension for Conntrack {
         }
         let expiry = arguments.get(&EXPIRY)?;
         if let Some(range) = &expiry {
-            let NumberRange { low, high } = range.value.value;
+            let Range { low, high } = range.value.value;
             warn_backwards(arguments, range, low > high);
         }
         Ok(Self {
@@ -312,26 +302,6 @@ impl Statuses {
     }
 }
 
-/// `address` or `address/length`.
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let longest = match self.address {
-            IpAddr::V4(address) => {
-                write!(f, "{address}")?;
-                32
-            }
-            IpAddr::V6(address) => {
-                write!(f, "{}", Inet6(address))?;
-                128
-            }
-        };
-        if self.length < longest {
-            write!(f, "/{}", self.length)?;
-        }
-        Ok(())
-    }
-}
-
 fn print_test<T: Copy, U: fmt::Display>(
     line: &mut Line,
     option: &str,
@@ -366,21 +336,6 @@ fn read_ports(
 
 fn ports(value: &Value<'_>) -> Result<PortRange, Problem> {
     resolved_ports(value.word(0), value.rule.names)
-}
-
-/// `address[/mask]` (libxtables, `xtopt_parse_hostmask`).
-fn prefix(value: &Value<'_>) -> Result<Prefix, Problem> {
-    let family = value.rule.family;
-    let word = value.word(0);
-    let (address, length) = match word.split_once_str("/") {
-        Some((address, mask)) => (address, prefix_length(mask, family)?),
-        None if family == Family::V4 => (word, 32),
-        None => (word, 128),
-    };
-    Ok(Prefix {
-        address: host(address, family)?,
-        length,
-    })
 }
 
 /// Names between commas, each by any leading part (libxt_conntrack, `conntrack_ps_status`).

@@ -3,10 +3,11 @@
 use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
-use super::{PortRange, warn_backwards};
+use super::PortRange;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
 use crate::print::Line;
+use crate::range::warn_backwards;
 use crate::ruleset::Negatable;
 use crate::value::{byte, resolved_ports};
 

@@ -2,24 +2,24 @@
 
 use serde::Serialize;
 
-use super::{NumberRange, print_range, read_range};
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
 use crate::print::Line;
+use crate::range::{self, Range};
 use crate::ruleset::Negatable;
-use crate::value::number_range;
+use crate::value;
 
 /// The `esp` match.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Esp {
     /// `--espspi`: the security parameters index.
-    pub spi: Option<Negatable<NumberRange>>,
+    pub spi: Negatable<Range<u32>>,
 }
 
 const PROTOCOL_ESP: u8 = 50;
 
-static SPI: Opt<NumberRange> =
-    Opt::new(&["espspi"], |value| number_range(value.word(0))).invertible();
+static SPI: Opt<Range<u32>> =
+    Opt::new(&["espspi"], |value| value::range(value.word(0))).invertible();
 
 impl Extension for Esp {
     const NAME: &'static str = "esp";
@@ -27,11 +27,11 @@ impl Extension for Esp {
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
         arguments.need_protocol(&[PROTOCOL_ESP], "-p esp")?;
-        let spi = read_range(arguments, &SPI)?;
+        let spi = range::read(arguments, &SPI, Range::EVERYTHING)?;
         Ok(Self { spi })
     }
 
     fn print(&self, line: &mut Line) {
-        print_range(line, "--espspi", &self.spi);
+        range::print(line, "--espspi", &self.spi);
     }
 }

@@ -2,18 +2,18 @@
 
 use serde::Serialize;
 
-use super::{NumberRange, print_range, read_range};
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, switch};
 use crate::print::Line;
+use crate::range::{self, Range};
 use crate::ruleset::{Family, Negatable};
-use crate::value::{number_range, word32};
+use crate::value::{self, word32};
 
 /// The `frag` match.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Frag {
     /// `--fragid`: the identification.
-    pub id: Option<Negatable<NumberRange>>,
+    pub id: Negatable<Range<u32>>,
     /// `--fraglen`, which the kernel keeps and does not test.
     pub length: Option<Negatable<u32>>,
     /// `--fragres`: the reserved fields are zero.
@@ -34,8 +34,8 @@ pub enum Place {
     Last,
 }
 
-static ID: Opt<NumberRange> =
-    Opt::new(&["fragid"], |value| number_range(value.word(0))).invertible();
+static ID: Opt<Range<u32>> =
+    Opt::new(&["fragid"], |value| value::range(value.word(0))).invertible();
 static LENGTH: Opt<u32> = Opt::new(&["fraglen"], |value| {
     word32(value.word(0)).ok_or_else(|| Problem::new("a length is a number of at most 32 bits"))
 })
@@ -62,7 +62,7 @@ impl Extension for Frag {
         let more = arguments.has(&MORE).then_some(Place::More);
         let last = arguments.has(&LAST).then_some(Place::Last);
         Ok(Self {
-            id: read_range(arguments, &ID)?,
+            id: range::read(arguments, &ID, Range::EVERYTHING)?,
             length: arguments.get(&LENGTH)?,
             reserved: arguments.has(&RESERVED),
             first: arguments.has(&FIRST),
@@ -71,7 +71,7 @@ impl Extension for Frag {
     }
 
     fn print(&self, line: &mut Line) {
-        print_range(line, "--fragid", &self.id);
+        range::print(line, "--fragid", &self.id);
         if let Some(length) = &self.length {
             line.option(length.negated, "--fraglen");
             line.word(length.value.value);

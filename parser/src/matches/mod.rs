@@ -23,9 +23,29 @@ pub mod frag;
 pub mod hashlimit;
 pub mod hbh;
 pub mod helper;
+pub mod hl;
 pub mod icmp;
+pub mod ipcomp;
+pub mod iprange;
+pub mod ipv6header;
+pub mod length;
 pub mod limit;
+pub mod mac;
+pub mod mark;
+pub mod mh;
 pub mod multiport;
+pub mod nfacct;
+pub mod osf;
+pub mod owner;
+pub mod physdev;
+pub mod pkttype;
+pub mod policy;
+pub mod quota;
+pub mod rateest;
+pub mod realm;
+pub mod recent;
+pub mod rpfilter;
+pub mod rt;
 pub mod sctp;
 pub mod set;
 pub mod socket;
@@ -72,15 +92,6 @@ pub enum Comparison<T> {
     Less(T),
     /// The packet's is greater.
     Greater(T),
-}
-
-/// An inclusive range of numbers of 32 bits, host byte order. `low > high` never matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct NumberRange {
-    /// First number.
-    pub low: u32,
-    /// Last number.
-    pub high: u32,
 }
 
 /// A number of 32 bits and the bits of it that count. A value with other bits never matches.
@@ -154,14 +165,54 @@ pub enum Match {
     Hbh(hbh::Hbh),
     /// `-m helper`
     Helper(helper::Helper),
+    /// `-m hl`
+    Hl(hl::Hl),
     /// `-m icmp`
     Icmp(icmp::Icmp),
     /// `-m icmp6`
     Icmp6(icmp::Icmp6),
+    /// `-m ipcomp`
+    Ipcomp(ipcomp::Ipcomp),
+    /// `-m iprange`
+    IpRange(iprange::IpRange),
+    /// `-m ipv6header`
+    Ipv6Header(ipv6header::Ipv6Header),
+    /// `-m length`
+    Length(length::Length),
     /// `-m limit`
     Limit(limit::Limit),
+    /// `-m mac`
+    Mac(mac::Mac),
+    /// `-m mark`
+    Mark(mark::Mark),
+    /// `-m mh`
+    Mh(mh::Mh),
     /// `-m multiport`
     Multiport(multiport::Multiport),
+    /// `-m nfacct`
+    Nfacct(nfacct::Nfacct),
+    /// `-m osf`
+    Osf(osf::Osf),
+    /// `-m owner`
+    Owner(owner::Owner),
+    /// `-m physdev`
+    Physdev(physdev::Physdev),
+    /// `-m pkttype`
+    Pkttype(pkttype::Pkttype),
+    /// `-m policy`
+    Policy(policy::Policy),
+    /// `-m quota`
+    Quota(quota::Quota),
+    /// `-m rateest`
+    RateEst(rateest::RateEst),
+    /// `-m realm`
+    Realm(realm::Realm),
+    /// `-m recent`
+    Recent(recent::Recent),
+    /// `-m rpfilter`
+    Rpfilter(rpfilter::Rpfilter),
+    /// `-m rt`
+    Rt(rt::Rt),
     /// `-m sctp`
     Sctp(sctp::Sctp),
     /// `-m set`
@@ -219,10 +270,30 @@ registry! { Match:
     Hashlimit(hashlimit::Hashlimit),
     Hbh(hbh::Hbh),
     Helper(helper::Helper),
+    Hl(hl::Hl),
     Icmp(icmp::Icmp),
     Icmp6(icmp::Icmp6),
+    Ipcomp(ipcomp::Ipcomp),
+    IpRange(iprange::IpRange),
+    Ipv6Header(ipv6header::Ipv6Header),
+    Length(length::Length),
     Limit(limit::Limit),
+    Mac(mac::Mac),
+    Mark(mark::Mark),
+    Mh(mh::Mh),
     Multiport(multiport::Multiport),
+    Nfacct(nfacct::Nfacct),
+    Osf(osf::Osf),
+    Owner(owner::Owner),
+    Physdev(physdev::Physdev),
+    Pkttype(pkttype::Pkttype),
+    Policy(policy::Policy),
+    Quota(quota::Quota),
+    RateEst(rateest::RateEst),
+    Realm(realm::Realm),
+    Recent(recent::Recent),
+    Rpfilter(rpfilter::Rpfilter),
+    Rt(rt::Rt),
     Sctp(sctp::Sctp),
     Set(set::Set),
     Socket(socket::Socket),
@@ -268,23 +339,6 @@ impl fmt::Display for PortRange {
     }
 }
 
-impl NumberRange {
-    /// Whether every number is in it.
-    pub fn is_everything(self) -> bool {
-        self.low == 0 && self.high == u32::MAX
-    }
-}
-
-impl fmt::Display for NumberRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.low == self.high {
-            write!(f, "{}", self.low)
-        } else {
-            write!(f, "{}:{}", self.low, self.high)
-        }
-    }
-}
-
 /// Hexadecimal, the mask only if it leaves bits out (libxtables, `xtables_print_val_mask`).
 impl fmt::Display for Masked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -301,47 +355,6 @@ impl Bound {
             (Bound::UpTo, false) | (Bound::Above, true) => Bound::UpTo,
             (Bound::Above, false) | (Bound::UpTo, true) => Bound::Above,
         }
-    }
-}
-
-/// A range that the tool does not print when it holds every number, not even inverted; with
-/// warnings for tests that cannot be true.
-fn read_range(
-    arguments: &mut Arguments<'_>,
-    option: &'static Opt<NumberRange>,
-) -> Result<Option<Negatable<NumberRange>>, Diagnostic> {
-    let range = arguments.get(option)?;
-    if let Some(range) = &range {
-        let value = range.value.value;
-        if range.negated && value.is_everything() {
-            let message = "no number is outside this range, so this rule never matches";
-            arguments.warn(
-                Diagnostic::warning(code::NEVER_MATCHES, range.value.span, message).with_help(
-                    "iptables-save prints such a test as nothing, and what it prints always matches",
-                ),
-            );
-        }
-        warn_backwards(arguments, range, value.low > value.high);
-    }
-    Ok(range)
-}
-
-fn print_range(line: &mut Line, option: &str, range: &Option<Negatable<NumberRange>>) {
-    if let Some(range) = range.as_ref().filter(|it| !it.value.value.is_everything()) {
-        line.option(range.negated, option);
-        line.word(range.value.value);
-    }
-}
-
-/// A warning about a range whose first number is above its last.
-fn warn_backwards<T>(arguments: &mut Arguments<'_>, range: &Negatable<T>, is_backwards: bool) {
-    if is_backwards && !range.negated {
-        let message = "nothing is in a range that runs backwards, so this rule never matches";
-        arguments.warn(Diagnostic::warning(
-            code::NEVER_MATCHES,
-            range.value.span,
-            message,
-        ));
     }
 }
 

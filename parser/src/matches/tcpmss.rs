@@ -8,8 +8,9 @@ use super::PROTOCOL_TCP;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
 use crate::print::Line;
+use crate::range::Range;
 use crate::ruleset::Negatable;
-use crate::value::integer_range;
+use crate::value::range;
 
 /// The `tcpmss` match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,9 +43,7 @@ impl Extension for Tcpmss {
 }
 
 fn mss(value: &Value<'_>) -> Result<RangeInclusive<u16>, Problem> {
-    // The limit makes both ends fit.
-    let (low, high) = integer_range(value.word(0), u16::MAX.into())
-        .map(|(low, high)| (low as u16, high as u16))?;
+    let Range { low, high } = range(value.word(0))?;
     if low > high {
         return Err(
             Problem::new(format!("the range {low}:{high} runs backwards"))

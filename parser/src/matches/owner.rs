@@ -1,0 +1,124 @@
+//! `-m owner`: the user and group behind a packet that this host sends (libxt_owner, xt_owner.c).
+
+use bstr::{BStr, ByteSlice};
+use serde::Serialize;
+
+use crate::diagnostic::{Diagnostic, code};
+use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::print::Line;
+use crate::range::Range;
+use crate::ruleset::{Negatable, NfHook};
+use crate::span::Spanned;
+use crate::value::integer;
+
+/// The `owner` match. At least one of its tests is there, and all must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// `--socket-exists`
+    pub socket_exists: Option<Negatable<()>>,
+    /// `--uid-owner`: the user who opened the socket.
+    pub user: Option<Negatable<Range<u32>>>,
+    /// `--gid-owner`: the group of who opened the socket.
+    pub group: Option<Negatable<Range<u32>>>,
+    /// `--suppl-groups`: supplementary groups count for `--gid-owner`, too.
+    pub supplementary_groups: bool,
+}
+
+/// The greatest user or group, as the next stands for none.
+const GREATEST: u64 = u32::MAX as u64 - 1;
+
+static SOCKET_EXISTS: Opt<()> = switch(&["socket-exists"]).invertible();
+static USER: Opt<Range<u32>> = Opt::new(&["uid-owner"], ids).invertible();
+static GROUP: Opt<Range<u32>> = Opt::new(&["gid-owner"], ids).invertible();
+static SUPPLEMENTARY_GROUPS: Opt<()> = switch(&["suppl-groups"]);
+
+impl Extension for Owner {
+    const NAME: &'static str = "owner";
+    const OPTIONS: &'static [&'static OptionSpec] = &[
+        &SOCKET_EXISTS.spec,
+        &USER.spec,
+        &GROUP.spec,
+        &SUPPLEMENTARY_GROUPS.spec,
+    ];
+
+    fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
+        if arguments.has(&SUPPLEMENTARY_GROUPS)
+            && !arguments.are_in_order(&GROUP.spec, &SUPPLEMENTARY_GROUPS.spec)
+        {
+            let message = "--suppl-groups needs a --gid-owner before it";
+            return Err(Diagnostic::error(
+                code::MISSING_OPTION,
+                arguments.span,
+                message,
+            ));
+        }
+        let owner = Self {
+            socket_exists: arguments.get(&SOCKET_EXISTS)?,
+            user: arguments.get(&USER)?,
+            group: arguments.get(&GROUP)?,
+            supplementary_groups: arguments.has(&SUPPLEMENTARY_GROUPS),
+        };
+        if owner.socket_exists.is_none() && owner.user.is_none() && owner.group.is_none() {
+            return Err(Diagnostic::error(
+                code::MISSING_OPTION,
+                arguments.span,
+                "no owner is given",
+            )
+            .with_help("add --uid-owner, --gid-owner or --socket-exists"));
+        }
+        Ok(owner)
+    }
+
+    fn hooks(&self) -> &'static [NfHook] {
+        &[NfHook::Output, NfHook::Postrouting]
+    }
+
+    fn print(&self, line: &mut Line) {
+        if let Some(socket_exists) = &self.socket_exists {
+            line.option(socket_exists.negated, "--socket-exists");
+        }
+        for (option, ids) in [("--uid-owner", &self.user), ("--gid-owner", &self.group)] {
+            if let Some(Negatable {
+                negated,
+                value: Spanned { value: ids, .. },
+            }) = ids
+            {
+                line.option(*negated, option);
+                if ids.low == ids.high {
+                    line.word(ids.low);
+                } else {
+                    line.word(format!("{}-{}", ids.low, ids.high));
+                }
+            }
+        }
+        if self.supplementary_groups {
+            line.word("--suppl-groups");
+        }
+    }
+}
+
+/// `number`, `low-high` or `low:high`, or `root`, the one name that is the same everywhere.
+fn ids(value: &Value<'_>) -> Result<Range<u32>, Problem> {
+    let word = value.word(0);
+    if word == b"root" {
+        return Ok(Range::of(0));
+    }
+    let id = |word| integer(word, GREATEST).and_then(|id| u32::try_from(id).ok());
+    let range = match word.find_byteset(b"-:") {
+        None => id(word).map(Range::of),
+        Some(at) => id(&word[..at])
+            .zip(id(&word[at + 1..]))
+            .map(|(low, high)| Range { low, high }),
+    };
+    match range {
+        Some(Range { low, high }) if low > high => Err(Problem::new(format!(
+            "the kernel refuses {low}-{high}, which runs backwards"
+        ))),
+        Some(range) => Ok(range),
+        None => Err(Problem::new(format!(
+            "{:?} is no number or range of users or groups",
+            BStr::new(word)
+        ))
+        .with_help("names other than root are not looked up: write what `id` shows")),
+    }
+}
