@@ -340,7 +340,8 @@ impl Context<'_> {
         }
         let message = format!("the range {} stands in a set with a mask", BStr::new(text));
         Err(Problem::new(message).with_help(
-            "write its addresses one by one: the kernel does not mask those of a range, and no packet meets them",
+            "write its addresses one by one: the kernel leaves those of a range unmasked, so that no \
+             packet meets them",
         ))
     }
 
