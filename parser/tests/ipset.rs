@@ -497,7 +497,7 @@ fn the_real_ipset_agrees() {
     let all = TAKEN.len() + REFUSED.len();
     if judged < all {
         println!(
-            "skipped: {} of {all} texts have no judge here",
+            "{} of {all} texts have no judge on this kernel",
             all - judged
         );
     }
