@@ -13,21 +13,25 @@ use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::{Sources, Span};
 use serde::Serialize;
 
-use crate::cli::{Hooks, MessageFormat, Rules};
+use crate::cli::{Hooks, MessageFormat, Rules, Sets};
 use crate::failure::Told;
 use crate::input::Input;
 use crate::messages::{JsonMessage, Message, Reporter, by_place, enumerate};
 use crate::output;
+use crate::sets;
 
 /// Says which rules can be translated exactly at each hook
 ///
 /// Counts the rules that each hook runs: those translated exactly, those that --approximate would
 /// translate so that they err towards dropping, and those that are refused. Below stands one line
-/// per problem. The exit status is 0 only if all rules are exact at all hooks.
+/// per problem. With --ipset, a rule whose set is in none of the files is a problem, too. The exit
+/// status is 0 only if all rules are exact at all hooks.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    sets: Sets,
     #[command(flatten)]
     hooks: Hooks,
 }
@@ -53,12 +57,15 @@ struct HookReport {
 }
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
-    let input = Input::read(&arguments.rules)?;
+    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
     if input.has_errors() {
         return reporter.conclude(input.diagnostics, &input.sources, false);
     }
     let rules = RuleSpans::of(&input.rulesets);
     let mut said = input.diagnostics;
+    if arguments.sets.are_given() {
+        said.extend(sets::missing(&input.rulesets, &input.sets));
+    }
     let mut hooks = Vec::new();
     for hook in Hook::ALL {
         let named = arguments.hooks.named();

@@ -107,6 +107,21 @@ impl Rules {
     }
 }
 
+/// Where the sets come from.
+#[derive(Debug, Args)]
+pub struct Sets {
+    /// Sets that the rules ask for, as ipset save prints them; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub ipset: Vec<PathBuf>,
+}
+
+impl Sets {
+    /// Whether the user gives any, so that one that is missing is missing.
+    pub fn are_given(&self) -> bool {
+        !self.ipset.is_empty()
+    }
+}
+
 /// The hooks, as libbpf names their sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum HookName {

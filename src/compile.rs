@@ -10,7 +10,7 @@ use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 
-use crate::cli::{Hooks, Leniency, MessageFormat, Rules};
+use crate::cli::{Hooks, Leniency, MessageFormat, Rules, Sets};
 use crate::devices::{self, Filled};
 use crate::failure::Usage;
 use crate::input::{Input, has_errors};
@@ -21,6 +21,8 @@ use crate::output;
 pub struct Arguments {
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    sets: Sets,
     /// Write to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -82,7 +84,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     if arguments.counters && form != Form::Rules {
         return Err(Usage("--counters goes with --emit rules".into()).into());
     }
-    let input = Input::read(&arguments.rules)?;
+    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
     let written = match input.has_errors() {
         true => Err(Vec::new()),
         false => arguments.translate(&input, form, reporter.format)?,

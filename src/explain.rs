@@ -14,7 +14,7 @@ use ipt2bpf_codegen::semantic::{ChainId, End, FamilyFilter, Rule, Stage, Test, V
 use ipt2bpf_parser::ruleset::TableKind;
 use ipt2bpf_parser::span::Sources;
 
-use crate::cli::{HookName, Leniency, Rules};
+use crate::cli::{HookName, Leniency, Rules, Sets};
 use crate::failure::Usage;
 use crate::input::Input;
 use crate::messages::{Reporter, enumerate};
@@ -40,6 +40,8 @@ a fragment, 0 for the first. `len` is the length from the IP header on. `hex:` s
 pub struct Arguments {
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    sets: Sets,
     /// The packet, in words or in hexadecimal; may be repeated
     #[arg(long = "packet", value_name = "PACKET", required = true)]
     packets: Vec<PacketWords>,
@@ -55,7 +57,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
-    let input = Input::read(&arguments.rules)?;
+    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
     let mut said = input.diagnostics.clone();
     let mut text = String::new();
     for packet in &arguments.packets {

@@ -1,4 +1,5 @@
-//! Reading rules: files or standard input to rulesets, at most one per family.
+//! Reading rules and sets: files or standard input to rulesets, at most one per family, and the sets
+//! that they ask for.
 
 use std::fs;
 use std::io::{self, IsTerminal, Read};
@@ -6,15 +7,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity, code};
+use ipt2bpf_parser::ipset::{self, Set};
 use ipt2bpf_parser::ruleset::{Ruleset, Table};
 use ipt2bpf_parser::span::{SourceId, Sources, Span};
 use ipt2bpf_parser::{Names, ParseOptions, parse};
 
-use crate::cli::Rules;
+use crate::cli::{Rules, Sets};
 use crate::failure::Usage;
 
-/// How many texts can be told apart (the range of [`SourceId`]).
-const MAX_FILES: usize = 1 << 16;
+/// How many files of rules there may be, and how many of sets; both together can be told apart (the
+/// range of [`SourceId`]).
+const MAX_FILES: usize = 1 << 15;
 
 /// What was read.
 pub struct Input {
@@ -22,7 +25,9 @@ pub struct Input {
     pub sources: Sources,
     /// What they say. Rules with errors are missing.
     pub rulesets: Vec<Ruleset>,
-    /// What is wrong with them.
+    /// The sets. Entries with errors are missing.
+    pub sets: Vec<Set>,
+    /// What is wrong with all of it.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -35,6 +40,7 @@ impl Input {
         let mut input = Input {
             sources: Sources::default(),
             rulesets: Vec::new(),
+            sets: Vec::new(),
             diagnostics: Vec::new(),
         };
         if rules.files.len() > MAX_FILES {
@@ -66,6 +72,26 @@ impl Input {
         }
         input.warn_of_nothing();
         Ok(input)
+    }
+
+    /// Reads the files of sets, too, as if they were restored one after the other.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn with_sets(mut self, sets: &Sets) -> Result<Input> {
+        if sets.ipset.len() > MAX_FILES {
+            return Err(Usage(format!("more than {MAX_FILES} files of sets")).into());
+        }
+        let mut ids = Vec::new();
+        for file in &sets.ipset {
+            let name = file.display().to_string();
+            let text = fs::read(file).with_context(|| name.clone())?;
+            ids.push(self.sources.add(name, text));
+        }
+        let parsed = ipset::parse(&self.sources, &ids, &system_names());
+        self.sets = parsed.sets;
+        self.diagnostics.extend(parsed.diagnostics);
+        Ok(self)
     }
 
     /// Whether something is wrong that forbids a translation.

@@ -16,6 +16,7 @@ mod load;
 mod messages;
 mod output;
 mod running;
+mod sets;
 mod show;
 mod words;
 mod zero;

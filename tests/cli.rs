@@ -376,6 +376,71 @@ fn check_counts_every_rule_of_a_list_of_addresses() {
     assert_eq!(code(&output), 1);
 }
 
+/// Rules that ask for sets.
+const WITH_SETS: &str = "\
+*filter
+-A INPUT -m set --match-set web dst,dst -j ACCEPT
+-A INPUT -m set ! --match-set lan src -j DROP
+COMMIT
+";
+
+#[test]
+fn check_tells_which_sets_are_missing() {
+    let desk = Desk::new();
+    fs::write(desk.path("sets.v4"), WITH_SETS).unwrap();
+    fs::write(desk.path("web"), "create web hash:ip,port\n").unwrap();
+    fs::write(desk.path("lan"), "create lan hash:net\n").unwrap();
+    let missing = |files: &[&str]| -> Vec<String> {
+        let mut arguments = vec!["check", "sets.v4"];
+        for file in files {
+            arguments.extend(["--ipset", file]);
+        }
+        let output = desk.run(&arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().filter(|line| line.contains("no set"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(missing(&["web", "lan"]), Vec::<String>::new());
+    assert_eq!(
+        missing(&["web"]),
+        ["sets.v4:3: error: there is no set lan (the files of --ipset hold web)"]
+    );
+    // Who gives no sets is not told that there are none.
+    assert_eq!(missing(&[]), Vec::<String>::new());
+}
+
+#[test]
+fn mistakes_in_sets_are_shown_where_they_are() {
+    let desk = Desk::new();
+    fs::write(
+        desk.path("sets"),
+        "create web hash:ip,prot\nadd lan 10.0.0.1\n",
+    )
+    .unwrap();
+    let packet = "tcp 10.0.0.5:40000 > 192.0.2.1:22";
+    for arguments in [
+        &["--ipset", "sets", "rules.v4"][..],
+        &["check", "--ipset", "sets", "rules.v4"],
+        &["explain", "--ipset", "sets", "rules.v4", "--packet", packet],
+    ] {
+        let output = desk.run(arguments);
+        assert_eq!(code(&output), 1, "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("did you mean hash:ip,port?"), "{text}");
+        assert!(
+            text.contains("there is no set lan\n --> sets:2:5"),
+            "{text}"
+        );
+    }
+    fs::write(desk.path("sets"), "create web hash:ip,port\n").unwrap();
+    let output = desk.run(&["--ipset", "sets", "rules.v4"]);
+    assert_eq!(code(&output), 0);
+    // The same set in a second file is there twice.
+    let output = desk.run(&["--ipset", "sets", "--ipset", "sets", "rules.v4"]);
+    assert_eq!(code(&output), 1);
+}
+
 #[test]
 fn explain_tells_the_way_of_a_packet() {
     let desk = Desk::new();

@@ -60,6 +60,7 @@
 //! A text becomes lines ([`parse`]), a line becomes words and a command with its rule, and each
 //! extension reads its own options. An extension is one file in [`mod@matches`] or [`targets`] with its
 //! options as a table, its checks and its printing, and one line in the registry of that module.
+//! The sets that rules ask for have a language of their own, in [`mod@ipset`].
 
 #[cfg(feature = "arbitrary")]
 pub mod arbitrary;
@@ -71,6 +72,7 @@ pub mod diagnostic;
 mod extension;
 mod family;
 pub mod header_options;
+pub mod ipset;
 pub mod matches;
 mod names;
 mod placement;
