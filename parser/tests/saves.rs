@@ -200,6 +200,7 @@ fn an_unknown_extension_prints_as_given() {
             word("quoted", true),
             word("-j \"DROP\" \\", true),
         ],
+        data: None,
     });
     let printed = ruleset.to_string();
     let rule = r#"-A INPUT -m other --plain a'b "quoted" "-j \"DROP\" \\""#;

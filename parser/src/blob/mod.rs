@@ -72,8 +72,9 @@ use layout::{GetEntries, GetInfo, ReplaceHeader};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// The most bytes of a blob that are looked at. The kernel takes 512 MiB (x_tables.c,
-/// `XT_MAX_TABLE_SIZE`); a hundred thousand rules with several matches fit into this.
-pub const SIZE_LIMIT: usize = 64 << 20;
+/// `XT_MAX_TABLE_SIZE`); a hundred thousand usual rules fit into this. The table takes up to about ten
+/// times as much, if the blob consists of matches without data.
+pub const SIZE_LIMIT: usize = 32 << 20;
 
 /// What `IPT_SO_SET_REPLACE` asks for (`struct ipt_replace`, `struct ip6t_replace`).
 #[derive(Clone, Debug, PartialEq, Eq)]
