@@ -347,9 +347,21 @@ pub(crate) struct Spec<E> {
     pub build: fn(&mut Arguments<'_>) -> Result<E, Diagnostic>,
 }
 
-/// Makes a registry from the variants of an extension enum, and what dispatches over them.
+/// Makes an extension enum and the registry of its variants, and what dispatches over them.
 macro_rules! registry {
-    ($enum:ident: $($variant:ident($type:ty)),+ $(,)?) => {
+    (
+        $(#[$meta:meta])*
+        pub enum $enum:ident {
+            $($(#[$doc:meta])* $variant:ident($type:ty),)+
+        }
+    ) => {
+        $(#[$meta])*
+        pub enum $enum {
+            $($(#[$doc])* $variant($type),)+
+            /// An extension that this version does not know, kept word for word.
+            Unknown($crate::unknown::Unknown),
+        }
+
         /// Every extension of this kind that has a type.
         pub(crate) static REGISTRY: &[$crate::extension::Spec<$enum>] = &[$(
             $crate::extension::Spec {

@@ -68,7 +68,6 @@ use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Opt, registry};
 use crate::print::Line;
 use crate::ruleset::Negatable;
-use crate::unknown::Unknown;
 use crate::value::port_range;
 
 /// An inclusive range of port numbers, host byte order. `low > high` never matches.
@@ -113,201 +112,136 @@ pub enum Bound {
     Above,
 }
 
-/// `-m NAME` with its options.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Match {
-    /// `-m addrtype`
-    Addrtype(addrtype::Addrtype),
-    /// `-m ah` of IPv4
-    Ah(ah::Ah),
-    /// `-m ah` of IPv6
-    Ah6(ah::Ah6),
-    /// `-m bpf`
-    Bpf(bpf::Bpf),
-    /// `-m cgroup`
-    Cgroup(cgroup::Cgroup),
-    /// `-m cluster`
-    Cluster(cluster::Cluster),
-    /// `-m comment`
-    Comment(comment::Comment),
-    /// `-m connbytes`
-    Connbytes(connbytes::Connbytes),
-    /// `-m connlabel`
-    Connlabel(connlabel::Connlabel),
-    /// `-m connlimit`
-    Connlimit(connlimit::Connlimit),
-    /// `-m connmark`
-    Connmark(connmark::Connmark),
-    /// `-m conntrack`
-    Conntrack(conntrack::Conntrack),
-    /// `-m cpu`
-    Cpu(cpu::Cpu),
-    /// `-m dccp`
-    Dccp(dccp::Dccp),
-    /// `-m devgroup`
-    Devgroup(devgroup::Devgroup),
-    /// `-m dscp`
-    Dscp(dscp::Dscp),
-    /// `-m dst`
-    Dst(dst::Dst),
-    /// `-m ecn`
-    Ecn(ecn::Ecn),
-    /// `-m esp`
-    Esp(esp::Esp),
-    /// `-m eui64`
-    Eui64(eui64::Eui64),
-    /// `-m frag`
-    Frag(frag::Frag),
-    /// `-m hashlimit`
-    Hashlimit(hashlimit::Hashlimit),
-    /// `-m hbh`
-    Hbh(hbh::Hbh),
-    /// `-m helper`
-    Helper(helper::Helper),
-    /// `-m hl`
-    Hl(hl::Hl),
-    /// `-m icmp`
-    Icmp(icmp::Icmp),
-    /// `-m icmp6`
-    Icmp6(icmp::Icmp6),
-    /// `-m ipcomp`
-    Ipcomp(ipcomp::Ipcomp),
-    /// `-m iprange`
-    IpRange(iprange::IpRange),
-    /// `-m ipv6header`
-    Ipv6Header(ipv6header::Ipv6Header),
-    /// `-m length`
-    Length(length::Length),
-    /// `-m limit`
-    Limit(limit::Limit),
-    /// `-m mac`
-    Mac(mac::Mac),
-    /// `-m mark`
-    Mark(mark::Mark),
-    /// `-m mh`
-    Mh(mh::Mh),
-    /// `-m multiport`
-    Multiport(multiport::Multiport),
-    /// `-m nfacct`
-    Nfacct(nfacct::Nfacct),
-    /// `-m osf`
-    Osf(osf::Osf),
-    /// `-m owner`
-    Owner(owner::Owner),
-    /// `-m physdev`
-    Physdev(physdev::Physdev),
-    /// `-m pkttype`
-    Pkttype(pkttype::Pkttype),
-    /// `-m policy`
-    Policy(policy::Policy),
-    /// `-m quota`
-    Quota(quota::Quota),
-    /// `-m rateest`
-    RateEst(rateest::RateEst),
-    /// `-m realm`
-    Realm(realm::Realm),
-    /// `-m recent`
-    Recent(recent::Recent),
-    /// `-m rpfilter`
-    Rpfilter(rpfilter::Rpfilter),
-    /// `-m rt`
-    Rt(rt::Rt),
-    /// `-m sctp`
-    Sctp(sctp::Sctp),
-    /// `-m set`
-    Set(set::Set),
-    /// `-m socket`
-    Socket(socket::Socket),
-    /// `-m srh`
-    Srh(srh::Srh),
-    /// `-m state`
-    State(conntrack::State),
-    /// `-m statistic`
-    Statistic(statistic::Statistic),
-    /// `-m string`
-    String(string::StringMatch),
-    /// `-m tcp`
-    Tcp(tcp::Tcp),
-    /// `-m tcpmss`
-    Tcpmss(tcpmss::Tcpmss),
-    /// `-m time`
-    Time(time::Time),
-    /// `-m tos`
-    Tos(tos::Tos),
-    /// `-m ttl`
-    Ttl(ttl::Ttl),
-    /// `-m u32`
-    U32(self::u32::U32),
-    /// `-m udp`
-    Udp(udp::Udp),
-    /// An extension that this version does not know, kept word for word.
-    Unknown(Unknown),
-}
-
-registry! { Match:
-    Addrtype(addrtype::Addrtype),
-    Ah(ah::Ah),
-    Ah6(ah::Ah6),
-    Bpf(bpf::Bpf),
-    Cgroup(cgroup::Cgroup),
-    Cluster(cluster::Cluster),
-    Comment(comment::Comment),
-    Connbytes(connbytes::Connbytes),
-    Connlabel(connlabel::Connlabel),
-    Connlimit(connlimit::Connlimit),
-    Connmark(connmark::Connmark),
-    Conntrack(conntrack::Conntrack),
-    Cpu(cpu::Cpu),
-    Dccp(dccp::Dccp),
-    Devgroup(devgroup::Devgroup),
-    Dscp(dscp::Dscp),
-    Dst(dst::Dst),
-    Ecn(ecn::Ecn),
-    Esp(esp::Esp),
-    Eui64(eui64::Eui64),
-    Frag(frag::Frag),
-    Hashlimit(hashlimit::Hashlimit),
-    Hbh(hbh::Hbh),
-    Helper(helper::Helper),
-    Hl(hl::Hl),
-    Icmp(icmp::Icmp),
-    Icmp6(icmp::Icmp6),
-    Ipcomp(ipcomp::Ipcomp),
-    IpRange(iprange::IpRange),
-    Ipv6Header(ipv6header::Ipv6Header),
-    Length(length::Length),
-    Limit(limit::Limit),
-    Mac(mac::Mac),
-    Mark(mark::Mark),
-    Mh(mh::Mh),
-    Multiport(multiport::Multiport),
-    Nfacct(nfacct::Nfacct),
-    Osf(osf::Osf),
-    Owner(owner::Owner),
-    Physdev(physdev::Physdev),
-    Pkttype(pkttype::Pkttype),
-    Policy(policy::Policy),
-    Quota(quota::Quota),
-    RateEst(rateest::RateEst),
-    Realm(realm::Realm),
-    Recent(recent::Recent),
-    Rpfilter(rpfilter::Rpfilter),
-    Rt(rt::Rt),
-    Sctp(sctp::Sctp),
-    Set(set::Set),
-    Socket(socket::Socket),
-    Srh(srh::Srh),
-    State(conntrack::State),
-    Statistic(statistic::Statistic),
-    String(string::StringMatch),
-    Tcp(tcp::Tcp),
-    Tcpmss(tcpmss::Tcpmss),
-    Time(time::Time),
-    Tos(tos::Tos),
-    Ttl(ttl::Ttl),
-    U32(self::u32::U32),
-    Udp(udp::Udp),
+registry! {
+    /// `-m NAME` with its options.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Match {
+        /// `-m addrtype`
+        Addrtype(addrtype::Addrtype),
+        /// `-m ah` of IPv4
+        Ah(ah::Ah),
+        /// `-m ah` of IPv6
+        Ah6(ah::Ah6),
+        /// `-m bpf`
+        Bpf(bpf::Bpf),
+        /// `-m cgroup`
+        Cgroup(cgroup::Cgroup),
+        /// `-m cluster`
+        Cluster(cluster::Cluster),
+        /// `-m comment`
+        Comment(comment::Comment),
+        /// `-m connbytes`
+        Connbytes(connbytes::Connbytes),
+        /// `-m connlabel`
+        Connlabel(connlabel::Connlabel),
+        /// `-m connlimit`
+        Connlimit(connlimit::Connlimit),
+        /// `-m connmark`
+        Connmark(connmark::Connmark),
+        /// `-m conntrack`
+        Conntrack(conntrack::Conntrack),
+        /// `-m cpu`
+        Cpu(cpu::Cpu),
+        /// `-m dccp`
+        Dccp(dccp::Dccp),
+        /// `-m devgroup`
+        Devgroup(devgroup::Devgroup),
+        /// `-m dscp`
+        Dscp(dscp::Dscp),
+        /// `-m dst`
+        Dst(dst::Dst),
+        /// `-m ecn`
+        Ecn(ecn::Ecn),
+        /// `-m esp`
+        Esp(esp::Esp),
+        /// `-m eui64`
+        Eui64(eui64::Eui64),
+        /// `-m frag`
+        Frag(frag::Frag),
+        /// `-m hashlimit`
+        Hashlimit(hashlimit::Hashlimit),
+        /// `-m hbh`
+        Hbh(hbh::Hbh),
+        /// `-m helper`
+        Helper(helper::Helper),
+        /// `-m hl`
+        Hl(hl::Hl),
+        /// `-m icmp`
+        Icmp(icmp::Icmp),
+        /// `-m icmp6`
+        Icmp6(icmp::Icmp6),
+        /// `-m ipcomp`
+        Ipcomp(ipcomp::Ipcomp),
+        /// `-m iprange`
+        IpRange(iprange::IpRange),
+        /// `-m ipv6header`
+        Ipv6Header(ipv6header::Ipv6Header),
+        /// `-m length`
+        Length(length::Length),
+        /// `-m limit`
+        Limit(limit::Limit),
+        /// `-m mac`
+        Mac(mac::Mac),
+        /// `-m mark`
+        Mark(mark::Mark),
+        /// `-m mh`
+        Mh(mh::Mh),
+        /// `-m multiport`
+        Multiport(multiport::Multiport),
+        /// `-m nfacct`
+        Nfacct(nfacct::Nfacct),
+        /// `-m osf`
+        Osf(osf::Osf),
+        /// `-m owner`
+        Owner(owner::Owner),
+        /// `-m physdev`
+        Physdev(physdev::Physdev),
+        /// `-m pkttype`
+        Pkttype(pkttype::Pkttype),
+        /// `-m policy`
+        Policy(policy::Policy),
+        /// `-m quota`
+        Quota(quota::Quota),
+        /// `-m rateest`
+        RateEst(rateest::RateEst),
+        /// `-m realm`
+        Realm(realm::Realm),
+        /// `-m recent`
+        Recent(recent::Recent),
+        /// `-m rpfilter`
+        Rpfilter(rpfilter::Rpfilter),
+        /// `-m rt`
+        Rt(rt::Rt),
+        /// `-m sctp`
+        Sctp(sctp::Sctp),
+        /// `-m set`
+        Set(set::Set),
+        /// `-m socket`
+        Socket(socket::Socket),
+        /// `-m srh`
+        Srh(srh::Srh),
+        /// `-m state`
+        State(conntrack::State),
+        /// `-m statistic`
+        Statistic(statistic::Statistic),
+        /// `-m string`
+        String(string::StringMatch),
+        /// `-m tcp`
+        Tcp(tcp::Tcp),
+        /// `-m tcpmss`
+        Tcpmss(tcpmss::Tcpmss),
+        /// `-m time`
+        Time(time::Time),
+        /// `-m tos`
+        Tos(tos::Tos),
+        /// `-m ttl`
+        Ttl(ttl::Ttl),
+        /// `-m u32`
+        U32(self::u32::U32),
+        /// `-m udp`
+        Udp(udp::Udp),
+    }
 }
 
 const PROTOCOL_TCP: u8 = 6;

@@ -47,131 +47,89 @@ use serde::Serialize;
 
 use crate::extension::{Spec, registry};
 use crate::ruleset::Family;
-use crate::unknown::Unknown;
 
-/// `-j NAME` with its options.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Target {
-    /// `-j AUDIT`
-    Audit(audit::Audit),
-    /// `-j CHECKSUM`
-    Checksum(checksum::Checksum),
-    /// `-j CLASSIFY`
-    Classify(classify::Classify),
-    /// `-j CLUSTERIP`
-    Clusterip(clusterip::Clusterip),
-    /// `-j CONNMARK`
-    Connmark(connmark::Connmark),
-    /// `-j CONNSECMARK`
-    Connsecmark(connsecmark::Connsecmark),
-    /// `-j CT`
-    Ct(ct::Ct),
-    /// `-j DNAT`
-    Dnat(dnat::Dnat),
-    /// `-j DNPT`
-    Dnpt(dnpt::Dnpt),
-    /// `-j DSCP`
-    Dscp(dscp::Dscp),
-    /// `-j ECN`
-    Ecn(ecn::Ecn),
-    /// `-j HL`
-    Hl(hl::Hl),
-    /// `-j HMARK`
-    Hmark(hmark::Hmark),
-    /// `-j IDLETIMER`
-    Idletimer(idletimer::Idletimer),
-    /// `-j LED`
-    Led(led::Led),
-    /// `-j LOG`
-    Log(log::Log),
-    /// `-j MARK`
-    Mark(mark::Mark),
-    /// `-j MASQUERADE`
-    Masquerade(masquerade::Masquerade),
-    /// `-j NETMAP`
-    Netmap(netmap::Netmap),
-    /// `-j NFLOG`
-    Nflog(nflog::Nflog),
-    /// `-j NFQUEUE`
-    Nfqueue(nfqueue::Nfqueue),
-    /// `-j NOTRACK`
-    Notrack(notrack::Notrack),
-    /// `-j RATEEST`
-    Rateest(rateest::Rateest),
-    /// `-j REDIRECT`
-    Redirect(redirect::Redirect),
-    /// `-j REJECT`
-    Reject(reject::Reject),
-    /// `-j SECMARK`
-    Secmark(secmark::Secmark),
-    /// `-j SET`
-    Set(set::Set),
-    /// `-j SNAT`
-    Snat(snat::Snat),
-    /// `-j SNPT`
-    Snpt(snpt::Snpt),
-    /// `-j SYNPROXY`
-    Synproxy(synproxy::Synproxy),
-    /// `-j TCPMSS`
-    Tcpmss(tcpmss::Tcpmss),
-    /// `-j TCPOPTSTRIP`
-    Tcpoptstrip(tcpoptstrip::Tcpoptstrip),
-    /// `-j TEE`
-    Tee(tee::Tee),
-    /// `-j TOS`
-    Tos(tos::Tos),
-    /// `-j TPROXY`
-    Tproxy(tproxy::Tproxy),
-    /// `-j TRACE`
-    Trace(trace::Trace),
-    /// `-j TTL`
-    Ttl(ttl::Ttl),
-    /// `-j ULOG`
-    Ulog(ulog::Ulog),
-    /// An extension that this version does not know, kept word for word.
-    Unknown(Unknown),
-}
-
-registry! { Target:
-    Audit(audit::Audit),
-    Checksum(checksum::Checksum),
-    Classify(classify::Classify),
-    Clusterip(clusterip::Clusterip),
-    Connmark(connmark::Connmark),
-    Connsecmark(connsecmark::Connsecmark),
-    Ct(ct::Ct),
-    Dnat(dnat::Dnat),
-    Dnpt(dnpt::Dnpt),
-    Dscp(dscp::Dscp),
-    Ecn(ecn::Ecn),
-    Hl(hl::Hl),
-    Hmark(hmark::Hmark),
-    Idletimer(idletimer::Idletimer),
-    Led(led::Led),
-    Log(log::Log),
-    Mark(mark::Mark),
-    Masquerade(masquerade::Masquerade),
-    Netmap(netmap::Netmap),
-    Nflog(nflog::Nflog),
-    Nfqueue(nfqueue::Nfqueue),
-    Notrack(notrack::Notrack),
-    Rateest(rateest::Rateest),
-    Redirect(redirect::Redirect),
-    Reject(reject::Reject),
-    Secmark(secmark::Secmark),
-    Set(set::Set),
-    Snat(snat::Snat),
-    Snpt(snpt::Snpt),
-    Synproxy(synproxy::Synproxy),
-    Tcpmss(tcpmss::Tcpmss),
-    Tcpoptstrip(tcpoptstrip::Tcpoptstrip),
-    Tee(tee::Tee),
-    Tos(tos::Tos),
-    Tproxy(tproxy::Tproxy),
-    Trace(trace::Trace),
-    Ttl(ttl::Ttl),
-    Ulog(ulog::Ulog),
+registry! {
+    /// `-j NAME` with its options.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "UPPERCASE")]
+    pub enum Target {
+        /// `-j AUDIT`
+        Audit(audit::Audit),
+        /// `-j CHECKSUM`
+        Checksum(checksum::Checksum),
+        /// `-j CLASSIFY`
+        Classify(classify::Classify),
+        /// `-j CLUSTERIP`
+        Clusterip(clusterip::Clusterip),
+        /// `-j CONNMARK`
+        Connmark(connmark::Connmark),
+        /// `-j CONNSECMARK`
+        Connsecmark(connsecmark::Connsecmark),
+        /// `-j CT`
+        Ct(ct::Ct),
+        /// `-j DNAT`
+        Dnat(dnat::Dnat),
+        /// `-j DNPT`
+        Dnpt(dnpt::Dnpt),
+        /// `-j DSCP`
+        Dscp(dscp::Dscp),
+        /// `-j ECN`
+        Ecn(ecn::Ecn),
+        /// `-j HL`
+        Hl(hl::Hl),
+        /// `-j HMARK`
+        Hmark(hmark::Hmark),
+        /// `-j IDLETIMER`
+        Idletimer(idletimer::Idletimer),
+        /// `-j LED`
+        Led(led::Led),
+        /// `-j LOG`
+        Log(log::Log),
+        /// `-j MARK`
+        Mark(mark::Mark),
+        /// `-j MASQUERADE`
+        Masquerade(masquerade::Masquerade),
+        /// `-j NETMAP`
+        Netmap(netmap::Netmap),
+        /// `-j NFLOG`
+        Nflog(nflog::Nflog),
+        /// `-j NFQUEUE`
+        Nfqueue(nfqueue::Nfqueue),
+        /// `-j NOTRACK`
+        Notrack(notrack::Notrack),
+        /// `-j RATEEST`
+        Rateest(rateest::Rateest),
+        /// `-j REDIRECT`
+        Redirect(redirect::Redirect),
+        /// `-j REJECT`
+        Reject(reject::Reject),
+        /// `-j SECMARK`
+        Secmark(secmark::Secmark),
+        /// `-j SET`
+        Set(set::Set),
+        /// `-j SNAT`
+        Snat(snat::Snat),
+        /// `-j SNPT`
+        Snpt(snpt::Snpt),
+        /// `-j SYNPROXY`
+        Synproxy(synproxy::Synproxy),
+        /// `-j TCPMSS`
+        Tcpmss(tcpmss::Tcpmss),
+        /// `-j TCPOPTSTRIP`
+        Tcpoptstrip(tcpoptstrip::Tcpoptstrip),
+        /// `-j TEE`
+        Tee(tee::Tee),
+        /// `-j TOS`
+        Tos(tos::Tos),
+        /// `-j TPROXY`
+        Tproxy(tproxy::Tproxy),
+        /// `-j TRACE`
+        Trace(trace::Trace),
+        /// `-j TTL`
+        Ttl(ttl::Ttl),
+        /// `-j ULOG`
+        Ulog(ulog::Ulog),
+    }
 }
 
 /// The targets of a family that have a type.
