@@ -1,5 +1,6 @@
 //! Properties of reading sets, on random texts and on damaged ones.
 
+use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::ipset::{self, Parsed, SetType, parse};
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{Names, Style, render};
@@ -135,10 +136,13 @@ proptest! {
         }
         let (sources, parsed) = read(text);
         let _ = render(&parsed.diagnostics, &sources, Style::Plain);
-        let (_, again) = read(print(&parsed));
+        let (sources, again) = read(print(&parsed));
         // Of a set with a mask, the kernel keeps the first element of a range that runs backwards
-        // unmasked, and its own save of that cannot always be restored.
-        if again.diagnostics.is_empty() {
+        // unmasked, and its own save of that cannot be restored when the mask leaves nothing of it.
+        let is_lost = |it: &Diagnostic| it.message == "a hash cannot hold an element of zeros";
+        let (lost, others): (Vec<_>, Vec<_>) = again.diagnostics.into_iter().partition(is_lost);
+        prop_assert_eq!(render(&others, &sources, Style::Plain), "");
+        if lost.is_empty() {
             prop_assert_eq!(again.sets, parsed.sets);
         }
     }

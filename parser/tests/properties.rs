@@ -77,10 +77,11 @@ proptest! {
             let printed = ruleset.print(Counts::All);
             let (_, again) = read(printed.clone(), Some(ruleset.family));
             let printed_again: Vec<u8> = again.rulesets.iter().flat_map(|it| it.print(Counts::All)).collect();
-            // A quote that is never closed puts a newline into a word; in print it ends the line.
-            let is_lossy = printed.windows(2).any(|pair| pair == b"\n\n");
-            if again.diagnostics.is_empty() && !is_lossy {
-                prop_assert_eq!(String::from_utf8_lossy(&printed), String::from_utf8_lossy(&printed_again));
+            if again.diagnostics.is_empty() {
+                // A quote that is never closed puts the end of its line into a word, and iptables-save
+                // prints some words without quotes: that end then is only an empty line.
+                let printed = String::from_utf8_lossy(&printed).replace("\n\n", "\n");
+                prop_assert_eq!(printed, String::from_utf8_lossy(&printed_again));
             }
         }
     }
