@@ -229,7 +229,9 @@ fn condition(cond: Cond) -> &'static str {
 fn helper_name(helper: Helper) -> &'static str {
     match helper {
         Helper::MapLookupElem => "bpf_map_lookup_elem",
+        Helper::GetSmpProcessorId => "bpf_get_smp_processor_id",
         Helper::SkbLoadBytes => "bpf_skb_load_bytes",
+        Helper::SkbLoadBytesRelative => "bpf_skb_load_bytes_relative",
         Helper::FibLookup => "bpf_fib_lookup",
         Helper::ProbeReadKernel => "bpf_probe_read_kernel",
         Helper::Loop => "bpf_loop",

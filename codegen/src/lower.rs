@@ -192,15 +192,22 @@ impl Lowering<'_> {
         let context = Context {
             family: self.family,
             hook: self.hook,
+            reads_kernel: self.options.device_names.reads_kernel(),
         };
         let action = self.action(table, rule, context)?;
         let mut steps = base_steps(&rule.base, self.family);
         let mut decidable = true;
         for extension in &rule.matches {
-            match match_meaning(&extension.value).steps(context) {
-                Ok(more) => steps.extend(more),
+            let name = format!("-m {}", extension.value.name());
+            let meaning = match_meaning(&extension.value);
+            match meaning.steps(context) {
+                Ok(more) => {
+                    steps.extend(more);
+                    if let Some(note) = meaning.note(context) {
+                        self.warn(&name, note, extension.span);
+                    }
+                }
                 Err(refusal) => {
-                    let name = format!("-m {}", extension.value.name());
                     decidable = false;
                     let approximated = self.options.approximate && may_approximate(action);
                     self.refuse(&name, refusal, extension.span, approximated);

@@ -9,7 +9,7 @@ use std::ops::Range;
 use ipt2bpf_parser::ruleset::Family;
 
 use super::frame::Frame;
-use super::parse::{CONTEXT, Demand, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Parser, xdp};
+use super::parse::{CONTEXT, Demand, ETHERTYPE_IPV4, ETHERTYPE_IPV6, KernelAccess, Parser, xdp};
 use super::rules::{entries_of, takes_entry};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
@@ -188,16 +188,19 @@ impl Writer {
             ..
         } = self.settings;
         let demand = Demand::of(family.filter);
-        if hook == Hook::Xdp && demand.in_device {
+        if hook == Hook::Xdp && demand.has(Field::InDevice) {
             self.parser().no_vlan();
         }
-        self.parser().packet(family.filter.family, demand);
+        self.parser().packet(family.filter.family, &demand);
         let own = match hook {
-            Hook::CgroupIngress | Hook::Xdp => demand.in_device.then_some(Field::InDevice),
-            Hook::CgroupEgress => demand.out_device.then_some(Field::OutDevice),
+            Hook::CgroupIngress | Hook::Xdp => Field::InDevice,
+            Hook::CgroupEgress => Field::OutDevice,
         };
-        if let Some(field) = own {
-            self.parser().device(field, device_names, devices);
+        if demand.has(own) {
+            self.parser().device(own, device_names, devices);
+        }
+        if let Some(access) = KernelAccess::of(device_names) {
+            self.parser().kernel_fields(&demand, access);
         }
         let on = |path: Path| {
             family
@@ -214,7 +217,7 @@ impl Writer {
         }
         let transit = self.code.label();
         let path = self.settings.xdp_path;
-        if path == XdpPath::Auto || (path == XdpPath::Forward && demand.out_device) {
+        if path == XdpPath::Auto || (path == XdpPath::Forward && demand.has(Field::OutDevice)) {
             self.route(family.filter.family, transit);
         }
         if path != XdpPath::Forward {
@@ -230,7 +233,7 @@ impl Writer {
         }
         if path != XdpPath::Input {
             self.code.bind(transit);
-            self.out_device(demand);
+            self.out_device(&demand);
             for stage in on(Path::Transit) {
                 self.stage(family.filter, stage);
             }
@@ -301,8 +304,12 @@ impl Writer {
             .load(Size::W, Reg::R1, CONTEXT, xdp::INGRESS_IFINDEX);
         self.code
             .store(Size::W, Reg::R10, at(fib::IFINDEX), Reg::R1);
-        self.code
-            .load(Size::B, Reg::R1, Reg::R10, frame.address(layout::TOS));
+        self.code.load(
+            Size::B,
+            Reg::R1,
+            Reg::R10,
+            frame.address(Field::TypeOfService.place().offset),
+        );
         match family {
             Family::V4 => self.code.store(Size::B, Reg::R10, at(fib::TOS), Reg::R1),
             Family::V6 => {
@@ -394,9 +401,13 @@ impl Writer {
     }
 
     /// The name of the interface that routing chose.
-    fn out_device(&mut self, demand: Demand) {
+    fn out_device(&mut self, demand: &Demand) {
         let frame = self.settings.frame;
-        if let Some(devices) = self.settings.devices.filter(|_| demand.out_device) {
+        if let Some(devices) = self
+            .settings
+            .devices
+            .filter(|_| demand.has(Field::OutDevice))
+        {
             self.code.line("the name of the leaving interface");
             let index = frame.address(frame.scratch() + fib::IFINDEX);
             self.code.load(Size::W, Reg::R1, Reg::R10, index);

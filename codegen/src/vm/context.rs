@@ -23,6 +23,8 @@ pub struct Context<'p> {
     pub mark: u32,
     /// `__sk_buff.pkt_type`, `PACKET_*` of `include/uapi/linux/if_packet.h`.
     pub packet_type: u32,
+    /// The number of the processor.
+    pub processor: u32,
     /// What the routing tables say about it.
     pub fib: FibAnswer,
 }
@@ -48,6 +50,7 @@ impl<'p> Context<'p> {
             protocol: 0,
             mark: 0,
             packet_type: 0,
+            processor: 0,
             fib: FibAnswer::default(),
         }
     }

@@ -9,6 +9,7 @@ use crate::module::Hook;
 /// The number of `bpf_loop`, which calls back.
 pub(super) const LOOP: i32 = Helper::Loop as i32;
 const MAP_LOOKUP_ELEM: i32 = Helper::MapLookupElem as i32;
+const GET_SMP_PROCESSOR_ID: i32 = Helper::GetSmpProcessorId as i32;
 const SKB_LOAD_BYTES: i32 = Helper::SkbLoadBytes as i32;
 const FIB_LOOKUP: i32 = Helper::FibLookup as i32;
 
@@ -30,6 +31,7 @@ impl Run<'_, '_> {
         let hook = self.hook;
         match (helper, hook) {
             (MAP_LOOKUP_ELEM, _) => self.map_lookup(registers),
+            (GET_SMP_PROCESSOR_ID, _) => Ok(self.context.processor.into()),
             (SKB_LOAD_BYTES, Hook::CgroupIngress | Hook::CgroupEgress) => {
                 self.skb_load_bytes(registers)
             }
