@@ -26,7 +26,7 @@ pub enum Field {
     OutDevice,
     /// IPv4's type of service, IPv6's traffic class.
     TypeOfService,
-    /// IPv4's time to live, IPv6's hop limit.
+    /// IPv4's time to live, IPv6's hop limit; one less in stages for packets to other hosts.
     TimeToLive,
     /// The packet's length from the IP header on.
     Length,

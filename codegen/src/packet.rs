@@ -47,6 +47,7 @@ pub struct Packet<'a> {
     bytes: &'a [u8],
     devices: [u128; 2],
     metadata: Metadata,
+    forwarded: bool,
     protocol: u8,
     broken_headers: bool,
     fragment_offset: u16,
@@ -67,6 +68,7 @@ impl<'a> Packet<'a> {
                     bytes,
                     devices,
                     metadata: Metadata::default(),
+                    forwarded: false,
                     protocol: header[9],
                     broken_headers: false,
                     fragment_offset: u16::from_be_bytes([header[6], header[7]]) & 0x1fff,
@@ -82,6 +84,7 @@ impl<'a> Packet<'a> {
                     bytes,
                     devices,
                     metadata: Metadata::default(),
+                    forwarded: false,
                     protocol: end.protocol,
                     broken_headers: walk.is_none(),
                     fragment_offset: end.fragment_offset,
@@ -97,9 +100,12 @@ impl<'a> Packet<'a> {
         self
     }
 
-    /// The same packet with another sending interface.
+    /// The same packet on its way to another host by this interface: the kernel has counted the hop before
+    /// FORWARD's rules (`ip_forward`, net/ipv4/ip_forward.c; `ip6_forward`, net/ipv6/ip6_output.c). Packets
+    /// that have no hop left do not come so far.
     pub fn leaving_by(mut self, device: &str) -> Self {
         self.devices[1] = device_number(device);
+        self.forwarded = true;
         self
     }
 
@@ -136,10 +142,7 @@ impl<'a> Packet<'a> {
                 Family::V4 => self.number(1, 1),
                 Family::V6 => self.number(0, 2) >> 4 & 0xff,
             },
-            Field::TimeToLive => match self.family {
-                Family::V4 => self.number(8, 1),
-                Family::V6 => self.number(7, 1),
-            },
+            Field::TimeToLive => self.time_to_live().into(),
             Field::Length => self.bytes.len() as u128,
             Field::Mark => self.metadata.mark.into(),
             Field::PacketType => self.packet_type().into(),
@@ -177,6 +180,14 @@ impl<'a> Packet<'a> {
             }
             Field::MaximumSegment => self.maximum_segment().into(),
         }
+    }
+
+    fn time_to_live(&self) -> u8 {
+        let offset = match self.family {
+            Family::V4 => 8,
+            Family::V6 => 7,
+        };
+        self.bytes[offset].wrapping_sub(self.forwarded.into())
     }
 
     /// `pkttype_mt` (net/netfilter/xt_pkttype.c): a looped-back packet is multicast or broadcast.

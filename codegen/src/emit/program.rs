@@ -234,6 +234,7 @@ impl Writer {
         if path != XdpPath::Input {
             self.code.bind(transit);
             self.out_device(&demand);
+            self.count_hop(&demand);
             for stage in on(Path::Transit) {
                 self.stage(family.filter, stage);
             }
@@ -412,6 +413,20 @@ impl Writer {
             let index = frame.address(frame.scratch() + fib::IFINDEX);
             self.code.load(Size::W, Reg::R1, Reg::R10, index);
             self.parser().device_from_table(Field::OutDevice, devices);
+        }
+    }
+
+    /// The kernel has counted the hop before FORWARD's rules see the packet.
+    fn count_hop(&mut self, demand: &Demand) {
+        if demand.has(Field::TimeToLive) {
+            let place = self
+                .settings
+                .frame
+                .address(Field::TimeToLive.place().offset);
+            self.code.line("one hop less");
+            self.code.load(Size::B, Reg::R1, Reg::R10, place);
+            self.code.alu(Alu::Sub, Reg::R1, 1);
+            self.code.store(Size::B, Reg::R10, place, Reg::R1);
         }
     }
 
