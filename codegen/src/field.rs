@@ -46,6 +46,8 @@ pub enum Field {
     TcpFlags,
     /// 1 when the packet holds all the TCP options that its header announces, else 0.
     TcpOptionsWhole,
+    /// What the routine asked last has answered.
+    Answer,
 }
 
 /// How a field lies in `struct packet`.
@@ -61,6 +63,8 @@ pub struct Place {
 
 /// The parts of `struct packet` that are not fields of a test, in bytes from its start.
 pub mod layout {
+    use ipt2bpf_parser::ruleset::NfHook;
+
     /// The TCP options seen: 256 bits, bit n of the little-endian number for option kind n.
     pub const TCP_OPTIONS: i16 = 88;
     /// The IPv4 type of service or the IPv6 traffic class: `u8`, for routing.
@@ -71,8 +75,25 @@ pub mod layout {
     pub const ENTRY: i16 = 124;
     /// Number of places on the return stack: `u32`.
     pub const DEPTH: i16 = 128;
+    /// Where the IP header lies in the frame at XDP, in bytes: `u8`.
+    pub const IP_HEADER: i16 = 137;
+    /// Where the transport header lies from the IP header on, in bytes; 0 where that is unknown: `u16`.
+    pub const TRANSPORT: i16 = 138;
+    /// The netfilter hook whose chains the packet is in, as [`nf_hook_number`] has it: `u8`.
+    pub const NF_HOOK: i16 = 87;
     /// The return stack: `u16` each.
-    pub const STACK: i16 = 132;
+    pub const STACK: i16 = 140;
+
+    /// The number of a netfilter hook (`enum nf_inet_hooks`, include/uapi/linux/netfilter.h).
+    pub const fn nf_hook_number(hook: NfHook) -> u8 {
+        match hook {
+            NfHook::Prerouting => 0,
+            NfHook::Input => 1,
+            NfHook::Forward => 2,
+            NfHook::Output => 3,
+            NfHook::Postrouting => 4,
+        }
+    }
 
     /// The size of the struct with a return stack for so many calls: a multiple of 8.
     pub const fn size(depth: usize) -> u32 {
@@ -123,6 +144,7 @@ impl Field {
             Field::TcpOptionsWhole => (83, 1, false),
             Field::IcmpType => (84, 1, false),
             Field::IcmpCode => (85, 1, false),
+            Field::Answer => (132, 4, false),
         };
         Place {
             offset,
@@ -150,6 +172,7 @@ impl fmt::Display for Field {
             Field::TcpHeaderWords => "tcp header words",
             Field::TcpFlags => "tcp flags",
             Field::TcpOptionsWhole => "tcp options whole",
+            Field::Answer => "answer",
         })
     }
 }

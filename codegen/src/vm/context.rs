@@ -25,6 +25,10 @@ pub struct Context<'p> {
     pub packet_type: u32,
     /// What the routing tables say about it.
     pub fib: FibAnswer,
+    /// The kernel's clock of ticks.
+    pub jiffies: u64,
+    /// The number of the processor.
+    pub cpu: u32,
 }
 
 /// What `bpf_fib_lookup` gives.
@@ -49,6 +53,8 @@ impl<'p> Context<'p> {
             mark: 0,
             packet_type: 0,
             fib: FibAnswer::default(),
+            jiffies: 0,
+            cpu: 0,
         }
     }
 

@@ -7,6 +7,7 @@ use ipt2bpf_codegen::compile::translate;
 use ipt2bpf_codegen::evaluate::{Route as Destination, evaluate};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::packet::{Devices, Packet};
+use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::{self, FamilyFilter};
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
 
@@ -20,6 +21,7 @@ pub struct Reference {
     filter: FamilyFilter,
     keys: Vec<CounterKey>,
     counters: Vec<Counters>,
+    world: World,
 }
 
 impl Reference {
@@ -41,6 +43,7 @@ impl Reference {
             filter,
             keys: super::counter_keys(ruleset),
             counters: vec![Counters::default(); layout.len() as usize],
+            world: World::default(),
         })
     }
 }
@@ -66,7 +69,7 @@ impl Subject for Reference {
         };
         let packet = Packet::new(frame.family, frame.packet(), &devices)
             .context("a packet without a header cannot reach a table")?;
-        let outcome = evaluate(&self.filter, &packet, destination);
+        let outcome = evaluate(&self.filter, &packet, destination, &mut self.world);
         for counter in outcome.counters(&self.filter) {
             let counters = self
                 .counters

@@ -75,22 +75,31 @@ impl Demand {
         let mut demand = Demand::default();
         filter.leaves(&mut |leaf| match leaf {
             Test::TcpOption(_) => demand.tcp_options = true,
-            Test::Masked { field, .. } | Test::Range { field, .. } => match field {
-                Field::InDevice => demand.in_device = true,
-                Field::OutDevice => demand.out_device = true,
-                Field::TcpOptionsWhole => demand.tcp_options = true,
-                Field::Protocol | Field::BrokenHeaders | Field::FragmentOffset => {
-                    demand.walk = true
-                }
-                field if field.is_transport() => demand.transport = true,
-                Field::TransportLength => demand.walk = true,
-                _ => {}
-            },
+            Test::Masked { field, .. } | Test::Range { field, .. } => demand.add(*field),
             Test::Not(_) | Test::All(_) | Test::Any(_) => {}
         });
+        for routine in filter.routines() {
+            routine
+                .work()
+                .reads()
+                .into_iter()
+                .for_each(|field| demand.add(field));
+        }
         demand.transport |= demand.tcp_options;
         demand.walk |= demand.transport;
         demand
+    }
+
+    fn add(&mut self, field: Field) {
+        match field {
+            Field::InDevice => self.in_device = true,
+            Field::OutDevice => self.out_device = true,
+            Field::TcpOptionsWhole => self.tcp_options = true,
+            Field::Protocol | Field::BrokenHeaders | Field::FragmentOffset => self.walk = true,
+            Field::TransportLength => self.walk = true,
+            field if field.is_transport() => self.transport = true,
+            _ => {}
+        }
     }
 }
 
@@ -163,6 +172,9 @@ impl Parser<'_> {
             self.load(Size::W, Reg::R1, CONTEXT, skb::LEN);
             self.keep(Size::W, layout::LENGTH, Reg::R1);
         }
+        if self.hook == Hook::Xdp {
+            self.keep(Size::B, layout::IP_HEADER, AT);
+        }
         self.set(AT, 0);
         match family {
             Family::V4 => self.header4(),
@@ -172,6 +184,9 @@ impl Parser<'_> {
             self.walk();
         }
         if demand.walk {
+            if family == Family::V4 {
+                self.keep(Size::H, layout::TRANSPORT, AT);
+            }
             self.transport(demand);
         }
     }

@@ -12,6 +12,7 @@ impl Parser<'_> {
         let done = self.code.label();
         self.field(Size::H, Reg::R1, Field::FragmentOffset.place().offset);
         self.if_imm(Cond::Ne, Reg::R1, 0, done);
+        self.keep(Size::H, layout::TRANSPORT, AT);
         self.field(Size::W, Reg::R1, layout::LENGTH);
         self.if_reg(Cond::Ge, AT, Reg::R1, done);
         self.alu(Alu::Sub, Reg::R1, AT);
