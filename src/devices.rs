@@ -4,7 +4,7 @@ use ipt2bpf_codegen::compile::Compiled;
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::module::{DEVICES_MAP, Hook};
 use ipt2bpf_codegen::options::{DeviceNames, Options};
-use ipt2bpf_codegen::semantic::{Rule, Test};
+use ipt2bpf_codegen::semantic::{Rule, Step, Test};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::span::{Sources, Span};
 
@@ -102,11 +102,13 @@ pub fn warning(
 fn asks_for(rule: &Rule, fields: &[Field]) -> bool {
     let mut found = false;
     for step in &rule.steps {
-        step.test.leaves(&mut |leaf| {
-            if let Test::Masked { field, .. } | Test::Range { field, .. } = leaf {
-                found |= fields.contains(field);
-            }
-        });
+        if let Step::Check { test, .. } = step {
+            test.leaves(&mut |leaf| {
+                if let Test::Masked { field, .. } | Test::Range { field, .. } = leaf {
+                    found |= fields.contains(field);
+                }
+            });
+        }
     }
     found
 }

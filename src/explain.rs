@@ -10,7 +10,8 @@ use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::packet::{Devices, Packet};
-use ipt2bpf_codegen::semantic::{ChainId, End, FamilyFilter, Rule, Stage, Test, Verdict};
+use ipt2bpf_codegen::routine::World;
+use ipt2bpf_codegen::semantic::{ChainId, End, FamilyFilter, Rule, Stage, Step, Test, Verdict};
 use ipt2bpf_parser::ruleset::TableKind;
 use ipt2bpf_parser::span::Sources;
 
@@ -155,7 +156,7 @@ impl Story<'_> {
             "" => Route::Local,
             device => Route::Transit(device),
         };
-        let outcome = evaluate(filter, &packet, route);
+        let outcome = evaluate(filter, &packet, route, &mut World::default());
         let mut way = Way {
             story: self,
             filter,
@@ -192,6 +193,17 @@ impl Way<'_> {
             }
             Event::Matched(chain, rule) => {
                 self.heading(chain) + &format!("  {}\n", self.rule(chain, rule))
+            }
+            Event::Asked(.., answer) => {
+                self.packet.set_answer(answer);
+                String::new()
+            }
+            Event::DroppedByEffect(chain, rule, _) => {
+                let heading = self.heading(chain);
+                format!(
+                    "{heading}  {}\n        dropped by its target\n",
+                    self.rule(chain, rule)
+                )
             }
             Event::Missed(chain, rule, step) if self.story.verbose => {
                 let heading = self.heading(chain);
@@ -239,7 +251,7 @@ impl Way<'_> {
         let step = self
             .found(chain, rule)
             .and_then(|rule| rule.steps.get(step));
-        let Some(test) = step.map(|step| &step.test) else {
+        let Some(Step::Check { test, .. }) = step else {
             return String::new();
         };
         let seen = value_seen(test, &self.packet).into_iter();
@@ -277,6 +289,8 @@ impl Way<'_> {
             Some(
                 Event::Matched(chain, rule)
                 | Event::HotDrop(chain, rule, _)
+                | Event::DroppedByEffect(chain, rule, _)
+                | Event::Asked(chain, rule, ..)
                 | Event::Missed(chain, rule, _),
             ) => {
                 let place = self.found(*chain, *rule).map_or(String::new(), |rule| {

@@ -125,18 +125,43 @@ pub struct MapId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FunctionId(pub u16);
 
-/// The helper functions we call, by their number in `enum bpf_func_id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-#[allow(missing_docs)]
-pub enum Helper {
-    MapLookupElem = 1,
-    GetSmpProcessorId = 8,
-    SkbLoadBytes = 26,
-    SkbLoadBytesRelative = 68,
-    FibLookup = 69,
-    ProbeReadKernel = 113,
-    Loop = 181,
+/// Makes the enumeration of helpers from their table.
+macro_rules! helpers {
+    ($($helper:ident = $number:literal $name:literal,)*) => {
+        /// The helper functions we call, by their number in `enum bpf_func_id`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(i32)]
+        #[allow(missing_docs)]
+        pub enum Helper {
+            $($helper = $number,)*
+        }
+
+        impl Helper {
+            /// The name in the kernel, after `bpf_`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Helper::$helper => $name,)*
+                }
+            }
+        }
+    };
+}
+
+helpers! {
+    MapLookupElem = 1 "map_lookup_elem",
+    MapUpdateElem = 2 "map_update_elem",
+    MapDeleteElem = 3 "map_delete_elem",
+    GetPrandomU32 = 7 "get_prandom_u32",
+    GetSmpProcessorId = 8 "get_smp_processor_id",
+    SkbLoadBytes = 26 "skb_load_bytes",
+    SkbLoadBytesRelative = 68 "skb_load_bytes_relative",
+    FibLookup = 69 "fib_lookup",
+    SpinLock = 93 "spin_lock",
+    SpinUnlock = 94 "spin_unlock",
+    ProbeReadKernel = 113 "probe_read_kernel",
+    Jiffies64 = 118 "jiffies64",
+    RingbufOutput = 130 "ringbuf_output",
+    Loop = 181 "loop",
 }
 
 /// A kernel function, by its id in the BTF of the running kernel. Code that holds one is for that kernel

@@ -136,11 +136,22 @@ impl Btf {
     /// members.
     pub fn structure(&mut self, name: &str, size: u32, members: &[Member]) -> TypeId {
         let step = size / (members.len() as u32).max(1);
+        let places: Vec<u32> = (0..members.len() as u32).map(|it| it * step).collect();
+        self.structure_at(name, size, members, &places)
+    }
+
+    /// A struct of `size` bytes with its members at these offsets.
+    pub fn structure_at(
+        &mut self,
+        name: &str,
+        size: u32,
+        members: &[Member],
+        offsets: &[u32],
+    ) -> TypeId {
         let mut record = self.record(Kind::Struct, name, members.len(), size);
-        for (index, member) in members.iter().enumerate() {
-            let bit_offset = index as u32 * step * 8;
+        for (member, offset) in members.iter().zip(offsets) {
             let name = self.string(member.name);
-            record = record.word(name.0).word(member.kind.0).word(bit_offset);
+            record = record.word(name.0).word(member.kind.0).word(offset * 8);
         }
         self.add(record)
     }

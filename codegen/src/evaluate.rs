@@ -5,8 +5,10 @@
 
 use crate::field::Field;
 use crate::packet::Packet;
+use crate::routine::World;
 use crate::semantic::{
-    Action, ChainId, CounterId, End, FamilyFilter, Otherwise, Path, Stage, Test, Verdict,
+    Action, ChainId, CounterId, End, FamilyFilter, Otherwise, Path, Rule, Stage, Step, Test,
+    Verdict,
 };
 
 /// Where routing sends a packet; asked only at hooks that see both kinds.
@@ -36,10 +38,14 @@ pub enum Event {
     Entered(Stage),
     /// It did not match a rule: chain, rule and the step that failed.
     Missed(ChainId, usize, usize),
+    /// A routine was asked: chain, rule, step and the answer.
+    Asked(ChainId, usize, usize, u32),
     /// It matched a rule: the chain and the rule's index from 0.
     Matched(ChainId, usize),
     /// A rule's test failed in the way that drops the packet: chain, rule and step.
     HotDrop(ChainId, usize, usize),
+    /// An effect of a rule that it matched has dropped it: chain, rule and the effect's number.
+    DroppedByEffect(ChainId, usize, usize),
     /// It met the policy of a built-in chain.
     Policy(ChainId),
     /// It came to a stage that is not for fragments, and passed.
@@ -63,8 +69,13 @@ impl Outcome {
     }
 }
 
-/// What the filter does with a packet of its family.
-pub fn evaluate(filter: &FamilyFilter, packet: &Packet<'_>, route: Route<'_>) -> Outcome {
+/// What the filter does with a packet of its family, and to the world.
+pub fn evaluate(
+    filter: &FamilyFilter,
+    packet: &Packet<'_>,
+    route: Route<'_>,
+    world: &mut World,
+) -> Outcome {
     let mut trace = Vec::new();
     let mut packet = packet.clone();
     for stage in &filter.stages {
@@ -80,7 +91,8 @@ pub fn evaluate(filter: &FamilyFilter, packet: &Packet<'_>, route: Route<'_>) ->
             (Path::Local | Path::Transit, _) => continue,
         }
         trace.push(Event::Entered(*stage));
-        if run_table(filter, stage.chain, &packet, &mut trace) == Verdict::Drop {
+        packet.set_nf_hook(stage.nf_hook);
+        if run_table(filter, stage.chain, &mut packet, world, &mut trace) == Verdict::Drop {
             return Outcome {
                 verdict: Verdict::Drop,
                 trace,
@@ -96,7 +108,8 @@ pub fn evaluate(filter: &FamilyFilter, packet: &Packet<'_>, route: Route<'_>) ->
 fn run_table(
     filter: &FamilyFilter,
     builtin: ChainId,
-    packet: &Packet<'_>,
+    packet: &mut Packet<'_>,
+    world: &mut World,
     trace: &mut Vec<Event>,
 ) -> Verdict {
     let mut callers: Vec<(ChainId, usize)> = Vec::new();
@@ -114,11 +127,7 @@ fn run_table(
             }
             continue;
         };
-        let failed = rule
-            .steps
-            .iter()
-            .position(|step| !holds(&step.test, packet));
-        match failed.map(|step| (step, rule.steps[step].otherwise)) {
+        match failed_step(rule, (chain, next), packet, world, trace) {
             Some((step, Otherwise::HotDrop)) => {
                 trace.push(Event::HotDrop(chain, next, step));
                 return Verdict::Drop;
@@ -129,6 +138,12 @@ fn run_table(
             }
             None => {
                 trace.push(Event::Matched(chain, next));
+                let mut effects = rule.effects.iter();
+                let dropping = effects.position(|effect| effect.work().perform(packet, world) != 0);
+                if let Some(effect) = dropping {
+                    trace.push(Event::DroppedByEffect(chain, next, effect));
+                    return Verdict::Drop;
+                }
                 match rule.action {
                     Action::Continue => next += 1,
                     Action::Verdict(verdict) => return verdict,
@@ -142,6 +157,31 @@ fn run_table(
             }
         }
     }
+}
+
+/// Takes a rule's steps up to the first whose test fails.
+fn failed_step(
+    rule: &Rule,
+    (chain, index): (ChainId, usize),
+    packet: &mut Packet<'_>,
+    world: &mut World,
+    trace: &mut Vec<Event>,
+) -> Option<(usize, Otherwise)> {
+    for (number, step) in rule.steps.iter().enumerate() {
+        match step {
+            Step::Check { test, otherwise } => {
+                if !holds(test, packet) {
+                    return Some((number, *otherwise));
+                }
+            }
+            Step::Ask(routine) => {
+                let answer = routine.work().perform(packet, world);
+                packet.set_answer(answer);
+                trace.push(Event::Asked(chain, index, number, answer));
+            }
+        }
+    }
+    None
 }
 
 /// Whether a test holds.

@@ -85,6 +85,8 @@ pub enum Field {
     TcpOptionsWhole,
     /// The value of the first whole maximum segment size option, [`NO_SEGMENT_SIZE`] without one.
     MaximumSegment,
+    /// What the routine asked last has answered.
+    Answer,
 }
 
 /// More than any [`Field::MaximumSegment`] there is.
@@ -114,10 +116,12 @@ pub struct Place {
 ///
 /// What rules compare with does not begin on an 8-byte boundary, unless a helper writes it.
 pub mod layout {
+    use ipt2bpf_parser::ruleset::NfHook;
+
     /// The first bytes of the transport header.
-    pub const TRANSPORT: i16 = 64;
+    pub const HEADER: i16 = 64;
     /// How many of them.
-    pub const TRANSPORT_SIZE: i16 = 16;
+    pub const HEADER_SIZE: i16 = 16;
     /// The TCP options seen: 256 bits, bit n of the little-endian number for option kind n.
     pub const TCP_OPTIONS: i16 = 80;
     /// Number of places on the return stack: `u32`.
@@ -126,8 +130,25 @@ pub mod layout {
     pub const LENGTH: i16 = 116;
     /// Where the rules go on next: `u32`, see [`plan`](crate::plan).
     pub const ENTRY: i16 = 124;
+    /// The netfilter hook whose chains the packet is in, as [`nf_hook_number`] has it: `u8`.
+    pub const NF_HOOK: i16 = 168;
+    /// Where the IP header lies in the frame at XDP, in bytes: `u8`.
+    pub const IP_HEADER: i16 = 169;
+    /// Where the transport header lies from the IP header on, in bytes; 0 where that is unknown: `u16`.
+    pub const TRANSPORT: i16 = 170;
     /// The return stack: `u16` each.
-    pub const STACK: i16 = 168;
+    pub const STACK: i16 = 176;
+
+    /// The number of a netfilter hook (`enum nf_inet_hooks`, include/uapi/linux/netfilter.h).
+    pub const fn nf_hook_number(hook: NfHook) -> u8 {
+        match hook {
+            NfHook::Prerouting => 0,
+            NfHook::Input => 1,
+            NfHook::Forward => 2,
+            NfHook::Output => 3,
+            NfHook::Postrouting => 4,
+        }
+    }
 
     /// The size of the struct with a return stack for so many calls: a multiple of 8.
     pub const fn size(depth: usize) -> u32 {
@@ -147,8 +168,7 @@ impl Field {
     /// Whether the field is made of bytes of the transport header.
     pub const fn is_transport(self) -> bool {
         let offset = self.place().offset;
-        let inside =
-            layout::TRANSPORT <= offset && offset < layout::TRANSPORT + layout::TRANSPORT_SIZE;
+        let inside = layout::HEADER <= offset && offset < layout::HEADER + layout::HEADER_SIZE;
         inside || matches!(self, Field::TcpOptionsWhole | Field::MaximumSegment)
     }
 
@@ -161,16 +181,16 @@ impl Field {
             Field::Destination6 => (16, 16, true),
             Field::InDevice => (32, 16, true),
             Field::OutDevice => (48, 16, true),
-            Field::SourcePort => (layout::TRANSPORT, 2, true),
-            Field::DestinationPort => (layout::TRANSPORT + 2, 2, true),
-            Field::IcmpType | Field::MhPayload => (layout::TRANSPORT, 1, true),
-            Field::IcmpCode => (layout::TRANSPORT + 1, 1, true),
-            Field::EspSpi => (layout::TRANSPORT, 4, true),
-            Field::AhSpi => (layout::TRANSPORT + 4, 4, true),
-            Field::MhType => (layout::TRANSPORT + 2, 1, true),
-            Field::DccpType => (layout::TRANSPORT + 8, 1, true),
-            Field::TcpDataOffset => (layout::TRANSPORT + 12, 1, true),
-            Field::TcpFlags => (layout::TRANSPORT + 13, 1, true),
+            Field::SourcePort => (layout::HEADER, 2, true),
+            Field::DestinationPort => (layout::HEADER + 2, 2, true),
+            Field::IcmpType | Field::MhPayload => (layout::HEADER, 1, true),
+            Field::IcmpCode => (layout::HEADER + 1, 1, true),
+            Field::EspSpi => (layout::HEADER, 4, true),
+            Field::AhSpi => (layout::HEADER + 4, 4, true),
+            Field::MhType => (layout::HEADER + 2, 1, true),
+            Field::DccpType => (layout::HEADER + 8, 1, true),
+            Field::TcpDataOffset => (layout::HEADER + 12, 1, true),
+            Field::TcpFlags => (layout::HEADER + 13, 1, true),
             Field::Length => (layout::LENGTH, 4, false),
             Field::DeviceGroup => (120, 4, false),
             Field::Realm => (128, 4, false),
@@ -188,6 +208,7 @@ impl Field {
             Field::Processor => (156, 4, false),
             Field::Link => (161, 1, false),
             Field::SourceMac => (162, 6, true),
+            Field::Answer => (172, 4, false),
         };
         Place {
             offset,
@@ -232,6 +253,7 @@ impl fmt::Display for Field {
             Field::TcpFlags => "tcp flags",
             Field::TcpOptionsWhole => "tcp options whole",
             Field::MaximumSegment => "maximum segment",
+            Field::Answer => "answer",
         })
     }
 }

@@ -47,6 +47,7 @@ pub mod object;
 pub mod options;
 pub mod packet;
 pub mod plan;
+pub mod routine;
 pub mod semantic;
 pub mod simplify;
 mod types;

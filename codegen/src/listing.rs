@@ -3,9 +3,7 @@
 
 use std::fmt::{self, Display};
 
-use crate::asm::{
-    Alu, Cond, FunctionId, Helper, Imm64, KernelField, MapId, Op, Operand, Reg, Size, Width,
-};
+use crate::asm::{Alu, Cond, FunctionId, Imm64, KernelField, MapId, Op, Operand, Reg, Size, Width};
 use crate::module::{Function, FunctionKind, Map, MapKind, Module};
 
 /// The whole module: maps, then functions.
@@ -33,6 +31,15 @@ fn write_map(f: &mut fmt::Formatter<'_>, map: &Map) -> fmt::Result {
     match &map.kind {
         MapKind::Counters { entries } => writeln!(f, "map {name}: {entries} counters"),
         MapKind::Devices { entries } => writeln!(f, "map {name}: {entries} interface names"),
+        MapKind::State { entries, bytes } => {
+            writeln!(f, "map {name}: {entries} states of {bytes} bytes")
+        }
+        MapKind::Hash(shape) => writeln!(
+            f,
+            "map {name}: {} entries of {} bytes by {} bytes",
+            shape.entries, shape.bytes, shape.key
+        ),
+        MapKind::Ring { bytes } => writeln!(f, "map {name}: a ring of {bytes} bytes"),
         MapKind::Constant { bytes } => writeln!(f, "map {name}: {} constant bytes", bytes.len()),
     }
 }
@@ -102,7 +109,9 @@ impl Display for Shown<'_> {
                 }
                 write!(f, " goto L{}", label.0)
             }
-            Op::CallHelper(helper) => write!(f, "call {}#{}", helper_name(helper), helper as i32),
+            Op::CallHelper(helper) => {
+                write!(f, "call bpf_{}#{}", helper.name(), helper as i32)
+            }
             Op::CallFunction(id) => {
                 f.write_str("call ")?;
                 self.write_function_name(f, id)
@@ -223,17 +232,5 @@ fn condition(cond: Cond) -> &'static str {
         Cond::Le => "<=",
         Cond::Slt => "s<",
         Cond::Sle => "s<=",
-    }
-}
-
-fn helper_name(helper: Helper) -> &'static str {
-    match helper {
-        Helper::MapLookupElem => "bpf_map_lookup_elem",
-        Helper::GetSmpProcessorId => "bpf_get_smp_processor_id",
-        Helper::SkbLoadBytes => "bpf_skb_load_bytes",
-        Helper::SkbLoadBytesRelative => "bpf_skb_load_bytes_relative",
-        Helper::FibLookup => "bpf_fib_lookup",
-        Helper::ProbeReadKernel => "bpf_probe_read_kernel",
-        Helper::Loop => "bpf_loop",
     }
 }

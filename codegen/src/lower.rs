@@ -12,6 +12,7 @@ use crate::field::Field;
 use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning};
 use crate::module::Hook;
 use crate::options::{Options, XdpPath};
+use crate::routine::{Place, Routine};
 use crate::semantic::{
     Action, Chain, ChainId, CounterId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test,
     Verdict,
@@ -131,6 +132,7 @@ impl Lowering<'_> {
             stages.push(Stage {
                 path,
                 table: kind,
+                nf_hook,
                 chain,
             });
         }
@@ -189,27 +191,33 @@ impl Lowering<'_> {
         rule: &'r ruleset::Rule,
         counter: CounterId,
     ) -> Option<Rule> {
-        let context = Context {
-            family: self.family,
-            hook: self.hook,
-            reads_kernel: self.options.device_names.reads_kernel(),
+        let (family, hook, options) = (self.family, self.hook, self.options);
+        let context = |index: usize| Context {
+            family,
+            hook,
+            place: Place {
+                rule: counter,
+                index: index as u16,
+            },
+            options,
         };
-        let action = self.action(table, rule, context)?;
+        let (effects, action) = self.action(table, rule, context(rule.matches.len()))?;
         let mut steps = base_steps(&rule.base, self.family);
         let mut decidable = true;
-        for extension in &rule.matches {
+        for (index, extension) in rule.matches.iter().enumerate() {
             let name = format!("-m {}", extension.value.name());
             let meaning = match_meaning(&extension.value);
-            match meaning.steps(context) {
+            match meaning.steps(context(index)) {
                 Ok(more) => {
                     steps.extend(more);
-                    if let Some(note) = meaning.note(context) {
+                    if let Some(note) = meaning.note(context(index)) {
                         self.warn(&name, note, extension.span);
                     }
                 }
                 Err(refusal) => {
                     decidable = false;
-                    let approximated = self.options.approximate && may_approximate(action);
+                    let approximated =
+                        self.options.approximate && may_approximate(&effects, action);
                     self.refuse(&name, refusal, extension.span, approximated);
                     if !approximated {
                         return None;
@@ -224,6 +232,7 @@ impl Lowering<'_> {
         Some(Rule {
             steps,
             counter,
+            effects,
             action,
             text: String::from_utf8_lossy(&rule.print(chain)).into_owned(),
             span: rule.span.0,
@@ -234,10 +243,10 @@ impl Lowering<'_> {
         &mut self,
         table: &mut TableChains<'r>,
         rule: &'r ruleset::Rule,
-        context: Context,
-    ) -> Option<Action> {
+        context: Context<'_>,
+    ) -> Option<(Vec<Routine>, Action)> {
         use ruleset::Verdict as Word;
-        Some(match &rule.action {
+        let action = match &rule.action {
             ruleset::Action::Continue => Action::Continue,
             ruleset::Action::Verdict(Word::Accept) => Action::Verdict(Verdict::Accept),
             ruleset::Action::Verdict(Word::Drop) => Action::Verdict(Verdict::Drop),
@@ -260,7 +269,7 @@ impl Lowering<'_> {
                         if let Some(note) = meaning.note {
                             self.warn(&name, note, target.span);
                         }
-                        meaning.action
+                        return Some((meaning.effects, meaning.action));
                     }
                     Err(refusal) => {
                         self.refuse(&name, refusal, target.span, false);
@@ -268,7 +277,8 @@ impl Lowering<'_> {
                     }
                 }
             }
-        })
+        };
+        Some((Vec::new(), action))
     }
 
     /// None for a name that is no chain of the table, which the parser has reported.
@@ -334,9 +344,10 @@ impl<'r> TableChains<'r> {
 /// Whether a rule that cannot be decided may stand for an exact one without letting anything through:
 /// an ACCEPT that never matches, a DROP that its other tests decide, a rule that changes nothing. A
 /// jump or RETURN leads to what may drop or accept, so it may not.
-fn may_approximate(action: Action) -> bool {
+fn may_approximate(effects: &[Routine], action: Action) -> bool {
     match action {
-        Action::Continue | Action::Verdict(_) => true,
+        Action::Verdict(_) => true,
+        Action::Continue => effects.is_empty(),
         Action::Return | Action::Jump(_) | Action::Goto(_) => false,
     }
 }

@@ -126,10 +126,38 @@ pub enum MapKind {
         /// How many interfaces there may be.
         entries: u32,
     },
+    /// `BPF_MAP_TYPE_ARRAY` of `struct state { struct bpf_spin_lock lock; u32; u8 bytes[]; }`: what
+    /// matches remember, all zero at first.
+    State {
+        /// Number of values.
+        entries: u32,
+        /// Bytes behind the lock, which takes 8.
+        bytes: u32,
+    },
+    /// `BPF_MAP_TYPE_HASH`, or `BPF_MAP_TYPE_LRU_HASH`, of `struct entry`, laid out as `struct state`.
+    Hash(HashShape),
+    /// `BPF_MAP_TYPE_RINGBUF`: records for whoever reads them.
+    Ring {
+        /// Its size: a power of two and a multiple of the page size.
+        bytes: u32,
+    },
     /// Constant bytes: an ELF section `.rodata` or `.rodata.NAME` named as the map, which loaders
     /// turn into a frozen array map of one value. No program needs to refer to it.
     Constant {
         /// The contents.
         bytes: Vec<u8>,
     },
+}
+
+/// The figures of a hash map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashShape {
+    /// Bytes of a key.
+    pub key: u32,
+    /// Bytes behind the lock, which takes 8.
+    pub bytes: u32,
+    /// Number of entries.
+    pub entries: u32,
+    /// Whether a full map forgets what was used least lately; else it takes nothing more.
+    pub evicts: bool,
 }

@@ -182,8 +182,8 @@ impl References<'_> {
         let index = usize::from(id.0);
         let found = match (self.module.maps.get(index).map(|map| &map.kind), byte) {
             (Some(MapKind::Constant { bytes }), Some(byte)) => (byte as usize) < bytes.len(),
-            (Some(MapKind::Counters { .. } | MapKind::Devices { .. }), None) => true,
-            _ => false,
+            (Some(MapKind::Constant { .. }) | None, None) | (_, Some(_)) => false,
+            (Some(_), None) => true,
         };
         let symbol = self.maps.get(index).filter(|_| found);
         symbol.copied().ok_or_else(|| Error::NotInMap {
@@ -273,6 +273,11 @@ impl Writer {
                 }
                 MapKind::Counters { entries } => types::counters(&mut self.btf, name, *entries),
                 MapKind::Devices { entries } => types::devices(&mut self.btf, name, *entries),
+                MapKind::State { entries, bytes } => {
+                    types::states(&mut self.btf, name, *bytes, *entries)
+                }
+                MapKind::Hash(shape) => types::hash(&mut self.btf, name, *shape),
+                MapKind::Ring { bytes } => types::ring(&mut self.btf, name, *bytes),
             };
             let size = types::DEFINITION_SIZE;
             let offset = definitions.len() as u32 * size;

@@ -71,7 +71,7 @@ pub enum XdpPath {
 }
 
 /// All choices.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The hooks to make programs for; all when empty.
     pub hooks: Vec<Hook>,
@@ -83,9 +83,28 @@ pub struct Options {
     pub ignore_nat: bool,
     /// How interface names are found.
     pub device_names: DeviceNames,
+    /// Ticks of the kernel's clock in a second (`CONFIG_HZ`), by which `-m limit` and its like count.
+    pub tick_rate: u32,
     /// The oldest kernel the object must load on; when not given, the oldest that the rulesets allow.
     pub target_kernel: Option<KernelVersion>,
 }
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            hooks: Vec::new(),
+            xdp_path: XdpPath::default(),
+            approximate: false,
+            ignore_nat: false,
+            device_names: DeviceNames::default(),
+            tick_rate: DEFAULT_TICK_RATE,
+            target_kernel: None,
+        }
+    }
+}
+
+/// What most distributions build their kernels with.
+pub const DEFAULT_TICK_RATE: u32 = 250;
 
 /// A kernel release, such as 6.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,6 +1,6 @@
 //! A packet as rules see it: the reference for what programs read before their first rule.
 
-use ipt2bpf_parser::ruleset::Family;
+use ipt2bpf_parser::ruleset::{Family, NfHook};
 
 use crate::field::{Field, NO_SEGMENT_SIZE, link};
 
@@ -53,6 +53,8 @@ pub struct Packet<'a> {
     fragment_offset: u16,
     /// Where rules read the transport header: 0 in later fragments of an IPv6 packet.
     transport: usize,
+    answer: u32,
+    nf_hook: NfHook,
 }
 
 impl<'a> Packet<'a> {
@@ -73,6 +75,8 @@ impl<'a> Packet<'a> {
                     broken_headers: false,
                     fragment_offset: u16::from_be_bytes([header[6], header[7]]) & 0x1fff,
                     transport: 4 * usize::from(header[0] & 15),
+                    answer: 0,
+                    nf_hook: NfHook::Prerouting,
                 })
             }
             Family::V6 => {
@@ -89,6 +93,8 @@ impl<'a> Packet<'a> {
                     broken_headers: walk.is_none(),
                     fragment_offset: end.fragment_offset,
                     transport: end.offset,
+                    answer: 0,
+                    nf_hook: NfHook::Prerouting,
                 })
             }
         }
@@ -107,6 +113,31 @@ impl<'a> Packet<'a> {
         self.devices[1] = device_number(device);
         self.forwarded = true;
         self
+    }
+
+    /// Notes what a routine has answered.
+    pub fn set_answer(&mut self, answer: u32) {
+        self.answer = answer;
+    }
+
+    /// Notes whose chains the packet is in.
+    pub fn set_nf_hook(&mut self, hook: NfHook) {
+        self.nf_hook = hook;
+    }
+
+    /// Whose chains the packet is in.
+    pub fn nf_hook(&self) -> NfHook {
+        self.nf_hook
+    }
+
+    /// All its bytes, from the IP header on.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Where the transport header begins, in bytes from the IP header on; 0 where that is unknown.
+    pub fn transport(&self) -> usize {
+        self.transport
     }
 
     /// The packet's family.
@@ -174,6 +205,7 @@ impl<'a> Packet<'a> {
             Field::DccpType => self.number(self.transport + 8, 1),
             Field::TcpDataOffset => self.number(self.transport + 12, 1),
             Field::TcpFlags => self.number(self.transport + 13, 1),
+            Field::Answer => self.answer.into(),
             Field::TcpOptionsWhole => {
                 let header = self.tcp_header_length() as u128;
                 (header <= self.get(Field::TransportLength)).into()

@@ -2,10 +2,12 @@
 //!
 //! A [`Filter`] holds, per family, the chains that can be reached at the hook and the [`Stage`]s a
 //! packet passes one after the other: one built-in chain of one table each. A rule is a list of
-//! [`Step`]s, tried in order. A step whose test fails ends the rule in one of two ways
+//! [`Step`]s, taken in order. A step whose test fails ends the rule in one of two ways
 //! ([`Otherwise`]): the packet goes on to the next rule, or it is dropped at once, which netfilter calls a
-//! hot drop (`par->hotdrop`, net/ipv4/netfilter/ip_tables.c). When all steps hold, the rule is counted
-//! and its action taken.
+//! hot drop (`par->hotdrop`, net/ipv4/netfilter/ip_tables.c). What takes more than a look at fields, or
+//! changes something, is a [`Routine`]: a step that asks one leaves the answer in [`Field::Answer`] for
+//! the tests that follow. When all steps hold, the rule is counted, its effects happen, and its action is
+//! taken.
 //!
 //! Invariants: every [`ChainId`] is in range; jumps and gotos form no cycle; every stage's chain ends in
 //! a policy and no other chain does.
@@ -13,11 +15,12 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipt2bpf_parser::ruleset::{Family, TableKind};
+use ipt2bpf_parser::ruleset::{Family, NfHook, TableKind};
 use ipt2bpf_parser::span::Span;
 
 use crate::field::Field;
 use crate::module::Hook;
+use crate::routine::Routine;
 
 /// A ruleset's meaning at one hook.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub struct Stage {
     pub path: Path,
     /// The table, for messages.
     pub table: TableKind,
+    /// The netfilter hook, which matches may ask for.
+    pub nf_hook: NfHook,
     /// Where the packet enters.
     pub chain: ChainId,
 }
@@ -104,8 +109,10 @@ pub struct CounterId(pub u32);
 pub struct Rule {
     /// The tests in their order.
     pub steps: Vec<Step>,
-    /// Incremented when all steps hold, before the action.
+    /// Incremented when all steps hold, before the effects.
     pub counter: CounterId,
+    /// What else happens then, in order. A routine whose answer is not zero drops the packet.
+    pub effects: Vec<Routine>,
     /// What then happens.
     pub action: Action,
     /// The rule as iptables-save prints it.
@@ -129,13 +136,18 @@ pub enum Action {
     Goto(ChainId),
 }
 
-/// One test of a rule.
+/// One step of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// What must hold.
-    pub test: Test,
-    /// What happens when it does not.
-    pub otherwise: Otherwise,
+pub enum Step {
+    /// A test.
+    Check {
+        /// What must hold.
+        test: Test,
+        /// What happens when it does not.
+        otherwise: Otherwise,
+    },
+    /// Runs a routine, whose answer is [`Field::Answer`] from then on.
+    Ask(Routine),
 }
 
 /// How a failed test ends a rule.
@@ -150,7 +162,7 @@ pub enum Otherwise {
 impl Step {
     /// The rule does not match unless this holds.
     pub fn require(test: Test) -> Self {
-        Step {
+        Step::Check {
             test,
             otherwise: Otherwise::NoMatch,
         }
@@ -158,7 +170,7 @@ impl Step {
 
     /// The packet is dropped at once unless this holds.
     pub fn demand(test: Test) -> Self {
-        Step {
+        Step::Check {
             test,
             otherwise: Otherwise::HotDrop,
         }
@@ -245,9 +257,23 @@ impl FamilyFilter {
     pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
         for chain in &self.chains {
             for step in chain.rules.iter().flat_map(|rule| &rule.steps) {
-                step.test.leaves(visit);
+                if let Step::Check { test, .. } = step {
+                    test.leaves(visit);
+                }
             }
         }
+    }
+
+    /// All routines of all rules, in order, as often as they are asked.
+    pub fn routines(&self) -> impl Iterator<Item = &Routine> {
+        let rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        rules.flat_map(|rule| {
+            let asked = rule.steps.iter().filter_map(|step| match step {
+                Step::Ask(routine) => Some(routine),
+                Step::Check { .. } => None,
+            });
+            asked.chain(&rule.effects)
+        })
     }
 }
 
@@ -270,13 +296,13 @@ impl fmt::Display for Filter {
                 for rule in &chain.rules {
                     writeln!(f, "      # {}", rule.text)?;
                     for step in &rule.steps {
-                        let verb = match step.otherwise {
-                            Otherwise::NoMatch => "require",
-                            Otherwise::HotDrop => "demand",
-                        };
-                        writeln!(f, "      {verb} {}", step.test)?;
+                        writeln!(f, "      {step}")?;
                     }
-                    writeln!(f, "      count {}, {}", rule.counter.0, rule.action)?;
+                    write!(f, "      count {}, ", rule.counter.0)?;
+                    for effect in &rule.effects {
+                        write!(f, "{effect}, ")?;
+                    }
+                    writeln!(f, "{}", rule.action)?;
                 }
                 match chain.end {
                     End::Return => writeln!(f, "      end, return")?,
@@ -315,6 +341,18 @@ impl fmt::Display for Action {
             Action::Return => f.write_str("return"),
             Action::Jump(chain) => write!(f, "jump {}", chain.0),
             Action::Goto(chain) => write!(f, "goto {}", chain.0),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Check { test, otherwise } => match otherwise {
+                Otherwise::NoMatch => write!(f, "require {test}"),
+                Otherwise::HotDrop => write!(f, "demand {test}"),
+            },
+            Step::Ask(routine) => write!(f, "ask {routine}"),
         }
     }
 }

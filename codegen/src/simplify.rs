@@ -13,12 +13,16 @@ pub fn simplify(filter: &mut Filter) {
     for rule in chains.flat_map(|chain| &mut chain.rules) {
         let mut steps = Vec::new();
         for step in rule.steps.drain(..) {
-            let test = simplified(step.test);
+            let Step::Check { test, otherwise } = step else {
+                steps.push(step);
+                continue;
+            };
+            let test = simplified(test);
             if test == always() {
                 continue;
             }
             let last = test == never();
-            steps.push(Step { test, ..step });
+            steps.push(Step::Check { test, otherwise });
             if last {
                 break;
             }
@@ -30,13 +34,24 @@ pub fn simplify(filter: &mut Filter) {
 impl Rule {
     /// Whether a packet can match, after [`simplify`].
     pub fn can_hit(&self) -> bool {
-        self.steps.last().is_none_or(|step| step.test != never())
+        {
+            let last = self.steps.last();
+            last.is_none_or(|step| !matches!(step, Step::Check { test, .. } if *test == never()))
+        }
     }
 
     /// Whether a packet can go on to the next rule unmatched, after [`simplify`].
     pub fn can_miss(&self) -> bool {
         let mut steps = self.steps.iter();
-        steps.any(|step| step.otherwise == Otherwise::NoMatch)
+        steps.any(|step| {
+            matches!(
+                step,
+                Step::Check {
+                    otherwise: Otherwise::NoMatch,
+                    ..
+                }
+            )
+        })
     }
 }
 

@@ -3,11 +3,14 @@
 
 use crate::asm::{Extern, KernelField};
 use crate::btf::{Btf, Linkage, Member, SectionEntry, TypeId};
-use crate::module::{Function, FunctionKind, Hook, Parameter};
+use crate::module::{Function, FunctionKind, HashShape, Hook, Parameter};
 
 /// Numbers of `enum bpf_map_type`.
 const BPF_MAP_TYPE_HASH: u32 = 1;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
+const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
+const BPF_MAP_TYPE_RINGBUF: u32 = 27;
 
 /// Length of an interface name with its NUL (`IFNAMSIZ`).
 const IFNAMSIZ: u32 = 16;
@@ -20,20 +23,86 @@ pub fn counters(btf: &mut Btf, name: &str, entries: u32) -> TypeId {
     let kind = btf.unsigned("unsigned long long", 8);
     let members = ["packets", "bytes"].map(|name| Member { name, kind });
     let counter = btf.structure("counter", 16, &members);
-    definition(btf, name, BPF_MAP_TYPE_PERCPU_ARRAY, counter, entries)
+    let key = btf.unsigned("unsigned int", 4);
+    definition(btf, name, BPF_MAP_TYPE_PERCPU_ARRAY, key, counter, entries)
 }
 
 /// The definition of a hash from interface index to name in the section `.maps`, as a variable.
 pub fn devices(btf: &mut Btf, name: &str, entries: u32) -> TypeId {
     let char_type = btf.signed("char", 1);
     let value = btf.array(char_type, IFNAMSIZ);
-    definition(btf, name, BPF_MAP_TYPE_HASH, value, entries)
+    let key = btf.unsigned("unsigned int", 4);
+    definition(btf, name, BPF_MAP_TYPE_HASH, key, value, entries)
+}
+
+/// The definition of an array of locked states in the section `.maps`, as a variable.
+pub fn states(btf: &mut Btf, name: &str, bytes: u32, entries: u32) -> TypeId {
+    let key = btf.unsigned("unsigned int", 4);
+    let value = locked(btf, "state", bytes);
+    definition(btf, name, BPF_MAP_TYPE_ARRAY, key, value, entries)
+}
+
+/// The definition of a hash in the section `.maps`, as a variable.
+pub fn hash(btf: &mut Btf, name: &str, shape: HashShape) -> TypeId {
+    let key = memory(btf, "key", shape.key);
+    let value = locked(btf, "entry", shape.bytes);
+    let kind = match shape.evicts {
+        true => BPF_MAP_TYPE_LRU_HASH,
+        false => BPF_MAP_TYPE_HASH,
+    };
+    definition(btf, name, kind, key, value, shape.entries)
+}
+
+/// The definition of a ring of records in the section `.maps`, as a variable.
+pub fn ring(btf: &mut Btf, name: &str, bytes: u32) -> TypeId {
+    let members = [
+        ("type", number(btf, BPF_MAP_TYPE_RINGBUF)),
+        ("max_entries", number(btf, bytes)),
+    ]
+    .map(|(name, kind)| Member { name, kind });
+    // As large as the others, so that all definitions lie alike.
+    let definition = btf.structure_at("", DEFINITION_SIZE, &members, &[0, 8]);
+    btf.variable(name, definition, Linkage::Global)
+}
+
+/// A struct with a lock in front and so many bytes behind its first eight.
+fn locked(btf: &mut Btf, name: &str, bytes: u32) -> TypeId {
+    let word = btf.unsigned("unsigned int", 4);
+    let val = Member {
+        name: "val",
+        kind: word,
+    };
+    let lock = btf.structure("bpf_spin_lock", 4, &[val]);
+    let byte = btf.unsigned("unsigned char", 1);
+    let rest = btf.array(byte, bytes);
+    let members = [("lock", lock), ("bytes", rest)].map(|(name, kind)| Member { name, kind });
+    btf.structure_at(name, 8 + bytes, &members, &[0, 8])
+}
+
+/// A struct of so many bytes.
+fn memory(btf: &mut Btf, name: &str, size: u32) -> TypeId {
+    let byte = btf.unsigned("unsigned char", 1);
+    let kind = btf.array(byte, size);
+    btf.structure(
+        name,
+        size,
+        &[Member {
+            name: "bytes",
+            kind,
+        }],
+    )
 }
 
 /// libbpf reads a definition from types alone: a number is the length of an array behind a pointer,
 /// a key or value is what a pointer points to.
-fn definition(btf: &mut Btf, name: &str, kind: u32, value: TypeId, entries: u32) -> TypeId {
-    let key = btf.unsigned("unsigned int", 4);
+fn definition(
+    btf: &mut Btf,
+    name: &str,
+    kind: u32,
+    key: TypeId,
+    value: TypeId,
+    entries: u32,
+) -> TypeId {
     let members = [
         ("type", number(btf, kind)),
         ("max_entries", number(btf, entries)),
@@ -150,18 +219,7 @@ fn parameter(btf: &mut Btf, parameter: Parameter) -> TypeId {
         Parameter::U32 => return btf.unsigned("unsigned int", 4),
         // The verifier knows a context by the name of the struct; what is in it does not matter.
         Parameter::Context(hook) => btf.structure(context_name(hook), 0, &[]),
-        Parameter::Memory(size) => {
-            let byte = btf.unsigned("unsigned char", 1);
-            let kind = btf.array(byte, size);
-            btf.structure(
-                "packet",
-                size,
-                &[Member {
-                    name: "bytes",
-                    kind,
-                }],
-            )
-        }
+        Parameter::Memory(size) => memory(btf, "packet", size),
     };
     btf.pointer(target)
 }

@@ -8,19 +8,27 @@ use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::packet::{Devices, Packet};
+use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::{Filter, Step, Test, Verdict};
 use ipt2bpf_codegen::simplify::simplify;
 use ipt2bpf_parser::diagnostic::Severity;
 use ipt2bpf_parser::matches::Match;
-use ipt2bpf_parser::matches::limit::Limit;
 use ipt2bpf_parser::ruleset::{Action, Family, Rule, Ruleset, Verdict as Word};
 use ipt2bpf_parser::span::{Span, Spanned};
 use proptest::prelude::*;
 use support::texts::filter;
 use support::universe::{INTERFACES, packets, ruleset};
 
-/// Rules whose limit the test decides, at most.
+/// Rules with an undecidable match that the test decides, at most.
 const UNDECIDED: usize = 4;
+
+/// A match that no program can decide.
+fn undecidable() -> Match {
+    let rule = "-A INPUT -m rateest --rateest one --rateest-lt --rateest-bps 1bit\n";
+    let mut rulesets = filter(Family::V4, rule);
+    let rule = rulesets[0].tables[0].chains[0].rules.remove(0);
+    rule.matches.into_iter().next().expect("one match").value
+}
 
 /// The rules that may be approximated, in order.
 fn approximable(ruleset: &mut Ruleset) -> Vec<&mut Rule> {
@@ -39,7 +47,7 @@ fn approximable(ruleset: &mut Ruleset) -> Vec<&mut Rule> {
         .collect()
 }
 
-/// The meaning without limits, where the rules of these texts never match for a last, pure reason.
+/// The meaning without undecidable matches, where the rules of these texts never match for a last, pure reason.
 fn decided(rulesets: &[Ruleset], never: &[String]) -> Filter {
     let options = Options {
         hooks: vec![Hook::CgroupIngress],
@@ -65,7 +73,7 @@ fn verdict(filter: &Filter, packet: &Packet<'_>) -> Verdict {
         .iter()
         .find(|it| it.family == packet.family());
     family.map_or(Verdict::Accept, |family| {
-        evaluate(family, packet, Route::Local).verdict
+        evaluate(family, packet, Route::Local, &mut World::default()).verdict
     })
 }
 
@@ -92,9 +100,8 @@ proptest! {
                 let comment = ipt2bpf_parser::matches::comment::Comment { text };
                 rule.matches.push(Spanned { value: Match::Comment(comment), span: Span::default() });
             }
-            let limit = Match::Limit(Limit { average: 10_000, burst: 5 });
             let rule = approximable(&mut limited).remove(pick);
-            rule.matches.push(Spanned { value: limit, span: Span::default() });
+            rule.matches.push(Spanned { value: undecidable(), span: Span::default() });
             texts.push(mark);
         }
         let options = Options {
@@ -137,7 +144,9 @@ fn jumps_that_cannot_be_decided_are_refused_all_the_same() {
         approximate: true,
         ..Options::default()
     };
-    let rules = ":user - [0:0]\n-A INPUT -m limit --limit 1/s -j user\n-A user -m limit --limit 1/s -j RETURN";
+    let rules = ":user - [0:0]\n\
+        -A INPUT -m rateest --rateest one --rateest-lt --rateest-bps 1bit -j user\n\
+        -A user -m rateest --rateest one --rateest-lt --rateest-bps 1bit -j RETURN";
     let (_, _, diagnostics) = translate(&filter(Family::V4, rules), &options);
     let errors = diagnostics
         .iter()

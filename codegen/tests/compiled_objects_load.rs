@@ -33,6 +33,8 @@ const EVERYTHING: &str = "\
 -A FORWARD ! -o wlan+ -j REJECT
 -A OUTPUT -o lo -j ACCEPT
 -A OUTPUT -p tcp -m multiport --ports 1,2,3 -j DROP
+-A user -m limit --limit 7/min --limit-burst 4 -j ACCEPT
+-A user -m limit --limit 10/sec -j RETURN
 -A user -j ACCEPT
 ";
 

@@ -7,6 +7,7 @@ use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::packet::{Devices, Packet};
+use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::Verdict;
 use ipt2bpf_parser::ruleset::Family;
 use support::texts::filter;
@@ -38,7 +39,13 @@ fn verdict(offset: u8, bytes: usize, route: Route<'_>) -> Verdict {
     };
     let (filters, _, _) = translate(&filter(Family::V4, RULES), &options);
     let packet = Packet::new(Family::V4, &packet, &Devices::default()).expect("a header");
-    evaluate(&filters[0].families[0], &packet, route).verdict
+    evaluate(
+        &filters[0].families[0],
+        &packet,
+        route,
+        &mut World::default(),
+    )
+    .verdict
 }
 
 #[test]

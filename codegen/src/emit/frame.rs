@@ -1,4 +1,5 @@
-//! The stack of a program: the `struct packet`, and behind it an area for whatever is in work.
+//! The stack of a program: the context for callbacks, the `struct packet`, and behind it an area for
+//! whatever is in work.
 
 use crate::field::layout;
 
@@ -11,6 +12,10 @@ pub struct Frame {
 impl Frame {
     /// Bytes of the scratch area: the longest header, TCP's options, `struct bpf_fib_lookup`.
     pub const SCRATCH: i16 = 64;
+
+    /// Where the context lies. It is no part of the struct: a global function that is given the struct
+    /// takes from the verifier what it knows of pointers in it.
+    pub const CONTEXT: i16 = -8;
 
     /// A stack whose struct has room for so many return places.
     pub fn new(depth: usize) -> Self {

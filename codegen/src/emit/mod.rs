@@ -1,6 +1,7 @@
 //! Code: from plans to a module of functions and maps.
 
 mod frame;
+pub mod link;
 mod parse;
 mod program;
 mod rules;
@@ -18,6 +19,7 @@ use crate::plan::{PlanError, StagePlan, plan};
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
 use frame::Frame;
 use ipt2bpf_parser::ruleset::Family;
+use link::Linker;
 use program::{CompiledFamily, CompiledStage, Settings};
 use rules::Counting;
 
@@ -105,11 +107,22 @@ pub fn emit(
         });
         let mut families = Vec::new();
         for (family, plans) in filter.families.iter().zip(plans) {
+            let linker = Linker {
+                hook: filter.hook,
+                family: family.family,
+                options,
+                maps: &mut module.maps,
+                callees: &mut callees,
+                linkage,
+                packet_size: frame.packet_size() as u32,
+            };
+            let calls = linker.link(family);
             let stages = plans.iter().map(|plan| {
                 let stage = rules::Stage {
                     filter: family,
                     plan,
                     count,
+                    calls: &calls,
                 };
                 callees.stage(filter.hook, &stage, frame, linkage)
             });
@@ -248,7 +261,7 @@ impl Callees {
         let prefix = stage_name(hook, stage.filter, plan.stage);
         let mut functions = Vec::new();
         for (number, range) in plan.functions.iter().enumerate() {
-            let mut parameters = vec![memory];
+            let mut parameters = vec![Parameter::Context(hook), memory];
             if rules::takes_entry(plan, range) {
                 parameters.push(Parameter::U32);
             }
@@ -269,6 +282,26 @@ impl Callees {
             plan: plan.clone(),
             functions,
             turn,
+        }
+    }
+
+    /// A function of this code: one that is there already, or a new one with this name and a number.
+    fn share(
+        &mut self,
+        name: &str,
+        kind: FunctionKind,
+        parameters: Vec<Parameter>,
+        code: crate::asm::Code,
+    ) -> FunctionId {
+        let same = |it: &Function| {
+            it.kind == kind && it.parameters == parameters && it.code.ops() == code.ops()
+        };
+        match self.functions.iter().position(same) {
+            Some(known) => FunctionId((self.first + known) as u16),
+            None => {
+                let name = format!("{name}_{}", self.functions.len());
+                self.add(name, kind, parameters, code)
+            }
         }
     }
 

@@ -126,7 +126,8 @@ pub fn emit_turn(plan: &StagePlan, functions: &[FunctionId]) -> Code {
     code.mov(Reg::R6, Reg::R2);
     code.load(Size::W, Reg::R7, Reg::R6, layout::ENTRY);
     call_in_turn(&mut code, plan, functions, |code| {
-        code.mov(Reg::R1, Reg::R6);
+        code.load(Size::D, Reg::R1, Reg::R6, Frame::CONTEXT);
+        code.mov(Reg::R2, Reg::R6);
     });
     code.store(Size::W, Reg::R6, layout::ENTRY, Reg::R7);
     let decided = code.label();
@@ -138,7 +139,8 @@ pub fn emit_turn(plan: &StagePlan, functions: &[FunctionId]) -> Code {
     code
 }
 
-/// Calls each function whose entries hold R7, which its result replaces.
+/// Calls each function whose entries hold R7, which its result replaces. `packet` sets the context and the
+/// packet.
 fn call_in_turn(
     code: &mut Code,
     plan: &StagePlan,
@@ -154,7 +156,7 @@ fn call_in_turn(
         code.branch32(Cond::Ge, Reg::R7, more, next);
         packet(code);
         if takes_entry(plan, range) {
-            code.mov(Reg::R2, Reg::R7);
+            code.mov(Reg::R3, Reg::R7);
         }
         code.call_function(*function);
         code.mov(Reg::R7, Reg::R0);
@@ -252,8 +254,13 @@ impl Writer {
             code.alu(Alu::Add, reg, packet);
         };
         let code = &mut self.code;
+        let hook = self.settings.frame.address(layout::NF_HOOK);
+        let number = layout::nf_hook_number(stage.plan.stage.nf_hook);
+        code.store(Size::B, Reg::R10, hook, i32::from(number));
         match (stage.turn, stage.functions.as_slice()) {
             (Some(turn), _) => {
+                let context = self.settings.frame.address(Frame::CONTEXT);
+                code.store(Size::D, Reg::R10, context, CONTEXT);
                 let entry = self.settings.frame.address(layout::ENTRY);
                 let first = Operand::Imm(FIRST_ENTRY as i32);
                 code.store(Size::W, Reg::R10, entry, first);
@@ -266,14 +273,16 @@ impl Writer {
                 code.load(Size::W, Reg::R0, Reg::R10, entry);
             }
             (None, [only]) => {
-                point_to_packet(code, Reg::R1);
+                code.mov(Reg::R1, CONTEXT);
+                point_to_packet(code, Reg::R2);
                 code.call_function(*only);
             }
             (None, several) => {
                 let first = Operand::Imm(FIRST_ENTRY as i32);
                 code.mov(Reg::R7, first);
                 call_in_turn(code, &stage.plan, several, |code| {
-                    point_to_packet(code, Reg::R1)
+                    code.mov(Reg::R1, CONTEXT);
+                    point_to_packet(code, Reg::R2);
                 });
                 code.mov(Reg::R0, Reg::R7);
             }

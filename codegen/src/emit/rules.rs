@@ -1,16 +1,18 @@
-//! A function of rules: `u32 rules(struct packet *packet, u32 entry)`.
+//! A function of rules: `u32 rules(context, struct packet *packet, u32 entry)`.
 //!
-//! It gives back [`DROP`], [`ACCEPT`] or the entry to go on at. R6 holds the packet. Rules that end the
+//! It gives back [`DROP`], [`ACCEPT`] or the entry to go on at. R6 holds the packet, R9 the context. Rules that end the
 //! function leave their counter in R7 and the result in R8 for the one tail that counts and returns.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::link::Calls;
 use super::test::{PACKET, branch};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
-use crate::field::layout;
+use crate::field::{Field, layout};
 use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, Flow, MAX_DEPTH, Node, NodeKind, StagePlan};
-use crate::semantic::{End, FamilyFilter, Otherwise, Verdict};
+use crate::routine::Routine;
+use crate::semantic::{End, FamilyFilter, Otherwise, Step, Verdict};
 
 /// How counters are incremented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,12 @@ pub struct Stage<'a> {
     pub plan: &'a StagePlan,
     /// The function that counts, made by [`emit_count`].
     pub count: FunctionId,
+    /// The functions of the rules' routines.
+    pub calls: &'a Calls,
 }
+
+/// The context in a function of rules.
+const CONTEXT: Reg = Reg::R9;
 
 /// Writes `void count(struct packet *packet, u32 id)`: `counters[id].packets += 1; counters[id].bytes +=
 /// length`. It is a function because the kernel rewrites each look-up when it loads a program, moving
@@ -134,7 +141,8 @@ impl Writer<'_> {
             "{}:",
             self.stage.filter.chain(self.stage.plan.stage.chain).name
         ));
-        code.mov(PACKET, Reg::R1);
+        code.mov(CONTEXT, Reg::R1);
+        code.mov(PACKET, Reg::R2);
         if may_be_null {
             let drop = self.drop_label();
             self.code.branch(Cond::Eq, PACKET, 0, drop);
@@ -144,7 +152,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Goes to the entry in R2, by bisection.
+    /// Goes to the entry in R3, by bisection.
     fn dispatch(&mut self, entries: Range<u32>) {
         if entries.len() == 1 {
             let node = self.stage.plan.entries[(entries.start - FIRST_ENTRY) as usize];
@@ -158,7 +166,7 @@ impl Writer<'_> {
         let middle = entries.start + entries.len() as u32 / 2;
         let bound = Operand::Imm(middle as i32);
         let lower = self.code.label();
-        self.code.branch32(Cond::Lt, Reg::R2, bound, lower);
+        self.code.branch32(Cond::Lt, Reg::R3, bound, lower);
         self.dispatch(middle..entries.end);
         self.code.bind(lower);
         self.dispatch(entries.start..middle);
@@ -176,14 +184,29 @@ impl Writer<'_> {
                 // Labels are made for ways that are taken: unused code is refused.
                 let miss = rule.can_miss().then(|| self.miss(node.miss));
                 for step in &rule.steps {
-                    let target = match (step.otherwise, miss) {
-                        (Otherwise::NoMatch, Some(miss)) => miss,
-                        _ => self.drop_label(),
-                    };
-                    branch(&mut self.code, &step.test, false, target);
+                    match step {
+                        Step::Ask(routine) => {
+                            self.call(routine);
+                            let answer = Field::Answer.place().offset;
+                            self.code.store(Size::W, PACKET, answer, Reg::R0);
+                        }
+                        Step::Check { test, otherwise } => {
+                            let target = match (otherwise, miss) {
+                                (Otherwise::NoMatch, Some(miss)) => miss,
+                                _ => self.drop_label(),
+                            };
+                            branch(&mut self.code, test, false, target);
+                        }
+                    }
                 }
-                if rule.can_hit() {
-                    self.hit(index, node, rule.counter.0);
+                match (rule.can_hit(), rule.effects.is_empty()) {
+                    (true, true) => self.hit(index, node, rule.counter.0),
+                    (true, false) => {
+                        self.count(Operand::Imm(rule.counter.0 as i32));
+                        self.effects(&rule.effects);
+                        self.leave(index, node);
+                    }
+                    (false, _) => {}
                 }
             }
             NodeKind::Policy(counter) => {
@@ -222,6 +245,46 @@ impl Writer<'_> {
                     }
                     false => self.finish(counter, self.entry(to)),
                 }
+            }
+        }
+    }
+
+    /// Calls the function of a routine.
+    fn call(&mut self, routine: &Routine) {
+        let Some(call) = self.stage.calls.get(routine) else {
+            return;
+        };
+        self.code.mov(Reg::R1, CONTEXT);
+        self.code.mov(Reg::R2, PACKET);
+        for (reg, &argument) in [Reg::R3, Reg::R4, Reg::R5].into_iter().zip(&call.arguments) {
+            self.set(reg, argument as i32);
+        }
+        self.code.call_function(call.function);
+    }
+
+    /// Effects, one after the other, until one drops the packet.
+    fn effects(&mut self, effects: &[Routine]) {
+        for effect in effects {
+            self.call(effect);
+            let drop = self.drop_label();
+            self.code.branch32(Cond::Ne, Reg::R0, 0, drop);
+        }
+    }
+
+    /// What follows a match that is counted already.
+    fn leave(&mut self, index: usize, node: Node) {
+        let to = match node.hit {
+            Flow::Call { to, back } => {
+                self.push(self.entry(back));
+                Flow::To(to)
+            }
+            flow => flow,
+        };
+        match to {
+            Flow::To(to) if self.function.contains(&to) => self.go(index, to),
+            flow => {
+                let label = self.miss(flow);
+                self.code.jump(label);
             }
         }
     }

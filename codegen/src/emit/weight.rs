@@ -5,10 +5,16 @@ use std::ops::Add;
 use super::test::branch;
 use crate::asm::{Code, Op};
 use crate::plan::{Node, NodeKind};
-use crate::semantic::FamilyFilter;
+use crate::semantic::{FamilyFilter, Step};
 
 /// Instructions that count, leave and go on, at most.
 const TAIL: usize = 32;
+
+/// The call of a routine, with what the verifier walks through in a static function.
+const CALLED: Weight = Weight {
+    branches: 32,
+    instructions: 16,
+};
 
 /// The size of some code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,19 +39,30 @@ impl Add for Weight {
 /// The size of a node's code, or a little more.
 pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
     let mut code = Code::default();
+    let mut called = Weight::default();
     if let NodeKind::Rule(chain, rule) = node.kind {
         let target = code.label();
-        for step in &filter.chain(chain).rules[rule].steps {
-            branch(&mut code, &step.test, false, target);
+        let rule = &filter.chain(chain).rules[rule];
+        let mut calls = rule.effects.len();
+        for step in &rule.steps {
+            match step {
+                Step::Check { test, .. } => branch(&mut code, test, false, target),
+                Step::Ask(_) => calls += 1,
+            }
         }
+        called = Weight {
+            branches: calls * CALLED.branches,
+            instructions: calls * CALLED.instructions,
+        };
     }
     let branches = code
         .ops()
         .iter()
         .filter(|op| matches!(op, Op::Branch(..)))
         .count();
-    Weight {
+    let own = Weight {
         branches: branches + 1,
         instructions: code.ops().len() + TAIL,
-    }
+    };
+    own + called
 }

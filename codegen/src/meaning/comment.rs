@@ -6,7 +6,7 @@ use super::{Context, MatchMeaning, Refusal};
 use crate::semantic::Step;
 
 impl MatchMeaning for Comment {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(Vec::new())
     }
 }

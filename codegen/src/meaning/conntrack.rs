@@ -6,13 +6,13 @@ use super::{Context, MatchMeaning, Refusal};
 use crate::semantic::Step;
 
 impl MatchMeaning for Conntrack {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Err(refusal())
     }
 }
 
 impl MatchMeaning for State {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Err(refusal())
     }
 }

@@ -12,7 +12,7 @@ const TYPE_SHIFT: u32 = 1;
 const TYPE_MASK: u8 = 0x1e;
 
 impl MatchMeaning for Dccp {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         if self.option.is_some() {
             return Err(Refusal {
                 code: "dccp-option",

@@ -9,7 +9,7 @@ use crate::module::Hook;
 use crate::semantic::{Step, Test};
 
 impl MatchMeaning for Devgroup {
-    fn steps(&self, context: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let (known, unknown) = match context.hook {
             Hook::CgroupIngress | Hook::Xdp => (&self.source, &self.destination),
             Hook::CgroupEgress => (&self.destination, &self.source),

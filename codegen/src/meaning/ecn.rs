@@ -13,7 +13,7 @@ const ECE: u8 = 0x40;
 const CWR: u8 = 0x80;
 
 impl MatchMeaning for Ecn {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let mut steps = Vec::new();
         if let Some(codepoint) = &self.ip_ect {
             steps.push(require(codepoint, |&codepoint| Test::Masked {

@@ -13,13 +13,13 @@ const ESP_HEADER: u32 = 8;
 const AH_HEADER: u32 = 12;
 
 impl MatchMeaning for Esp {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(steps(ESP_HEADER, Field::EspSpi, &self.spi))
     }
 }
 
 impl MatchMeaning for Ah {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(steps(AH_HEADER, Field::AhSpi, &self.spi))
     }
 }

@@ -12,7 +12,7 @@ use crate::semantic::{Step, Test};
 const ANY_TYPE: u8 = 255;
 
 impl MatchMeaning for Icmp {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let test = match self.0.value.value.kind {
             ANY_TYPE => Test::All(Vec::new()),
             _ => type_code(&self.0),
@@ -22,7 +22,7 @@ impl MatchMeaning for Icmp {
 }
 
 impl MatchMeaning for Icmp6 {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(steps(type_code(&self.0), self.0.negated))
     }
 }

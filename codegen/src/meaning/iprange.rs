@@ -7,7 +7,7 @@ use crate::field::Field;
 use crate::semantic::{Step, Test};
 
 impl MatchMeaning for IpRange {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let ends = [
             (&self.source, Field::Source4, Field::Source6),
             (&self.destination, Field::Destination4, Field::Destination6),

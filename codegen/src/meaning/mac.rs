@@ -10,7 +10,7 @@ use crate::semantic::{Step, Test};
 
 impl MatchMeaning for Mac {
     /// Without an Ethernet header the rule does not match, inverted or not.
-    fn steps(&self, context: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         seen(context)?;
         Ok(vec![
             Step::require(has(link::MAC_HEADER | link::ETHERNET)),
@@ -28,7 +28,7 @@ impl MatchMeaning for Mac {
 impl MatchMeaning for Eui64 {
     /// Without an Ethernet header the packet is dropped. Older kernels did so with later fragments
     /// only, and compared whatever lay in its place.
-    fn steps(&self, context: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         seen(context)?;
         Ok(vec![
             Step::demand(has(link::MAC_HEADER)),
@@ -46,7 +46,7 @@ fn has(bits: u8) -> Test {
 }
 
 /// Whether the Ethernet header can be seen.
-fn seen(context: Context) -> Result<(), Refusal> {
+fn seen(context: Context<'_>) -> Result<(), Refusal> {
     match context.hook {
         Hook::Xdp => Ok(()),
         Hook::CgroupIngress => kernel_only(context, "where the Ethernet header lies"),

@@ -7,7 +7,7 @@ use crate::field::Field;
 use crate::semantic::{Step, Test};
 
 impl MatchMeaning for Mark {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(vec![require(&self.0, |mark| Test::Masked {
             field: Field::Mark,
             mask: mark.mask.into(),

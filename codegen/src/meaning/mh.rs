@@ -10,7 +10,7 @@ const HEADER: u32 = 6;
 const IPPROTO_NONE: u32 = 59;
 
 impl MatchMeaning for Mh {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(vec![
             first_fragment(),
             transport_header(HEADER),

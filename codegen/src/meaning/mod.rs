@@ -13,7 +13,7 @@ mod esp;
 mod icmp;
 mod iprange;
 mod length;
-mod limit;
+pub mod limit;
 mod log;
 mod mac;
 mod mark;
@@ -40,17 +40,21 @@ use ipt2bpf_parser::targets::Target;
 
 use crate::field::Field;
 use crate::module::Hook;
+use crate::options::Options;
+use crate::routine::{Place, Routine};
 use crate::semantic::{Action, Step, Test};
 
 /// What a meaning may depend on besides the extension's own options.
 #[derive(Clone, Copy, Debug)]
-pub struct Context {
+pub struct Context<'a> {
     /// The family of the ruleset.
     pub family: Family,
     /// The hook the program is for.
     pub hook: Hook,
-    /// Whether the program may look into the kernel's structures.
-    pub reads_kernel: bool,
+    /// Where in the ruleset the match or target stands.
+    pub place: Place,
+    /// What the user chose.
+    pub options: &'a Options,
 }
 
 /// Why an extension cannot be translated.
@@ -67,10 +71,10 @@ pub struct Refusal {
 /// A match with a meaning.
 pub trait MatchMeaning {
     /// The steps that stand for it, in order.
-    fn steps(&self, context: Context) -> Result<Vec<Step>, Refusal>;
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal>;
 
     /// What the administrator should know of how far that is what netfilter sees.
-    fn note(&self, _: Context) -> Option<String> {
+    fn note(&self, _: Context<'_>) -> Option<String> {
         None
     }
 }
@@ -78,13 +82,15 @@ pub trait MatchMeaning {
 /// A target with a meaning.
 pub trait TargetMeaning {
     /// What it does to the packet.
-    fn action(&self, context: Context) -> Result<TargetAction, Refusal>;
+    fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal>;
 }
 
-/// An action, and what of the target's work is left undone that no verdict depends on.
+/// What a target does, and what of its work is left undone that no verdict depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetAction {
-    /// What happens to the packet.
+    /// What it changes or tells.
+    pub effects: Vec<Routine>,
+    /// What then happens to the packet.
     pub action: Action,
     /// What the administrator should know.
     pub note: Option<String>,
@@ -151,8 +157,8 @@ fn constant(holds: bool) -> Test {
 }
 
 /// Refuses what only the kernel's structures tell, where a program may not look there.
-fn kernel_only(context: Context, what: &str) -> Result<(), Refusal> {
-    match context.reads_kernel {
+fn kernel_only(context: Context<'_>, what: &str) -> Result<(), Refusal> {
+    match context.options.device_names.reads_kernel() {
         true => Ok(()),
         false => Err(Refusal {
             code: "kernel-structure",

@@ -7,7 +7,7 @@ use crate::field::Field;
 use crate::semantic::{Step, Test};
 
 impl MatchMeaning for Multiport {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let fields: &[Field] = match self.side {
             Side::Source => &[Field::SourcePort],
             Side::Destination => &[Field::DestinationPort],

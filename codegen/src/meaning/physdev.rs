@@ -7,7 +7,7 @@ use crate::module::Hook;
 use crate::semantic::Step;
 
 impl MatchMeaning for Physdev {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let switches = [&self.is_in, &self.is_out, &self.is_bridged];
         let switches = switches.into_iter().flatten().map(|it| it.negated);
         let ports = [&self.in_port, &self.out_port];
@@ -16,7 +16,7 @@ impl MatchMeaning for Physdev {
         Ok(vec![Step::require(constant(inverted))])
     }
 
-    fn note(&self, context: Context) -> Option<String> {
+    fn note(&self, context: Context<'_>) -> Option<String> {
         match context.hook {
             // Which port of a bridge a packet of this host leaves by is decided behind the rules.
             Hook::CgroupEgress => None,

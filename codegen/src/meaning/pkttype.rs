@@ -8,7 +8,7 @@ use crate::module::Hook;
 use crate::semantic::{Step, Test};
 
 impl MatchMeaning for Pkttype {
-    fn steps(&self, context: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(vec![require(&self.0, |&wanted| match context.hook {
             Hook::CgroupIngress | Hook::Xdp => Test::equal(Field::PacketType, number(wanted)),
             // What this host sends is for no type of receiver yet, whatever its destination.

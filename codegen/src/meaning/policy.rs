@@ -7,7 +7,7 @@ use crate::module::Hook;
 use crate::semantic::Step;
 
 impl MatchMeaning for Policy {
-    fn steps(&self, context: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         match (context.hook, self.direction) {
             // At XDP no packet is unwrapped yet; at egress each is wrapped already.
             (Hook::Xdp, Direction::In) | (Hook::CgroupEgress, Direction::Out) => {
@@ -22,7 +22,7 @@ impl MatchMeaning for Policy {
         }
     }
 
-    fn note(&self, context: Context) -> Option<String> {
+    fn note(&self, context: Context<'_>) -> Option<String> {
         let seen = match context.hook {
             Hook::CgroupIngress => return None,
             Hook::CgroupEgress => "what IPsec wraps is seen wrapped only",

@@ -8,7 +8,7 @@ use crate::module::Hook;
 use crate::semantic::{Step, Test};
 
 impl MatchMeaning for Realm {
-    fn steps(&self, context: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         if context.hook == Hook::Xdp {
             return Err(Refusal {
                 code: "unseen",

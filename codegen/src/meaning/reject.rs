@@ -7,7 +7,7 @@ use crate::module::Hook;
 use crate::semantic::{Action, Verdict};
 
 impl TargetMeaning for Reject {
-    fn action(&self, context: Context) -> Result<TargetAction, Refusal> {
+    fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
         let note = match context.hook {
             Hook::CgroupIngress | Hook::Xdp => {
                 "the packet is dropped and its sender gets no answer"
@@ -15,6 +15,7 @@ impl TargetMeaning for Reject {
             Hook::CgroupEgress => "the packet is dropped; the sending call fails with EPERM",
         };
         Ok(TargetAction {
+            effects: Vec::new(),
             action: Action::Verdict(Verdict::Drop),
             note: Some(note.into()),
         })

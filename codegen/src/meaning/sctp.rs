@@ -9,7 +9,7 @@ use crate::semantic::Step;
 const HEADER: u32 = 12;
 
 impl MatchMeaning for Sctp {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         if self.chunks.is_some() {
             return Err(Refusal {
                 code: "sctp-chunks",

@@ -7,7 +7,7 @@ use crate::field::Field;
 use crate::semantic::{Step, Test};
 
 impl MatchMeaning for Tcp {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let mut steps = vec![
             // A fragment at offset 8 would overwrite the flags of the first: dropped (RFC 1858).
             Step::demand(Test::Not(Box::new(Test::equal(Field::FragmentOffset, 1)))),

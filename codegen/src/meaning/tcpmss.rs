@@ -9,7 +9,7 @@ use crate::field::Field;
 use crate::semantic::{Step, Test};
 
 impl MatchMeaning for Tcpmss {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let mut steps = vec![transport_header(20)];
         steps.extend(whole_options());
         steps.push(require(&self.mss, |range| {

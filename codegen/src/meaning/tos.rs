@@ -12,7 +12,7 @@ const CODEPOINT_SHIFT: u8 = 2;
 const CODEPOINT_MASK: u8 = 0xfc;
 
 impl MatchMeaning for Tos {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(vec![require(&self.tos, |tos| Test::Masked {
             field: Field::TypeOfService,
             mask: tos.mask.into(),
@@ -22,7 +22,7 @@ impl MatchMeaning for Tos {
 }
 
 impl MatchMeaning for Dscp {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(vec![require(&self.codepoint, |&codepoint| Test::Masked {
             field: Field::TypeOfService,
             mask: CODEPOINT_MASK.into(),

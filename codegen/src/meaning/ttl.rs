@@ -9,13 +9,13 @@ use crate::field::Field;
 use crate::semantic::{Step, Test};
 
 impl MatchMeaning for Ttl {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(vec![Step::require(compared(self.0))])
     }
 }
 
 impl MatchMeaning for Hl {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Ok(vec![Step::require(compared(self.0))])
     }
 }

@@ -7,7 +7,7 @@ use crate::field::Field;
 use crate::semantic::Step;
 
 impl MatchMeaning for Udp {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let mut steps = vec![first_fragment(), transport_header(8)];
         steps.extend(port_step(Field::SourcePort, &self.source_ports));
         steps.extend(port_step(Field::DestinationPort, &self.destination_ports));

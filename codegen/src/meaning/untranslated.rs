@@ -7,13 +7,13 @@ use crate::semantic::Step;
 pub struct Untranslated;
 
 impl MatchMeaning for Untranslated {
-    fn steps(&self, _: Context) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         Err(refusal("match"))
     }
 }
 
 impl TargetMeaning for Untranslated {
-    fn action(&self, _: Context) -> Result<TargetAction, Refusal> {
+    fn action(&self, _: Context<'_>) -> Result<TargetAction, Refusal> {
         Err(refusal("target"))
     }
 }

@@ -23,10 +23,12 @@ pub struct Context<'p> {
     pub mark: u32,
     /// `__sk_buff.pkt_type`, `PACKET_*` of `include/uapi/linux/if_packet.h`.
     pub packet_type: u32,
-    /// The number of the processor.
-    pub processor: u32,
     /// What the routing tables say about it.
     pub fib: FibAnswer,
+    /// The kernel's clock of ticks.
+    pub jiffies: u64,
+    /// The number of the processor.
+    pub cpu: u32,
 }
 
 /// What `bpf_fib_lookup` gives.
@@ -50,8 +52,9 @@ impl<'p> Context<'p> {
             protocol: 0,
             mark: 0,
             packet_type: 0,
-            processor: 0,
             fib: FibAnswer::default(),
+            jiffies: 0,
+            cpu: 0,
         }
     }
 

@@ -3,13 +3,20 @@
 use super::fault::Cause;
 use super::memory::Region;
 use super::{Registers, Run};
-use crate::asm::Helper;
+use crate::asm::{Helper, MapId};
 use crate::module::Hook;
 
 /// The number of `bpf_loop`, which calls back.
 pub(super) const LOOP: i32 = Helper::Loop as i32;
 const MAP_LOOKUP_ELEM: i32 = Helper::MapLookupElem as i32;
+const MAP_UPDATE_ELEM: i32 = Helper::MapUpdateElem as i32;
+const MAP_DELETE_ELEM: i32 = Helper::MapDeleteElem as i32;
+const GET_PRANDOM_U32: i32 = Helper::GetPrandomU32 as i32;
 const GET_SMP_PROCESSOR_ID: i32 = Helper::GetSmpProcessorId as i32;
+const SPIN_LOCK: i32 = Helper::SpinLock as i32;
+const SPIN_UNLOCK: i32 = Helper::SpinUnlock as i32;
+const RINGBUF_OUTPUT: i32 = Helper::RingbufOutput as i32;
+const JIFFIES64: i32 = Helper::Jiffies64 as i32;
 const SKB_LOAD_BYTES: i32 = Helper::SkbLoadBytes as i32;
 const FIB_LOOKUP: i32 = Helper::FibLookup as i32;
 
@@ -31,10 +38,16 @@ impl Run<'_, '_> {
         let hook = self.hook;
         match (helper, hook) {
             (MAP_LOOKUP_ELEM, _) => self.map_lookup(registers),
-            (GET_SMP_PROCESSOR_ID, _) => Ok(self.context.processor.into()),
             (SKB_LOAD_BYTES, Hook::CgroupIngress | Hook::CgroupEgress) => {
                 self.skb_load_bytes(registers)
             }
+            (MAP_UPDATE_ELEM, _) => self.map_update(registers),
+            (MAP_DELETE_ELEM, _) => self.map_delete(registers),
+            (GET_PRANDOM_U32, _) => Ok(self.random.pop().unwrap_or(0).into()),
+            (GET_SMP_PROCESSOR_ID, _) => Ok(self.context.cpu.into()),
+            (SPIN_LOCK | SPIN_UNLOCK, _) => self.lock(registers),
+            (RINGBUF_OUTPUT, _) => self.ringbuf_output(registers),
+            (JIFFIES64, _) => Ok(self.context.jiffies),
             (FIB_LOOKUP, Hook::Xdp) => self.fib_lookup(registers),
             _ => Err(Cause::Helper { helper, hook }),
         }
@@ -46,10 +59,58 @@ impl Run<'_, '_> {
             return Err(Cause::Argument(1));
         };
         let map = self.memory.map(id).ok_or(Cause::Argument(1))?;
-        let key = self.memory.bytes(registers.get(2)?, 4)?;
-        let key = key.iter().rfold(0, |key, &byte| key << 8 | u32::from(byte));
+        let key = self.memory.bytes(registers.get(2)?, map.key_size())?;
         let value = map.lookup(key);
         Ok(value.map_or(0, |offset| Region::Values(id).address(offset)))
+    }
+
+    /// R1: map, R2: address of the key, R3: of the value, R4: flags.
+    fn map_update(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        let (id, key) = self.map_key(registers)?;
+        let map = self.memory.map(id).ok_or(Cause::Argument(1))?;
+        let size = map.value_size().ok_or(Cause::Argument(1))?;
+        let value = self.memory.bytes(registers.get(3)?, size)?.to_vec();
+        let flags = registers.get(4)?;
+        let map = self.memory.map_mut(id).ok_or(Cause::Argument(1))?;
+        Ok(map.update(&key, &value, flags).cast_unsigned())
+    }
+
+    /// R1: ring, R2: record, R3: its size, R4: flags.
+    fn ringbuf_output(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        let Some((Region::Map(id), 0)) = Region::of(registers.get(1)?) else {
+            return Err(Cause::Argument(1));
+        };
+        let size = registers.get(3)? as usize;
+        let record = self.memory.bytes(registers.get(2)?, size)?.to_vec();
+        registers.get(4)?;
+        let ring = self.memory.map_mut(id).ok_or(Cause::Argument(1))?;
+        let result = ring.output(&record).ok_or(Cause::Argument(1))?;
+        Ok(result.cast_unsigned())
+    }
+
+    /// R1: map, R2: address of the key.
+    fn map_delete(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        let (id, key) = self.map_key(registers)?;
+        let map = self.memory.map_mut(id).ok_or(Cause::Argument(1))?;
+        Ok(map.delete(&key).cast_unsigned())
+    }
+
+    /// The map in R1 and the key behind R2.
+    fn map_key(&self, registers: &Registers) -> Result<(MapId, Vec<u8>), Cause> {
+        let Some((Region::Map(id), 0)) = Region::of(registers.get(1)?) else {
+            return Err(Cause::Argument(1));
+        };
+        let map = self.memory.map(id).ok_or(Cause::Argument(1))?;
+        let key = self.memory.bytes(registers.get(2)?, map.key_size())?;
+        Ok((id, key.to_vec()))
+    }
+
+    /// R1: the lock at the start of a map's value. One run after the other needs none.
+    fn lock(&self, registers: &Registers) -> Result<u64, Cause> {
+        match Region::of(registers.get(1)?) {
+            Some((Region::Values(_), _)) => Ok(0),
+            _ => Err(Cause::Argument(1)),
+        }
     }
 
     /// R1: context, R2: offset in the packet, R3: destination, R4: length. Zero, or an error with the

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::fault::Cause;
 use crate::asm::{FunctionId, MapId};
-use crate::module::{Map, MapKind};
+use crate::module::{HashShape, Map, MapKind};
 
 /// `MAX_BPF_STACK` of `include/linux/filter.h`.
 const STACK_SIZE: usize = 512;
@@ -79,9 +79,28 @@ pub(super) struct Frame {
 /// What a map holds.
 pub(super) enum Values<'m> {
     Counters(Vec<u8>),
-    Devices { keys: Vec<u32>, names: Vec<u8> },
+    Devices {
+        keys: Vec<u32>,
+        names: Vec<u8>,
+    },
     Constant(&'m [u8]),
+    /// An array of values of this size.
+    Array {
+        size: usize,
+        bytes: Vec<u8>,
+    },
+    /// A hash: the value of the key at an index lies at that index. Keys of deleted entries are none.
+    Hash {
+        shape: HashShape,
+        keys: Vec<Option<Vec<u8>>>,
+        bytes: Vec<u8>,
+    },
+    /// What was written to a ring, record by record.
+    Ring(Vec<Vec<u8>>),
 }
+
+/// Bytes that a lock takes at the start of a value.
+const LOCK_SIZE: usize = 8;
 
 impl<'m> Values<'m> {
     /// The initial contents of a map.
@@ -95,12 +114,45 @@ impl<'m> Values<'m> {
                 names: Vec::new(),
             },
             MapKind::Constant { bytes } => Values::Constant(bytes),
+            MapKind::State { entries, bytes } => {
+                let size = LOCK_SIZE + *bytes as usize;
+                Values::Array {
+                    size,
+                    bytes: vec![0; size * *entries as usize],
+                }
+            }
+            MapKind::Hash(shape) => Values::Hash {
+                shape: *shape,
+                keys: Vec::new(),
+                bytes: Vec::new(),
+            },
+            MapKind::Ring { .. } => Values::Ring(Vec::new()),
+        }
+    }
+
+    /// Bytes of a key.
+    pub(super) fn key_size(&self) -> usize {
+        match self {
+            Values::Hash { shape, .. } => shape.key as usize,
+            _ => size_of::<u32>(),
         }
     }
 
     /// Where the value for a key begins.
-    pub(super) fn lookup(&self, key: u32) -> Option<u32> {
+    pub(super) fn lookup(&self, key: &[u8]) -> Option<u32> {
+        let number = key.iter().rfold(0, |key, &byte| key << 8 | u32::from(byte));
+        self.lookup_number(number, key)
+    }
+
+    fn lookup_number(&self, key: u32, bytes_of_key: &[u8]) -> Option<u32> {
         let (index, size, length) = match self {
+            Values::Array { size, bytes } => (key as usize, *size, bytes.len()),
+            Values::Hash { shape, keys, bytes } => {
+                let same = |it: &Option<Vec<u8>>| it.as_deref() == Some(bytes_of_key);
+                let index = keys.iter().position(same)?;
+                (index, LOCK_SIZE + shape.bytes as usize, bytes.len())
+            }
+            Values::Ring(_) => return None,
             Values::Counters(bytes) => (key as usize, COUNTER_SIZE, bytes.len()),
             Values::Devices { keys, names } => {
                 let index = keys.iter().position(|&other| other == key)?;
@@ -110,6 +162,82 @@ impl<'m> Values<'m> {
         };
         let offset = index.checked_mul(size).filter(|&at| at < length)?;
         u32::try_from(offset).ok()
+    }
+
+    /// Sets the value for a key as `bpf_map_update_elem` does; zero, or a negative error number.
+    pub(super) fn update(&mut self, key: &[u8], value: &[u8], flags: u64) -> i64 {
+        const NO_EXIST: u64 = 1;
+        const EXIST: u64 = 2;
+        let known = self.lookup(key);
+        match (flags, known) {
+            (NO_EXIST, Some(_)) => return -17,
+            (EXIST, None) => return -2,
+            _ => {}
+        }
+        match (self, known) {
+            (Values::Array { bytes, .. } | Values::Hash { bytes, .. }, Some(at)) => {
+                let place = &mut bytes[at as usize..][..value.len()];
+                // The lock is no part of what is copied.
+                place[LOCK_SIZE..].copy_from_slice(&value[LOCK_SIZE..]);
+                0
+            }
+            (Values::Hash { shape, keys, bytes }, None) => {
+                let free = keys.iter().position(Option::is_none);
+                let index = match free {
+                    Some(index) => index,
+                    None if keys.len() < shape.entries as usize => {
+                        keys.push(None);
+                        bytes.extend(std::iter::repeat_n(0, value.len()));
+                        keys.len() - 1
+                    }
+                    None => return -7,
+                };
+                keys[index] = Some(key.to_vec());
+                bytes[index * value.len()..][..value.len()].copy_from_slice(value);
+                0
+            }
+            _ => -7,
+        }
+    }
+
+    /// Takes the entry of a key out of a hash; zero, or a negative error number.
+    pub(super) fn delete(&mut self, key: &[u8]) -> i64 {
+        let Values::Hash { keys, .. } = self else {
+            return -22;
+        };
+        match keys.iter_mut().find(|it| it.as_deref() == Some(key)) {
+            Some(found) => {
+                *found = None;
+                0
+            }
+            None => -2,
+        }
+    }
+
+    /// Writes a record to a ring; zero, or a negative error number.
+    pub(super) fn output(&mut self, record: &[u8]) -> Option<i64> {
+        let Values::Ring(records) = self else {
+            return None;
+        };
+        records.push(record.to_vec());
+        Some(0)
+    }
+
+    /// The records of a ring; nothing for other maps.
+    pub(super) fn records(&self) -> &[Vec<u8>] {
+        match self {
+            Values::Ring(records) => records,
+            _ => &[],
+        }
+    }
+
+    /// Bytes of a value, where values can be set.
+    pub(super) fn value_size(&self) -> Option<usize> {
+        match self {
+            Values::Array { size, .. } => Some(*size),
+            Values::Hash { shape, .. } => Some(LOCK_SIZE + shape.bytes as usize),
+            _ => None,
+        }
     }
 
     /// Packets and bytes of every counter; nothing for other maps.
@@ -183,6 +311,11 @@ impl<'r, 'm> Memory<'r, 'm> {
         self.maps.get(usize::from(id.0))
     }
 
+    /// What a map holds, to be changed.
+    pub(super) fn map_mut(&mut self, id: MapId) -> Option<&mut Values<'m>> {
+        self.maps.get_mut(usize::from(id.0))
+    }
+
     /// A little-endian number of `size` bytes.
     pub(super) fn load(&self, address: u64, size: usize) -> Result<u64, Cause> {
         check_alignment(address, size)?;
@@ -219,6 +352,8 @@ impl<'r, 'm> Memory<'r, 'm> {
                 Values::Counters(bytes) => bytes,
                 Values::Devices { names, .. } => names,
                 Values::Constant(bytes) => bytes,
+                Values::Array { bytes, .. } | Values::Hash { bytes, .. } => bytes,
+                Values::Ring(_) => return Err(Cause::NotAnAddress(address)),
             },
             Region::Context | Region::Map(_) | Region::Function(_) => {
                 return Err(Cause::NotAnAddress(address));
@@ -243,7 +378,11 @@ impl<'r, 'm> Memory<'r, 'm> {
                 frame.bytes.get_mut(range).ok_or(out)
             }
             Region::Values(id) => match self.maps.get_mut(usize::from(id.0)) {
-                Some(Values::Counters(bytes)) => bytes.get_mut(range).ok_or(out),
+                Some(
+                    Values::Counters(bytes)
+                    | Values::Array { bytes, .. }
+                    | Values::Hash { bytes, .. },
+                ) => bytes.get_mut(range).ok_or(out),
                 _ => Err(Cause::ReadOnly),
             },
             Region::Context | Region::Packet | Region::Map(_) | Region::Function(_) => {

@@ -31,6 +31,8 @@ pub struct Machine<'m> {
     module: &'m Module,
     functions: Vec<Encoded<'m>>,
     maps: Vec<Values<'m>>,
+    /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
+    pub random: Vec<u32>,
 }
 
 impl<'m> Machine<'m> {
@@ -44,6 +46,7 @@ impl<'m> Machine<'m> {
             module,
             functions: functions.collect::<Result<_, _>>()?,
             maps: module.maps.iter().map(Values::of).collect(),
+            random: Vec::new(),
         })
     }
 
@@ -59,6 +62,12 @@ impl<'m> Machine<'m> {
         if let Some(index) = self.map_index(DEVICES_MAP) {
             self.maps[index].set_device(ifindex, name);
         }
+    }
+
+    /// What programs wrote to a ring, record by record; empty when the module has none of that name.
+    pub fn records(&self, ring: &str) -> &[Vec<u8>] {
+        let index = self.map_index(ring);
+        index.map_or(&[], |index| self.maps[index].records())
     }
 
     fn map_index(&self, name: &str) -> Option<usize> {
@@ -79,6 +88,7 @@ impl<'m> Machine<'m> {
             functions: &self.functions,
             memory: Memory::new(context.linear(), &mut self.maps),
             context,
+            random: &mut self.random,
             hook,
             executed: 0,
         };
@@ -96,6 +106,7 @@ struct Run<'r, 'm> {
     functions: &'r [Encoded<'m>],
     memory: Memory<'r, 'm>,
     context: &'r Context<'r>,
+    random: &'r mut Vec<u32>,
     hook: Hook,
     executed: u64,
 }

@@ -8,6 +8,7 @@ use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
+use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::{FamilyFilter, Test, Verdict};
 use ipt2bpf_codegen::vm::{Context, FibAnswer, Machine};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
@@ -16,6 +17,9 @@ use proptest::test_runner::TestCaseError;
 
 use super::universe::{INTERFACES, Packet as Drawn};
 
+/// Ticks of the clock between two packets.
+const TICKS: u64 = 40;
+
 /// Compares the two sides on one packet at one hook.
 fn compare(
     compiled: &Compiled,
@@ -23,6 +27,7 @@ fn compare(
     hook: Hook,
     drawn: &Drawn,
     options: &Options,
+    world: &mut World,
 ) -> Result<(), TestCaseError> {
     let before = machine.counters();
     let filter = compiled
@@ -76,7 +81,7 @@ fn compare(
     let rules = filter.families.iter().find(|rules| rules.family == family);
     let (verdict, counted) = match (packet, rules) {
         (Some(packet), Some(rules)) => {
-            let outcome = evaluate(rules, &packet, route);
+            let outcome = evaluate(rules, &packet, route, world);
             let counted: Vec<u32> = outcome.counters(rules).map(|counter| counter.0).collect();
             (outcome.verdict, counted)
         }
@@ -103,7 +108,7 @@ fn compare(
     };
     context.mark = drawn.mark;
     context.packet_type = drawn.packet_type.into();
-    context.processor = drawn.processor;
+    context.cpu = drawn.processor;
     context.fib = FibAnswer {
         code: if drawn.local && options.xdp_path == XdpPath::Auto {
             4
@@ -112,6 +117,7 @@ fn compare(
         },
         ifindex: ((drawn.interface + 1) % INTERFACES.len()) as u32 + 1,
     };
+    context.jiffies = world.jiffies;
     let returned = machine
         .run(hook, &context)
         .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
@@ -152,6 +158,14 @@ fn asks_for_in_device(filter: &FamilyFilter) -> bool {
     found
 }
 
+/// Numbers that look drawn: the golden ratio's multiples.
+fn random_numbers(seed: usize) -> Vec<u32> {
+    let numbers = 1..=64u32;
+    numbers
+        .map(|it| it.wrapping_add(64 * seed as u32).wrapping_mul(0x9e37_79b9))
+        .collect()
+}
+
 /// Compiles rulesets and compares the two sides on packets at every hook of the object.
 pub fn check(
     rulesets: &[Ruleset],
@@ -165,9 +179,13 @@ pub fn check(
     for (index, name) in INTERFACES.iter().enumerate() {
         machine.set_device(index as u32 + 1, name);
     }
-    for packet in packets {
-        for hook in compiled.filters.iter().map(|filter| filter.hook) {
-            compare(&compiled, &mut machine, hook, packet, options).map_err(
+    let mut worlds: Vec<World> = compiled.filters.iter().map(|_| World::default()).collect();
+    for (number, packet) in packets.iter().enumerate() {
+        for (filter, world) in compiled.filters.iter().zip(&mut worlds) {
+            world.jiffies = TICKS * number as u64;
+            world.random = random_numbers(number);
+            machine.random = world.random.clone();
+            compare(&compiled, &mut machine, filter.hook, packet, options, world).map_err(
                 |error| match error {
                     TestCaseError::Fail(reason) => TestCaseError::fail(format!(
                         "{reason}\n{}\n{}",

@@ -8,6 +8,7 @@ use ipt2bpf_codegen::evaluate::{Route as Destination, evaluate};
 use ipt2bpf_codegen::frame::metadata;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::packet::{Devices, Packet};
+use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::{self, FamilyFilter};
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
 
@@ -24,6 +25,7 @@ pub struct Reference {
     filter: FamilyFilter,
     keys: Vec<CounterKey>,
     counters: Vec<Counters>,
+    world: World,
 }
 
 impl Reference {
@@ -45,6 +47,7 @@ impl Reference {
             filter,
             keys: super::counter_keys(ruleset),
             counters: vec![Counters::default(); layout.len() as usize],
+            world: World::default(),
         })
     }
 }
@@ -71,7 +74,7 @@ impl Subject for Reference {
         let packet = Packet::new(frame.family, frame.packet(), &devices)
             .context("a packet without a header cannot reach a table")?
             .with(metadata(&frame.bytes, ANY_DEVICE));
-        let outcome = evaluate(&self.filter, &packet, destination);
+        let outcome = evaluate(&self.filter, &packet, destination, &mut self.world);
         for counter in outcome.counters(&self.filter) {
             let counters = self
                 .counters

@@ -81,6 +81,9 @@ impl Demand {
             }
             Test::Not(_) | Test::All(_) | Test::Any(_) => {}
         });
+        for routine in filter.routines() {
+            demand.fields.extend(routine.work().reads());
+        }
         demand
     }
 
@@ -184,6 +187,9 @@ impl Parser<'_> {
         if self.hook != Hook::Xdp {
             self.load(Size::W, Reg::R1, CONTEXT, skb::LEN);
             self.keep(Size::W, layout::LENGTH, Reg::R1);
+        }
+        if self.hook == Hook::Xdp {
+            self.keep(Size::B, layout::IP_HEADER, AT);
         }
         self.set(AT, 0);
         match family {

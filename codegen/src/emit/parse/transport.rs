@@ -13,17 +13,18 @@ impl Parser<'_> {
     pub(super) fn transport(&mut self, demand: &Demand) {
         self.code.line("read the transport header");
         let done = self.code.label();
+        self.keep(Size::H, layout::TRANSPORT, AT);
         self.field(Size::W, Reg::R1, layout::LENGTH);
         self.if_reg(Cond::Ge, AT, Reg::R1, done);
         self.alu(Alu::Sub, Reg::R1, AT);
         self.keep(Size::W, Field::TransportLength.place().offset, Reg::R1);
         if demand.transport() {
-            for offset in (0..layout::TRANSPORT_SIZE).step_by(8) {
+            for offset in (0..layout::HEADER_SIZE).step_by(8) {
                 self.store(Size::D, self.frame.scratch() + offset, 0);
             }
             self.transport_bytes(done);
-            for offset in (0..layout::TRANSPORT_SIZE).step_by(8) {
-                self.copy(Size::D, layout::TRANSPORT + offset, offset);
+            for offset in (0..layout::HEADER_SIZE).step_by(8) {
+                self.copy(Size::D, layout::HEADER + offset, offset);
             }
             if demand.tcp_options
                 || demand.has_any(&[Field::TcpOptionsWhole, Field::MaximumSegment])

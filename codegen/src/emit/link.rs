@@ -1,0 +1,201 @@
+//! From routines to functions and maps.
+
+use std::collections::HashMap;
+
+use super::Callees;
+use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Label, MapId, Operand, Reg, Size};
+use crate::emit::parse::xdp;
+use crate::field::{Field, layout};
+use crate::module::{FunctionKind, Hook, Map, MapKind, Parameter};
+use crate::options::Options;
+use crate::routine::Routine;
+use crate::semantic::FamilyFilter;
+use ipt2bpf_parser::ruleset::Family;
+
+/// The call of a routine's function: `u32 function(context, packet, arguments...)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What is called.
+    pub function: FunctionId,
+    /// At most three numbers, in R3 and on.
+    pub arguments: Vec<u32>,
+}
+
+/// The calls of all routines of a family's rules.
+pub type Calls = HashMap<Routine, Call>;
+
+/// Makes the functions and maps that routines need.
+pub struct Linker<'a> {
+    /// The hook of the program.
+    pub hook: Hook,
+    /// The family of the rules.
+    pub family: Family,
+    /// What the user chose.
+    pub options: &'a Options,
+    pub(super) maps: &'a mut Vec<Map>,
+    pub(super) callees: &'a mut Callees,
+    pub(super) linkage: FunctionKind,
+    pub(super) packet_size: u32,
+}
+
+impl Linker<'_> {
+    /// The functions for all routines of some rules.
+    pub fn link(mut self, filter: &FamilyFilter) -> Calls {
+        let mut calls = Calls::new();
+        for routine in filter.routines() {
+            if !calls.contains_key(routine) {
+                let call = routine.work().link(&mut self);
+                calls.insert(routine.clone(), call);
+            }
+        }
+        calls
+    }
+
+    /// The map of a name, made when it is not there yet.
+    pub fn map(&mut self, name: &str, kind: MapKind) -> MapId {
+        let known = self.maps.iter().position(|map| map.name == name);
+        let index = known.unwrap_or_else(|| {
+            self.maps.push(Map {
+                name: name.to_owned(),
+                kind,
+            });
+            self.maps.len() - 1
+        });
+        MapId(index as u16)
+    }
+
+    /// One more value in a map of [`MapKind::State`], all zero at first: the map and the value's index.
+    pub fn state(&mut self, name: &str, bytes: u32) -> (MapId, u32) {
+        let map = self.map(name, MapKind::State { entries: 0, bytes });
+        match &mut self.maps[usize::from(map.0)].kind {
+            MapKind::State { entries, .. } => {
+                *entries += 1;
+                (map, *entries - 1)
+            }
+            _ => (map, 0),
+        }
+    }
+
+    /// A function for routines that are called with so many arguments. Functions of the same code are
+    /// one; the name is for people.
+    pub fn function(
+        &mut self,
+        name: &str,
+        arguments: usize,
+        write: impl FnOnce(&mut Body),
+    ) -> FunctionId {
+        let mut body = Body::new(name, self.hook, self.linkage == FunctionKind::Global);
+        write(&mut body);
+        let mut parameters = vec![
+            Parameter::Context(self.hook),
+            Parameter::Memory(self.packet_size),
+        ];
+        parameters.extend(std::iter::repeat_n(Parameter::U32, arguments));
+        let code = body.finish();
+        self.callees.share(name, self.linkage, parameters, code)
+    }
+}
+
+/// The body of a routine's function while it is written. R6 is the `struct packet`, R7 the context; R3 to
+/// R5 hold the arguments until the first call.
+pub struct Body {
+    /// What is written.
+    pub code: Code,
+    /// The hook of the program.
+    pub hook: Hook,
+    end: Label,
+}
+
+/// The `struct packet` in a routine.
+pub const PACKET: Reg = super::test::PACKET;
+/// The context in a routine.
+pub const CONTEXT: Reg = Reg::R7;
+
+impl Body {
+    fn new(name: &str, hook: Hook, may_be_null: bool) -> Self {
+        let mut code = Code::default();
+        code.line(name);
+        code.mov(CONTEXT, Reg::R1);
+        code.mov(PACKET, Reg::R2);
+        let end = code.label();
+        if may_be_null {
+            code.mov(Reg::R0, 0);
+            code.branch(Cond::Eq, PACKET, 0, end);
+        }
+        Body { code, hook, end }
+    }
+
+    fn finish(mut self) -> Code {
+        self.code.bind(self.end);
+        self.code.exit();
+        self.code
+    }
+
+    /// Ends the function with an answer.
+    pub fn answer(&mut self, answer: impl Into<Operand>) {
+        self.code.mov(Reg::R0, answer);
+        self.code.jump(self.end);
+    }
+
+    /// `dst = field`, of at most four bytes, in host byte order.
+    pub fn field(&mut self, dst: Reg, field: Field) {
+        let place = field.place();
+        let size = match place.size {
+            1 => Size::B,
+            2 => Size::H,
+            _ => Size::W,
+        };
+        self.code.load(size, dst, PACKET, place.offset);
+    }
+
+    /// `dst = pointer to the stack at this negative offset`
+    pub fn stack(&mut self, dst: Reg, offset: i16) {
+        self.code.mov(dst, Reg::R10);
+        self.code.alu(Alu::Add, dst, i32::from(offset));
+    }
+
+    /// Copies bytes of the packet, from the offset in a register on, counted from the IP header, to the
+    /// stack; goes to `missing` when the packet does not have them. The register must survive calls; R0
+    /// to R5 are lost.
+    pub fn bytes(&mut self, at: Reg, count: i16, to: i16, missing: Label) {
+        let code = &mut self.code;
+        code.load(Size::W, Reg::R2, PACKET, layout::LENGTH);
+        code.mov(Reg::R3, at);
+        code.alu(Alu::Add, Reg::R3, i32::from(count));
+        code.branch(Cond::Gt, Reg::R3, Reg::R2, missing);
+        match self.hook {
+            Hook::CgroupIngress | Hook::CgroupEgress => {
+                code.mov(Reg::R1, CONTEXT);
+                code.mov(Reg::R2, at);
+                self.stack(Reg::R3, to);
+                self.code.mov(Reg::R4, i32::from(count));
+                self.code.call(Helper::SkbLoadBytes);
+                self.code.branch(Cond::Ne, Reg::R0, 0, missing);
+            }
+            Hook::Xdp => {
+                // Frames are shorter; the verifier wants to see it.
+                code.branch(Cond::Gt, at, 0xff00, missing);
+                code.load(Size::B, Reg::R2, PACKET, layout::IP_HEADER);
+                code.load(Size::W, Reg::R4, CONTEXT, xdp::DATA);
+                code.alu(Alu::Add, Reg::R4, Reg::R2);
+                code.alu(Alu::Add, Reg::R4, at);
+                code.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
+                code.mov(Reg::R5, Reg::R4);
+                code.alu(Alu::Add, Reg::R5, i32::from(count));
+                code.branch(Cond::Gt, Reg::R5, Reg::R3, missing);
+                let mut offset = 0;
+                while offset < count {
+                    let (size, step) = match count - offset {
+                        8.. => (Size::D, 8),
+                        4.. => (Size::W, 4),
+                        2.. => (Size::H, 2),
+                        _ => (Size::B, 1),
+                    };
+                    code.load(size, Reg::R1, Reg::R4, offset);
+                    code.store(size, Reg::R10, to + offset, Reg::R1);
+                    offset += step;
+                }
+            }
+        }
+    }
+}
