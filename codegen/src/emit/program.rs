@@ -190,7 +190,7 @@ impl Writer {
             ..
         } = self.settings;
         let demand = Demand::of(family.filter);
-        if hook == Hook::Xdp && demand.has(Field::InDevice) {
+        if hook == Hook::Xdp && demand.has_any(&[Field::InDevice, Field::DeviceGroup]) {
             self.parser().no_vlan();
         }
         self.parser().packet(family.filter.family, &demand);

@@ -172,8 +172,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Drops a frame with a VLAN's number: netfilter would see it on the VLAN's own interface, whose name is
-    /// not known here.
+    /// Drops a frame with a VLAN's number: netfilter would see it on the VLAN's own interface, which is not known
+    /// here.
     pub fn no_vlan(&mut self) {
         self.if_imm(Cond::Ne, TAGS, 0, self.drop);
     }
