@@ -87,6 +87,14 @@ pub enum Field {
     MaximumSegment,
     /// What the routine asked last has answered.
     Answer,
+    /// The state of the packet's connection: one bit of [`track::state`](crate::track::state).
+    CtState,
+    /// 0 for a packet of the side that opened the connection, 1 for one of the other.
+    CtDirection,
+    /// What is known of the connection: [`track::status`](crate::track::status).
+    CtStatus,
+    /// The connection's mark.
+    CtMark,
 }
 
 /// More than any [`Field::MaximumSegment`] there is.
@@ -136,8 +144,10 @@ pub mod layout {
     pub const IP_HEADER: i16 = 169;
     /// Where the transport header lies from the IP header on, in bytes; 0 where that is unknown: `u16`.
     pub const TRANSPORT: i16 = 170;
+    /// 1 when the packet begins a connection that is not in the table yet: `u8`.
+    pub const UNCONFIRMED: i16 = 176;
     /// The return stack: `u16` each.
-    pub const STACK: i16 = 176;
+    pub const STACK: i16 = 184;
 
     /// The number of a netfilter hook (`enum nf_inet_hooks`, include/uapi/linux/netfilter.h).
     pub const fn nf_hook_number(hook: NfHook) -> u8 {
@@ -163,6 +173,14 @@ impl Field {
             16 => u128::MAX,
             size => (1 << (8 * size as u32)) - 1,
         }
+    }
+
+    /// Whether the field tells of the packet's connection.
+    pub const fn is_connection(self) -> bool {
+        matches!(
+            self,
+            Field::CtState | Field::CtDirection | Field::CtStatus | Field::CtMark
+        )
     }
 
     /// Whether the field is made of bytes of the transport header.
@@ -209,6 +227,10 @@ impl Field {
             Field::Link => (161, 1, false),
             Field::SourceMac => (162, 6, true),
             Field::Answer => (172, 4, false),
+            Field::CtState => (177, 1, false),
+            Field::CtDirection => (178, 1, false),
+            Field::CtStatus => (179, 1, false),
+            Field::CtMark => (180, 4, false),
         };
         Place {
             offset,
@@ -254,6 +276,10 @@ impl fmt::Display for Field {
             Field::TcpOptionsWhole => "tcp options whole",
             Field::MaximumSegment => "maximum segment",
             Field::Answer => "answer",
+            Field::CtState => "connection state",
+            Field::CtDirection => "connection direction",
+            Field::CtStatus => "connection status",
+            Field::CtMark => "connection mark",
         })
     }
 }

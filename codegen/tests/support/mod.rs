@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
+pub mod conversation;
 pub mod judges;
 pub mod texts;
 pub mod universe;

@@ -21,6 +21,7 @@ use crate::field::{Field, layout};
 use crate::frame::MAX_VLAN_TAGS;
 use crate::module::Hook;
 use crate::semantic::{FamilyFilter, Test};
+use crate::track::state;
 use ipt2bpf_parser::ruleset::Family;
 
 /// The context, all through a program.
@@ -68,6 +69,8 @@ pub struct Demand {
     fields: BTreeSet<Field>,
     /// Whether a kind of TCP option is looked for.
     tcp_options: bool,
+    /// Whether the state of connections is asked for.
+    pub tracking: bool,
 }
 
 impl Demand {
@@ -84,6 +87,7 @@ impl Demand {
         for routine in filter.routines() {
             demand.fields.extend(routine.work().reads());
         }
+        demand.tracking = filter.tracking.is_some();
         demand
     }
 
@@ -110,7 +114,7 @@ impl Demand {
             Field::FragmentOffset,
             Field::TransportLength,
         ];
-        self.has_any(&found) || self.transport()
+        self.tracking || self.has_any(&found) || self.transport()
     }
 
     /// Fields of the transport header.
@@ -190,6 +194,10 @@ impl Parser<'_> {
         }
         if self.hook == Hook::Xdp {
             self.keep(Size::B, layout::IP_HEADER, AT);
+        }
+        if demand.tracking {
+            let place = Field::CtState.place().offset;
+            self.store(Size::B, place, i32::from(state::INVALID));
         }
         self.set(AT, 0);
         match family {
