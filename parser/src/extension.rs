@@ -137,7 +137,7 @@ pub(crate) struct Surroundings<'a> {
     pub base: &'a BaseMatch,
     /// The matches before a match, or all of them for a target.
     pub matches: &'a [Spanned<Match>],
-    /// The names of protocols and services.
+    /// The names that stand for numbers.
     pub names: &'a Names,
 }
 

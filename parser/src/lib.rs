@@ -40,9 +40,9 @@
 //! - Every text has a [`Parsed`], whatever bytes it is made of. Nothing panics. Nothing is read but
 //!   the text. After a hundred errors the rest of the text is not looked at.
 //! - A text that iptables-legacy-restore 1.8.9 refuses has an error among the diagnostics, and a text
-//!   that it takes has none, with these exceptions: names of hosts other than `localhost` and of users
-//!   and groups other than `root` are errors, as nothing is looked up; the names of protocols and
-//!   services are those of Debian and of [`ParseOptions::names`]; any ipset, counter, estimator,
+//!   that it takes has none, with these exceptions: names of hosts other than `localhost` are errors, as
+//!   nothing is looked up; the names of protocols and services are those of Debian and of
+//!   [`ParseOptions::names`], and those of users and groups are `root` and the latter; any ipset, counter, estimator,
 //!   control group, connection tracking helper, timeout policy and security context may exist; ports
 //!   above 65535, which udp cuts to 16 bits, are errors; so are chains that form a loop no packet can
 //!   enter; and the options of extensions without a type here are not checked.
@@ -95,5 +95,5 @@ mod words;
 pub use databases::Names;
 pub use family::heading;
 pub use print::{Counts, Place};
-pub use reader::{ParseOptions, Parsed, parse};
+pub use reader::{ParseOptions, Parsed, parse, parse_onto};
 pub use render::{Style, render};

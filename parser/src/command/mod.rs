@@ -65,7 +65,7 @@ pub(crate) enum ChainKind {
 pub(crate) struct Place<'a> {
     pub family: Family,
     pub table: TableKind,
-    /// The names of protocols and services.
+    /// The names that stand for numbers.
     pub names: &'a Names,
     /// The kind of a chain as far as the text has declared it.
     pub chain: &'a dyn Fn(&str) -> ChainKind,
