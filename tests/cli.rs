@@ -324,6 +324,45 @@ fn one_table_in_two_files_is_an_error() {
 }
 
 #[test]
+fn with_noflush_files_are_put_onto_each_other() {
+    let desk = Desk::new();
+    let more = "*filter\n:SSH - [0:0]\n-A SSH -s 192.0.2.7 -j ACCEPT\n-D OUTPUT 1\n-P FORWARD DROP\nCOMMIT\n\
+                *raw\n-A PREROUTING -i lo -j NOTRACK\nCOMMIT\n";
+    fs::write(desk.path("more.v4"), more).unwrap();
+    let again = "*filter\n-I INPUT -i lo -j ACCEPT\nCOMMIT\n";
+    let arguments = ["--noflush", "--emit", "rules", "-c", "rules.v4", "more.v4", "-"];
+    insta::assert_snapshot!(shown(&desk.feed(&arguments, again)));
+    // The other family is another ruleset.
+    let both = desk.run(&["-n", "--emit", "rules", "rules.v4", "rules.v6"]);
+    let beside = desk.run(&["--emit", "rules", "rules.v4", "rules.v6"]);
+    assert_eq!(shown(&both), shown(&beside));
+    // A mistake of an earlier file is told once, and a later one names its own file.
+    let loops = "*filter\n:a - [0:0]\n-A a -j a\nCOMMIT\n";
+    fs::write(desk.path("loops.v4"), loops).unwrap();
+    let wrong = "*filter\n-D a 2\nCOMMIT\n";
+    insta::assert_snapshot!(shown(&desk.feed(&["check", "-n", "loops.v4", "-"], wrong)));
+}
+
+#[test]
+fn users_and_groups_are_those_of_this_machine() {
+    let desk = Desk::new();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    let user = passwd.lines().rev().find_map(|line| {
+        let mut fields = line.split(':');
+        Some((fields.next()?, fields.nth(1)?)).filter(|&(name, _)| name != "root")
+    });
+    let Some((name, number)) = user else {
+        eprintln!("skipped: /etc/passwd has no user but root");
+        return;
+    };
+    let rules = |user| format!("*filter\n-A OUTPUT -m owner --uid-owner {user} -j DROP\nCOMMIT\n");
+    let output = desk.feed(&["--emit", "rules"], &rules(name));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains(&format!("--uid-owner {number} -j DROP")), "{text}");
+    insta::assert_snapshot!(shown(&desk.feed(&["--emit", "rules"], &rules("no-such-user"))));
+}
+
+#[test]
 fn tables_of_several_files_are_put_together() {
     let desk = Desk::new();
     fs::write(
