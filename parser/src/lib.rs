@@ -44,16 +44,14 @@
 //!   nothing is looked up; the names of protocols and services are those of Debian and of
 //!   [`ParseOptions::names`], and those of users and groups are `root` and the latter; any ipset, counter, estimator,
 //!   control group, connection tracking helper, timeout policy and security context may exist; ports
-//!   above 65535, which udp cuts to 16 bits, are errors; so are chains that form a loop no packet can
-//!   enter; and the options of extensions without a type here are not checked.
+//!   above 65535, which udp cuts to 16 bits, are errors; and so are chains that form a loop no packet
+//!   can enter.
 //! - Without errors, every chain that a rule leads to is in the table, no chain can reach itself, and
 //!   each extension stands where the kernel takes it.
-//! - An extension of iptables without a type here is [`Unknown`](unknown::Unknown) and keeps its
-//!   words. It ends at the next option that is known. That is not an error: whether a ruleset is of
-//!   use without its meaning is for the caller to say.
+//! - Every extension of iptables 1.8.9 has a type. An [`Unknown`](unknown::Unknown) one comes only
+//!   from the binary form ([`mod@blob`]), whose kernels may have others.
 //! - Printing the ruleset of an error-free text gives what `iptables-legacy-save` prints after a
-//!   restore, byte for byte, except for [`Unknown`](unknown::Unknown) extensions, which print as
-//!   given, with the quotes that they had.
+//!   restore, byte for byte.
 //!
 //! # Where things are
 //!

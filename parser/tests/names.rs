@@ -6,7 +6,10 @@ use ipt2bpf_parser::{Counts, Names, ParseOptions, parse};
 /// The rule of a filter table as printed, or the message of its first problem.
 fn save(rule: &str, names: &Names) -> Result<String, String> {
     let mut sources = Sources::default();
-    let id = sources.add("<test>", format!("*filter\n:c - [0:0]\n-A c {rule}\nCOMMIT\n"));
+    let id = sources.add(
+        "<test>",
+        format!("*filter\n:c - [0:0]\n-A c {rule}\nCOMMIT\n"),
+    );
     let options = ParseOptions {
         names: names.clone(),
         ..ParseOptions::default()
@@ -99,7 +102,9 @@ fn users_and_groups_have_names_of_their_own() {
     assert_eq!(owner("--gid-owner 1000"), saved("--gid-owner 1000"));
     assert_eq!(owner("--uid-owner a-b"), saved("--uid-owner 8"));
     assert_eq!(owner("--uid-owner 1-2"), saved("--uid-owner 1-2"));
-    for missing in ["adm", "Tor", "tor-root", "+nis", "#no", "short", "nobody32", "minus", "\"\""] {
+    for missing in [
+        "adm", "Tor", "tor-root", "+nis", "#no", "short", "nobody32", "minus", "\"\"",
+    ] {
         let message = format!("--uid-owner {missing}");
         let said = owner(&message).expect_err(missing);
         assert!(

@@ -62,7 +62,9 @@ fn ours(texts: &[String]) -> Option<(Vec<bool>, String)> {
     for text in texts {
         let (_, parsed) = put(rulesets.clone(), text);
         let errors = parsed.diagnostics.iter();
-        let mut errors = errors.filter(|it| it.severity == Severity::Error).peekable();
+        let mut errors = errors
+            .filter(|it| it.severity == Severity::Error)
+            .peekable();
         let is_taken = errors.peek().is_none();
         if is_taken {
             rulesets = parsed.rulesets;
@@ -112,7 +114,10 @@ fn is_there() -> bool {
 /// Each text onto the base, and whether it is taken.
 const TEXTS: &[(&str, bool)] = &[
     // Rules stay, and new ones come behind or before them.
-    ("-A INPUT -p udp\n-I INPUT -i lo\n-I INPUT 3 -i eth0\n", true),
+    (
+        "-A INPUT -p udp\n-I INPUT -i lo\n-I INPUT 3 -i eth0\n",
+        true,
+    ),
     // A user chain that is declared is flushed, each time that it is.
     (":a - [0:0]\n-A a -p tcp\n:a - [0:0]\n-A a -p udp\n", true),
     (":INPUT - [0:0]\n", true),
@@ -141,10 +146,16 @@ const TEXTS: &[(&str, bool)] = &[
     ("-Z\n-Z a\n", true),
     // The kernel looks at the whole table.
     ("-A b -m mac --mac-source 02:00:00:00:00:01\n", true),
-    ("-A b -m mac --mac-source 02:00:00:00:00:01\n-A OUTPUT -j b\n", false),
+    (
+        "-A b -m mac --mac-source 02:00:00:00:00:01\n-A OUTPUT -j b\n",
+        false,
+    ),
     ("-A INPUT -j nowhere\n", false),
     // Twice in one text.
-    (":c - [0:0]\n-A c -p tcp\nCOMMIT\n*filter\n-A c -p udp\n", true),
+    (
+        ":c - [0:0]\n-A c -p tcp\nCOMMIT\n*filter\n-A c -p udp\n",
+        true,
+    ),
 ];
 
 #[test]
@@ -175,7 +186,9 @@ fn without_counters(text: &str) -> String {
 
 /// A rule that leads at most to a chain further down the alphabet, so that loops are rare.
 fn rule(chain: &'static str) -> impl Strategy<Value = String> {
-    let user = ["a", "b", "c"].into_iter().filter(move |&name| chain < name);
+    let user = ["a", "b", "c"]
+        .into_iter()
+        .filter(move |&name| chain < name);
     let jumps = user.flat_map(|name| [format!("-j {name}"), format!("-g {name}")]);
     let verdicts = ["-j ACCEPT", "-j DROP", "-j RETURN"].map(str::to_owned);
     let action = prop::sample::select(jumps.chain(verdicts).collect::<Vec<_>>());
@@ -188,7 +201,11 @@ fn line() -> impl Strategy<Value = String> {
     let user = || prop::sample::select(vec!["a", "b", "c"]);
     let chain = || prop::sample::select(vec!["INPUT", "OUTPUT", "a", "b", "c"]);
     let number = 1..3_u8;
-    let with_rule = (prop::sample::select(vec!["-A", "-A", "-D", "-I", "-R"]), chain(), number.clone());
+    let with_rule = (
+        prop::sample::select(vec!["-A", "-A", "-D", "-I", "-R"]),
+        chain(),
+        number.clone(),
+    );
     let with_rule = with_rule.prop_flat_map(|(command, chain, number)| {
         rule(chain).prop_map(move |rule| match command {
             "-A" | "-D" => format!("{command} {chain} {rule}"),

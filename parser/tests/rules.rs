@@ -149,6 +149,62 @@ fn targets_that_the_tool_cannot_be_asked_about() {
 }
 
 /// Whether a target may stand where packets of these hooks come, as the tool answered.
+/// What `iptables -v -A` of 1.8.9 shows before a kernel without ipvs refuses it.
+#[test]
+fn ipvs_is_read_as_the_tool_shows_it() {
+    let v4 = |options: &str| {
+        let saved = save(Family::V4, "filter", &format!("-A INPUT -m ipvs {options}"))?;
+        Ok(saved.join("").replacen("-A INPUT -m ipvs ", "", 1))
+    };
+    for (given, printed) in [
+        ("--ipvs", "--ipvs"),
+        ("! --ipvs", "! --ipvs"),
+        ("--vproto tcp", "--vproto 6"),
+        ("! --vproto TCP", "! --vproto 6"),
+        ("--vproto 0", "--vproto 0"),
+        ("--vaddr 1.2.3.4", "--vaddr 1.2.3.4"),
+        ("! --vaddr 1.2.3.4/255.255.255.0", "! --vaddr 1.2.3.4/24"),
+        ("--vaddr 10.1.2.3/0", "--vaddr 10.1.2.3/0"),
+        ("--vport http", "--vport 80"),
+        ("! --vport ssh", "! --vport 22"),
+        ("--vport \"\"", "--vport 0"),
+        ("--vdir ORIGINAL", "--vdir ORIGINAL"),
+        ("--vdir reply", "--vdir REPLY"),
+        ("--vmethod gate", "--vmethod GATE"),
+        ("! --vmethod IPIP", "! --vmethod IPIP"),
+        ("--vmethod Masq", "--vmethod MASQ"),
+        ("! --vportctl ftp", "! --vportctl 21"),
+        (
+            "--ipvs --vportctl 21 --vmethod GATE --vdir ORIGINAL --vport 22 --vaddr 1.2.3.4/16 --vproto 6",
+            "--vproto 6 --vaddr 1.2.3.4/16 --vport 22 --vdir ORIGINAL --vmethod GATE --vportctl 21",
+        ),
+    ] {
+        assert_eq!(v4(given), Ok(printed.to_owned()), "{given}");
+    }
+    for (given, code) in [
+        ("", "missing-option"),
+        ("--vproto nonsense", "bad-value"),
+        ("--vproto 256", "bad-value"),
+        ("--vaddr 1.2.3.4,1.2.3.5", "bad-value"),
+        ("--vaddr fe80::1/64", "bad-value"),
+        ("--vport 22:23", "bad-value"),
+        ("--vport 0x16", "bad-value"),
+        ("--vdir rep", "bad-value"),
+        ("! --vdir reply", "bad-negation"),
+        ("--vmethod MAS", "bad-value"),
+        ("! --ipvs --vport 22", "bad-negation"),
+        ("--vport 22 --vport 23", "repeated-option"),
+    ] {
+        assert_eq!(v4(given), Err(code), "{given}");
+    }
+    let v6 = |options: &str| save(Family::V6, "filter", &format!("-A INPUT -m ipvs {options}"));
+    assert_eq!(
+        v6("--vaddr fe80::1/64"),
+        Ok(vec!["-A INPUT -m ipvs --vaddr fe80::1/64".to_owned()])
+    );
+    assert_eq!(v6("--vaddr 1.2.3.4"), Err("bad-value"));
+}
+
 #[test]
 fn a_target_stands_only_where_its_hooks_lead() {
     let nat = |text: &str| save(Family::V4, "nat", text).err();

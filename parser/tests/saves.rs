@@ -152,37 +152,6 @@ fn an_address_list_is_inserted_backwards() {
     );
 }
 
-#[test]
-fn an_unknown_extension_ends_at_the_next_known_option() {
-    for (line, printed) in [
-        (
-            "-m ipvs --vport 80 -j MARK --set-mark 2",
-            "-m ipvs --vport 80 -j MARK --set-xmark 0x2/0xffffffff",
-        ),
-        (
-            "-p tcp -m ipvs --vdir REPLY --dport 22",
-            "-p tcp -m ipvs --vdir REPLY -m tcp --dport 22",
-        ),
-        (
-            "-m ipvs -o lo --vport 5 -j DROP",
-            "-o lo -m ipvs --vport 5 -j DROP",
-        ),
-        (
-            "-m ipvs ! --vport 1 ! -s 1.1.1.1",
-            "! -s 1.1.1.1/32 -m ipvs ! --vport 1",
-        ),
-    ] {
-        let parsed = read(&format!("*mangle\n-A OUTPUT {line}\nCOMMIT\n"));
-        assert_eq!(codes(&parsed), [], "{line}");
-        assert!(
-            parsed.rulesets[0]
-                .to_string()
-                .contains(&format!("\n-A OUTPUT {printed}\n")),
-            "{line}"
-        );
-    }
-}
-
 /// Words keep the quotes that they had, needed or not.
 #[test]
 fn an_unknown_extension_prints_as_given() {

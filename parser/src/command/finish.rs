@@ -2,7 +2,6 @@
 
 use bstr::ByteSlice;
 
-use super::draft::Built;
 use super::{ChainKind, Command, Jump, Line, Place, Result, Scan};
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::extension::Surroundings;
@@ -11,7 +10,6 @@ use crate::ruleset::{
     Action, BaseMatch, Family, InterfacePattern, Negatable, Network, NfHook, Rule, RuleSpan,
 };
 use crate::span::Spanned;
-use crate::targets::Target;
 use crate::value;
 use crate::words::Word;
 
@@ -71,16 +69,8 @@ impl Scan<'_> {
 
         let mut matches: Vec<Spanned<Match>> = Vec::new();
         for draft in &self.matches {
-            let span = draft.whole_span();
             let surroundings = surroundings(self.place, &base, &matches);
-            let built = draft.build(surroundings, diagnostics);
-            matches.extend(built.map(|built| match built {
-                Built::Typed(value) => Spanned { value, span },
-                Built::Unknown(unknown) => Spanned {
-                    value: Match::Unknown(unknown),
-                    span,
-                },
-            }));
+            matches.extend(draft.build(surroundings, diagnostics));
         }
         let action = match &self.jump {
             None => Action::Continue,
@@ -88,15 +78,8 @@ impl Scan<'_> {
             Some(Jump::Chain(chain)) => Action::Jump(chain.clone()),
             Some(Jump::Goto(chain)) => Action::Goto(chain.clone()),
             Some(Jump::Extension(draft)) => {
-                let span = draft.whole_span();
-                match draft.build(surroundings(self.place, &base, &matches), diagnostics) {
-                    Some(Built::Typed(value)) => Action::Target(Spanned { value, span }),
-                    Some(Built::Unknown(unknown)) => Action::Target(Spanned {
-                        value: Target::Unknown(unknown),
-                        span,
-                    }),
-                    None => Action::Continue,
-                }
+                let built = draft.build(surroundings(self.place, &base, &matches), diagnostics);
+                built.map_or(Action::Continue, Action::Target)
             }
         };
         if sources.len().saturating_mul(destinations.len()) > EXPANSION_LIMIT {

@@ -149,8 +149,6 @@ struct Scan<'a> {
     jump: Option<Jump>,
     /// Whether an option has loaded the match of the protocol.
     protocol_used: bool,
-    /// The last extension without known options.
-    untyped: Option<Owner>,
 }
 
 impl<'a> Scan<'a> {
@@ -169,7 +167,6 @@ impl<'a> Scan<'a> {
             matches: Vec::new(),
             jump: None,
             protocol_used: false,
-            untyped: None,
         }
     }
 }
