@@ -51,7 +51,8 @@
 //! - Every extension of iptables 1.8.9 has a type. An [`Unknown`](unknown::Unknown) one comes only
 //!   from the binary form ([`mod@blob`]), whose kernels may have others.
 //! - Printing the ruleset of an error-free text gives what `iptables-legacy-save` prints after a
-//!   restore, byte for byte.
+//!   restore, byte for byte. Where the tool prints a name without the quotes that it needs, there is
+//!   a warning ([`code::LOSSY_SAVE`](diagnostic::code::LOSSY_SAVE)).
 //!
 //! # Where things are
 //!
@@ -71,6 +72,7 @@ mod extension;
 mod family;
 pub mod header_options;
 pub mod ipset;
+mod lossy;
 pub mod matches;
 mod names;
 mod placement;

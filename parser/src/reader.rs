@@ -8,6 +8,7 @@ use crate::command::{self, Place};
 use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::family::Families;
+use crate::lossy;
 use crate::names;
 use crate::placement;
 use crate::ruleset::{Counters, Family, Ruleset, TableKind};
@@ -311,6 +312,7 @@ impl Reader<'_> {
         let Some(open) = self.open.take() else { return };
         check::table(&open.table, &mut self.diagnostics);
         placement::table(&open.table, &mut self.diagnostics);
+        lossy::chains(&open.table, &mut self.diagnostics);
         let mut table = open.table;
         table.chains.sort_by(|a, b| match (&a.builtin, &b.builtin) {
             (Some(a), Some(b)) => a.hook.cmp(&b.hook),

@@ -10,14 +10,11 @@ use ipt2bpf_parser::{Counts, ParseOptions, parse};
 fn save(family: Family, table: &str, line: &str) -> Result<Vec<String>, &'static str> {
     let mut sources = Sources::default();
     let id = sources.add("<test>", format!("*{table}\n:c - [0:0]\n{line}\nCOMMIT\n"));
-    let parsed = parse(
-        &sources,
-        id,
-        &ParseOptions {
-            family: Some(family),
-            ..ParseOptions::default()
-        },
-    );
+    let options = ParseOptions {
+        family: Some(family),
+        ..ParseOptions::default()
+    };
+    let parsed = parse(&sources, id, &options);
     if let Some(error) = parsed
         .diagnostics
         .iter()
@@ -351,6 +348,33 @@ fn tests_that_save_shows_as_something_else_are_warned_of() {
         "-A INPUT -m rateest --rateest 0123456789012345 --rateest-lt --rateest-pps 5",
     ] {
         assert_eq!(warnings(Family::V4, rule), ["truncated"], "{rule}");
+    }
+    for rule in [
+        "-A INPUT -i \"a b\"",
+        "-A FORWARD ! -o a\"b\\\"c\"",
+        "-A INPUT -m hashlimit --hashlimit 1/s --hashlimit-name \"a b\"",
+        "-A INPUT -m recent --set --name \"a\\\"b\"",
+        "-A INPUT -p tcp -m osf --genre \"a b\"",
+        "-A INPUT -p tcp -m osf --genre \"\"",
+        "-A INPUT -m physdev --physdev-in \"a b\"",
+        "-A INPUT -m set --match-set \"a b\" src",
+        "-A INPUT -m rateest --rateest \"a b\" --rateest-lt --rateest-pps 5",
+        "-A INPUT -j IDLETIMER --timeout 5 --label \"a b\"",
+        "-A INPUT -j SET --add-set \"a\tb\" src",
+        "-A INPUT -m comment --comment \"never closed",
+        "-N a\"\\\"b\"",
+    ] {
+        assert_eq!(warnings(Family::V4, rule), ["lossy-save"], "{rule}");
+    }
+    for rule in [
+        "-A INPUT -m comment --comment \"a b\\\"c\" -m recent --set --name ab",
+        "-A INPUT -m helper --helper \"a b\"",
+        "-A INPUT -m helper --helper \"\"",
+        "-A INPUT -j LED --led-trigger-id \"a \\\"b\"",
+        "-A INPUT -m recent --set --name \"plain\"",
+        "-A INPUT -m recent --set --name a'b\\",
+    ] {
+        assert!(warnings(Family::V4, rule).is_empty(), "{rule}");
     }
     let usual = "-A INPUT -p esp -m esp ! --espspi 3:4";
     assert!(warnings(Family::V4, usual).is_empty());

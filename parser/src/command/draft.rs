@@ -2,8 +2,11 @@
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Given, Spec, Surroundings};
+use crate::lossy;
+use crate::print::Line;
 use crate::ruleset::TableKind;
 use crate::span::{Span, Spanned};
+use crate::words::Word;
 
 /// An extension whose options are still coming.
 pub(super) struct Draft<E: 'static> {
@@ -41,15 +44,28 @@ impl<E> Draft<E> {
         let built = (self.spec.build)(&mut arguments);
         diagnostics.append(&mut arguments.warnings);
         match built {
-            Ok(value) => Some(Spanned {
-                value,
-                span: self.whole_span(),
-            }),
+            Ok(value) => {
+                diagnostics.extend(self.lossy_option(&value).map(lossy::warning));
+                Some(Spanned {
+                    value,
+                    span: self.whole_span(),
+                })
+            }
             Err(diagnostic) => {
                 diagnostics.push(diagnostic);
                 None
             }
         }
+    }
+
+    /// The option that iptables-save prints so that it reads as something else.
+    fn lossy_option(&self, value: &E) -> Option<Span> {
+        let is_odd = |word: &Word| !lossy::needs_no_quotes(word.as_bytes());
+        let mut given = self.given.iter();
+        let odd = given.find(|given| given.words.iter().any(is_odd))?;
+        let mut line = Line::default();
+        (self.spec.print)(value, &mut line);
+        line.is_lossy().then_some(odd.span)
     }
 
     fn in_wrong_table(&self, table: TableKind) -> Diagnostic {

@@ -5,11 +5,12 @@ use bstr::ByteSlice;
 use super::{ChainKind, Command, Jump, Line, Place, Result, Scan};
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::extension::Surroundings;
+use crate::lossy;
 use crate::matches::Match;
 use crate::ruleset::{
     Action, BaseMatch, Family, InterfacePattern, Negatable, Network, NfHook, Rule, RuleSpan,
 };
-use crate::span::Spanned;
+use crate::span::{Span, Spanned};
 use crate::value;
 use crate::words::Word;
 
@@ -61,6 +62,7 @@ impl Scan<'_> {
         fail(source_error);
         fail(destination_error);
         diagnostics.extend(warn_never_matching(&base, self.place.family));
+        diagnostics.extend(lossy_interfaces(&base).map(lossy::warning));
         if self.place.family == Family::V4
             && base.protocol.as_ref().is_some_and(|it| it.value.value == 0)
         {
@@ -192,6 +194,18 @@ fn check_interfaces(base: &BaseMatch, chain: &Word, place: &Place<'_>) -> Result
             _ => "the way in is not known here; -o tells the way out",
         })),
     }
+}
+
+/// Interfaces that the tool prints so that they read as something else.
+fn lossy_interfaces(base: &BaseMatch) -> impl Iterator<Item = Span> + '_ {
+    let interfaces = [&base.in_interface, &base.out_interface].into_iter();
+    interfaces
+        .flatten()
+        .filter(|it| {
+            let InterfacePattern { name, .. } = &it.value.value;
+            !name.is_empty() && !lossy::needs_no_quotes(name.as_bytes())
+        })
+        .map(|it| it.value.span)
 }
 
 /// Tests that cannot be true, of which the saved text shows nothing or the tool only warns.
