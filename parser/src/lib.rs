@@ -32,10 +32,13 @@
 //! - Defaults are filled in (`REJECT`, `limit`).
 //! - Chains stand in the order of `iptables-legacy-save`. Tables stand in the order of the text.
 //!
-//! A [`Span`](span::Span) tells where in the text a part was read. Spans do not count when matches,
-//! actions and rules are compared.
+//! A [`Span`](span::Span) tells where in the text a part was read. Spans do not count when rulesets
+//! and their parts are compared.
 //!
 //! # What `parse` promises
+//!
+//! [`parse`] reads a text as `iptables-restore` does, and [`parse_onto`] puts one onto rulesets that
+//! are there, as `iptables-restore --noflush` does.
 //!
 //! - Every text has a [`Parsed`], whatever bytes it is made of. Nothing panics. Nothing is read but
 //!   the text. After a hundred errors the rest of the text is not looked at.
