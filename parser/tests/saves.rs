@@ -89,6 +89,17 @@ fn a_second_table_replaces_the_first_and_keeps_its_policies() {
 }
 
 #[test]
+fn rulesets_compare_by_meaning_wherever_they_stand() {
+    let spread = read(
+        "# a comment\n*filter\n\n:c - [0:0]\n:INPUT ACCEPT [0:0]\n-A INPUT  -p 6  -j c\nCOMMIT\n",
+    );
+    let dense = read("*filter\n-N c\n-A INPUT -p tcp -j c\nCOMMIT\n");
+    assert_eq!(spread.rulesets, dense.rulesets);
+    let other = read("*filter\n-N c\n-A INPUT -p tcp -g c\nCOMMIT\n");
+    assert_ne!(other.rulesets, dense.rulesets);
+}
+
+#[test]
 fn chains_stand_in_the_order_of_save() {
     let parsed = read("*nat\n:b -\n:POSTROUTING DROP\n:a -\n:PREROUTING ACCEPT\n:Z -\nCOMMIT\n");
     let names: Vec<&str> = parsed.rulesets[0].tables[0]
