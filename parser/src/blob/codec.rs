@@ -228,3 +228,42 @@ pub(super) fn flag<F: Default>(is_set: bool, flag: F) -> F {
 pub(super) fn inversion<T, F: Default>(test: &Option<Negatable<T>>, bits: F) -> F {
     flag(test.as_ref().is_some_and(|test| test.negated), bits)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Codec;
+    use crate::blob::{matches, targets};
+    use crate::extension::Spec;
+    use crate::ruleset::Family;
+    use crate::{matches::REGISTRY as MATCHES, targets::REGISTRY as TARGETS};
+
+    /// The extensions that lack a binary form for a family that has them.
+    fn without_codec<E>(
+        specs: &[Spec<E>],
+        codecs: &[Codec<E>],
+        wire_name: fn(&'static str) -> &'static str,
+    ) -> Vec<&'static str> {
+        let has_codec = |spec: &Spec<E>| {
+            [Family::V4, Family::V6]
+                .into_iter()
+                .filter(|&family| spec.family.is_none_or(|only| only == family))
+                .all(|family| {
+                    let mut codecs = codecs.iter().filter(|codec| codec.is_for(family));
+                    codecs.any(|codec| codec.name == wire_name(spec.name))
+                })
+        };
+        let specs = specs.iter().filter(|&spec| !has_codec(spec));
+        specs.map(|spec| spec.name).collect()
+    }
+
+    #[test]
+    fn every_extension_has_a_binary_form() {
+        let same = |name| name;
+        assert_eq!(without_codec(MATCHES, matches::CODECS, same), [""; 0]);
+        let wire_name = |name| match name {
+            "NOTRACK" => "CT",
+            name => name,
+        };
+        assert_eq!(without_codec(TARGETS, targets::CODECS, wire_name), [""; 0]);
+    }
+}

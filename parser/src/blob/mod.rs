@@ -41,8 +41,8 @@
 //! # What encoding promises
 //!
 //! A blob that iptables made for a restore encodes to the same bytes after decoding, but for bytes
-//! that nobody looks at: behind the IPv4 mask of `recent` and `connlimit` they tell whether the mask
-//! was given, and what is written is that it was. In a blob that changes a table, iptables sends old
+//! that nobody looks at: behind the IPv4 mask of `recent`, `connlimit` and `HMARK` they tell whether
+//! the mask was given, and what is written is that it was. In a blob that changes a table, iptables sends old
 //! counters and `comefrom` marks along, which the kernel does not look at, either; of these the
 //! marks are not kept.
 //!

@@ -26,7 +26,8 @@ pub(super) struct Policy0 {
 struct WireElement {
     source: [InetAddress; 2],
     destination: [InetAddress; 2],
-    /// As the tool writes it: in host order, though the kernel compares it in network order.
+    /// As the tool writes it: in host order, though the kernel compares it with the one of the
+    /// transformation, which is in network order (xt_policy.c, `match_xfrm_state`).
     spi: U32,
     request_id: U32,
     protocol: u8,
