@@ -9,11 +9,10 @@ use ipt2bpf_parser::matches::Match;
 use ipt2bpf_parser::ruleset::{Action, Family, NfHook};
 use ipt2bpf_parser::targets::Target;
 use proptest::prelude::*;
-use proptest::sample::Index;
+use proptest::sample::{Index, select};
+use std::path::Path;
 
 const SERVER: &[u8] = include_bytes!("../testdata/blobs/server-v4-filter.replace.bin");
-const SERVER_6: &[u8] = include_bytes!("../testdata/blobs/server-v6-filter.replace.bin");
-const WEB: &[u8] = include_bytes!("../testdata/blobs/web-v4-nat.replace.bin");
 const MATCHES: &[u8] = include_bytes!("../testdata/blobs/matches-v4-filter.replace.bin");
 const COUNTING: &[u8] = include_bytes!("../testdata/blobs/counting-v4-filter.replace.bin");
 const HASHING: &[u8] = include_bytes!("../testdata/blobs/hashing-v4-mangle.replace.bin");
@@ -402,6 +401,26 @@ fn the_answers_of_the_kernel_belong_together() {
     assert_eq!(flaw(|it| it.entries.truncate(6000)), Flaw::Size(6000));
 }
 
+/// Every recorded blob.
+fn recorded() -> Vec<(Family, Vec<u8>)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/blobs");
+    let directories = [directory.join("loose"), directory];
+    let files = directories
+        .iter()
+        .flat_map(|it| std::fs::read_dir(it).expect("it is there"));
+    let files = files.map(|it| it.expect("an entry").path().to_string_lossy().into_owned());
+    let mut files: Vec<String> = files.filter(|it| it.ends_with(".replace.bin")).collect();
+    files.sort();
+    let read = |path: String| {
+        let family = match path.contains("-v6-") {
+            true => Family::V6,
+            false => Family::V4,
+        };
+        (family, std::fs::read(path).expect("it can be read"))
+    };
+    files.into_iter().map(read).collect()
+}
+
 /// One way to damage a blob.
 #[derive(Clone, Debug)]
 enum Damage {
@@ -459,11 +478,10 @@ proptest! {
     /// rules than fit, prints, and is the same after a way there and back.
     #[test]
     fn damaged_blobs_never_panic(
-        original in prop_oneof![Just(SERVER), Just(SERVER_6), Just(WEB)],
+        (family, original) in select(recorded()),
         damages in proptest::collection::vec(damage(), 1..4),
     ) {
-        let family = if original == SERVER_6 { Family::V6 } else { Family::V4 };
-        let mut blob = original.to_vec();
+        let mut blob = original;
         for damage in &damages {
             damage.to(&mut blob);
         }
