@@ -5,8 +5,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire, flag};
-use crate::blob::layout::{InetAddress, read_prefix, write_prefix};
-use crate::ruleset::Family;
+use crate::blob::layout::{InetAddress, read_prefix, tidy_mask, write_prefix};
 use crate::targets::hmark::Hmark;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -23,12 +22,6 @@ pub(super) struct Hmark0 {
     modulus: U32,
     offset: U32,
 }
-
-/// The same struct as libxt_HMARK fills it for IPv4 when `--hmark-tuple` names the source or the
-/// destination: with ones behind the mask, where nobody looks.
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub(super) struct TupleHmark0<const SOURCE: bool, const DESTINATION: bool>(Hmark0);
 
 /// `union hmark_ports`: the source port and the destination port, or an SPI.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Clone, Copy)]
@@ -142,32 +135,10 @@ impl Wire for Hmark0 {
             offset: value.offset.unwrap_or_default().into(),
         })
     }
-}
 
-impl<const SOURCE: bool, const DESTINATION: bool> Wire for TupleHmark0<SOURCE, DESTINATION> {
-    type Value = Hmark;
-    const NAME: &'static str = Hmark0::NAME;
-    const FAMILY: Option<Family> = Some(Family::V4);
-
-    fn read(&self, context: &Context<'_>) -> Result<Option<Hmark>, Refused> {
-        self.0.read(context)
-    }
-
-    fn write(value: &Hmark, context: &Context<'_>) -> Option<Self> {
-        let mut wire = Hmark0::write(value, context)?;
-        for (is_named, prefix, mask) in [
-            (SOURCE, value.source_prefix, &mut wire.source_mask),
-            (
-                DESTINATION,
-                value.destination_prefix,
-                &mut wire.destination_mask,
-            ),
-        ] {
-            if is_named {
-                prefix.filter(|&length| length == 32)?;
-                *mask = [0xff; 16];
-            }
-        }
-        Some(Self(wire))
+    fn tidied(mut self, context: &Context<'_>) -> Self {
+        tidy_mask(context.family, &mut self.source_mask);
+        tidy_mask(context.family, &mut self.destination_mask);
+        self
     }
 }
