@@ -42,6 +42,10 @@ const LINE_LIMIT: usize = 10_238;
 /// Reading stops after so many errors: nobody reads more, and hostile texts cost no more than others.
 const ERROR_LIMIT: usize = 100;
 
+/// The most rules and matches that the lists of addresses of one text may stand for, so that a short
+/// text takes no more than some hundred megabytes.
+const EXPANSION_LIMIT: usize = 1 << 18;
+
 /// Reads one source. Every text has a result; errors are among its diagnostics.
 ///
 /// Several saves may stand one behind the other, of both families. A second table of the same
@@ -104,6 +108,7 @@ fn read(
         diagnostics: Vec::new(),
         counted: 0,
         errors: 0,
+        expanded: 0,
     };
     let mut start = 0;
     for line in text.split_inclusive(|&byte| byte == b'\n') {
@@ -127,6 +132,8 @@ struct Reader<'a> {
     /// How many of the diagnostics have been looked at, and how many of those are errors.
     counted: usize,
     errors: usize,
+    /// How many rules and matches lists of addresses have stood for.
+    expanded: usize,
 }
 
 impl Reader<'_> {
@@ -303,7 +310,19 @@ impl Reader<'_> {
             chain_names: &|| open.chain_names(),
         };
         let read = command::read(&words, whole, counters, &place, &mut self.diagnostics);
-        let result = read.map_or(Ok(()), |line| open.carry_out(line, span));
+        let Some(line) = read else { return };
+        if let [rule, _, ..] = line.rules.as_slice() {
+            self.expanded += line.rules.len() * (1 + rule.matches.len());
+            if self.expanded > EXPANSION_LIMIT {
+                let message = "the address lists of this text stand for too many rules";
+                return self.error(Diagnostic::error(code::TOO_LONG, whole, message).with_help(
+                    format!(
+                        "a text may stand for {EXPANSION_LIMIT} with their matches; use ipsets"
+                    ),
+                ));
+            }
+        }
+        let result = open.carry_out(line, span);
         self.diagnostics.extend(result.err());
     }
 

@@ -14,7 +14,7 @@ use crate::span::{Span, Spanned};
 use crate::value;
 use crate::words::Word;
 
-/// The most rules that one line may stand for: `-s` and `-d` lists multiply.
+/// The most rules and matches that one line may stand for: `-s` and `-d` lists multiply.
 const EXPANSION_LIMIT: usize = 65_536;
 
 impl Scan<'_> {
@@ -84,7 +84,8 @@ impl Scan<'_> {
                 built.map_or(Action::Continue, Action::Target)
             }
         };
-        if sources.len().saturating_mul(destinations.len()) > EXPANSION_LIMIT {
+        let count = sources.len().saturating_mul(destinations.len());
+        if count > 1 && count.saturating_mul(1 + matches.len()) > EXPANSION_LIMIT {
             diagnostics.push(
                 Diagnostic::error(
                     code::TOO_LONG,
@@ -92,7 +93,7 @@ impl Scan<'_> {
                     "the address lists stand for too many rules",
                 )
                 .with_help(format!(
-                    "one line may stand for {EXPANSION_LIMIT}; split it or use ipsets"
+                    "one line may stand for {EXPANSION_LIMIT} with their matches; split it or use ipsets"
                 )),
             );
         }
