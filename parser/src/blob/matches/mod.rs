@@ -25,6 +25,7 @@ mod icmp;
 mod ipcomp;
 mod iprange;
 mod ipv6header;
+mod ipvs;
 mod length;
 mod limit;
 mod mac;
@@ -96,6 +97,7 @@ pub(super) static CODECS: &[Codec<Match>] = &[
     codec!(Match::IpRange, iprange::IpRange1),
     codec!(Match::Ipcomp, ipcomp::Ipcomp0),
     codec!(Match::Ipv6Header, ipv6header::Ipv6Header0),
+    codec!(Match::Ipvs, ipvs::Ipvs0),
     codec!(Match::Length, length::Length0),
     codec!(Match::Limit, limit::Limit0),
     codec!(Match::Mac, mac::Mac0),
