@@ -1,7 +1,7 @@
 //! The kernel differential test: the same packets through netfilter and through what we compile.
 //!
-//! [`netns`] gives a thread a network namespace of its own, [`host`] makes a router or an end host of
-//! it, [`netfilter`] loads a ruleset there and says what became of each frame, [`packets`] draws
+//! [`netns`] gives a thread a network namespace of its own, [`host`] makes a router, an end host or a
+//! [`sender`] of it, [`netfilter`] loads a ruleset there and says what became of each frame, [`packets`] draws
 //! frames around a ruleset's [`constants`], [`compare`] sets a [`Subject`](compare::Subject) beside
 //! netfilter and tells the first difference in [`words`], [`scene`] puts it all together:
 //!
@@ -9,15 +9,19 @@
 //! use ipt2bpf_difftest::constants::Constants;
 //! use ipt2bpf_difftest::packets::{self, Packets};
 //! use ipt2bpf_difftest::scene::Scene;
-//! # fn compile(text: &str) -> anyhow::Result<Vec<Box<dyn ipt2bpf_difftest::compare::Subject>>> {
-//! #     anyhow::bail!("{text}")
+//! # use ipt2bpf_difftest::compare::Subject;
+//! # use ipt2bpf_parser::{Counts, ruleset::Ruleset};
+//! # fn compile(ruleset: &Ruleset) -> anyhow::Result<Vec<Box<dyn Subject>>> {
+//! #     anyhow::bail!("{ruleset:?}")
 //! # }
-//! # fn run(ruleset: &ipt2bpf_parser::ruleset::Ruleset, text: &str) -> anyhow::Result<()> {
-//! let constants = Constants::of(ruleset);
+//! # fn run(ruleset: &Ruleset) -> anyhow::Result<()> {
 //! let seed = packets::seed()?;
-//! let frames: Vec<_> = Packets::new(&constants, seed).take(5000).collect();
 //! for scene in Scene::ALL {
-//!     let report = scene.run("rules.v4", text, &constants, &frames, |text| compile(text))?;
+//!     let ruleset = scene.stage(ruleset);
+//!     let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+//!     let constants = Constants::of(&ruleset, scene.direction());
+//!     let frames: Vec<_> = Packets::new(&constants, seed).take(5000).collect();
+//!     let report = scene.run("rules.v4", &text, &constants, &frames, || compile(&ruleset))?;
 //!     assert!(report.is_clean(), "seed {seed}: {report}");
 //! }
 //! # Ok(())
@@ -39,6 +43,7 @@ pub mod netfilter;
 pub mod netns;
 pub mod packets;
 pub mod scene;
+pub mod sender;
 pub mod subjects;
 mod tool;
 pub mod trials;

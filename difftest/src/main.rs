@@ -26,13 +26,17 @@ fn main() -> Result<ExitCode> {
         let bytes = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
         let text = String::from_utf8_lossy(&bytes);
         match trials::run(&file, family, &text, frames, seed) {
-            Ok(Outcome::Tried(reports)) => {
-                for report in reports {
-                    println!("{report}");
-                    clean &= report.is_clean();
+            Ok(outcomes) => {
+                for outcome in outcomes {
+                    match outcome {
+                        Outcome::Tried(report) => {
+                            println!("{report}");
+                            clean &= report.is_clean();
+                        }
+                        Outcome::Skipped(reason) => println!("skipped: {reason}"),
+                    }
                 }
             }
-            Ok(Outcome::Skipped(reason)) => println!("{file}: skipped: {reason}"),
             Err(error) => {
                 println!("{file}: {error:#}");
                 clean = false;

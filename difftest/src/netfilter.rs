@@ -1,8 +1,9 @@
 //! The judge: netfilter of the current network namespace, with taps before and after its tables.
 //!
-//! The taps are nftables chains in a table of their own. They stand before raw in PREROUTING, before
-//! mangle and behind security in INPUT, and behind mangle in POSTROUTING, and remember the packets that pass by [`Frame::id`]. They use no `ct`, so they do not switch
-//! connection tracking on. Priorities are those of `enum nf_ip_hook_priorities`.
+//! The taps are nftables chains in a table of their own. They stand before raw in PREROUTING and OUTPUT,
+//! before mangle and behind security in INPUT, and behind mangle in POSTROUTING, and remember the packets
+//! that pass by [`Frame::id`]. They use no `ct`, so they do not switch connection tracking on. Priorities
+//! are those of `enum nf_ip_hook_priorities`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -11,17 +12,20 @@ use anyhow::{Context, Result, ensure};
 use ipt2bpf_parser::ruleset::{Counters, Family, TableKind};
 use serde::Deserialize;
 
-use crate::frame::Frame;
+use crate::frame::{Direction, Frame};
 use crate::host::Host;
+use crate::sender::{Fate, MARK};
 use crate::tool;
 
-/// Which built-in chains a received packet meets behind PREROUTING.
+/// Which built-in chains a packet meets, those of PREROUTING aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
     /// INPUT: it is for this host.
     Input,
     /// FORWARD, then POSTROUTING: it is for another.
     Forward,
+    /// OUTPUT, then POSTROUTING: it is from this host. It meets no PREROUTING.
+    Output,
 }
 
 /// Where the kernel sends a frame, whatever the rules say.
@@ -29,7 +33,9 @@ pub enum Path {
 pub enum Route {
     /// To no table: the IP layer drops it.
     Unseen,
-    /// From PREROUTING to nowhere: an unusable address, option or hop limit.
+    /// To no table: the kernel does not send it, and tells the sender.
+    Refused,
+    /// From PREROUTING or OUTPUT to nowhere: an unusable address, option or hop limit.
     Unrouted,
     /// A fragment of an IPv4 datagram that PREROUTING passes on and no other chain sees: it waits for
     /// the others before INPUT, or it is unrouted.
@@ -38,6 +44,8 @@ pub enum Route {
     Local,
     /// To another, by this interface.
     Via(String),
+    /// From this host, by this interface.
+    Out(String),
 }
 
 impl Route {
@@ -46,7 +54,8 @@ impl Route {
         match self {
             Route::Local => Some(Path::Input),
             Route::Via(_) => Some(Path::Forward),
-            Route::Unseen | Route::Unrouted | Route::Held => None,
+            Route::Out(_) => Some(Path::Output),
+            Route::Unseen | Route::Refused | Route::Unrouted | Route::Held => None,
         }
     }
 }
@@ -65,6 +74,8 @@ pub enum Verdict {
 pub enum Judgement {
     /// No table saw it: the IP layer dropped it, or defragmentation for connection tracking took it.
     Unseen,
+    /// No table saw it: the kernel did not send it.
+    Refused,
     /// Routing dropped it.
     Unrouted,
     /// It waits for other fragments, or routing dropped it.
@@ -113,6 +124,8 @@ pub struct Netfilter<'host> {
 /// Where the taps saw a packet; the names are those of the sets.
 #[derive(Default)]
 struct Seen {
+    /// In none of the sets: the kernel did not send it.
+    refused: HashSet<u16>,
     arrived: HashSet<u16>,
     input: HashSet<u16>,
     accepted: HashSet<u16>,
@@ -155,8 +168,16 @@ impl<'host> Netfilter<'host> {
                 -149,
                 &(remember("forwarded", &id_and_interface) + "drop"),
             ),
-            // What the host itself sends, such as the answers of REJECT, would count in the rules.
-            chain("output", -500, "drop"),
+            // What the kernel itself sends, such as the answers of REJECT, would count in the rules. The
+            // mark has done its work then.
+            chain(
+                "output",
+                -301,
+                &format!(
+                    "meta mark != {MARK} drop\nmeta mark set 0\n{}",
+                    remember("arrived", id)
+                ),
+            ),
             "}\n".into(),
         ];
         tool::run("nft", &["-f", "-"], &taps.concat())?;
@@ -171,7 +192,7 @@ impl<'host> Netfilter<'host> {
         load(self.family, text)
     }
 
-    /// Lets frames arrive one after the other and tells what became of each.
+    /// Lets frames arrive, or sends them, one after the other and tells what became of each.
     ///
     /// `routes` is what [`route`](Self::route) said of the same frames: the kernel gives no reason
     /// for a packet that did not come through, so a packet that the tables dropped is known by
@@ -194,7 +215,8 @@ impl<'host> Netfilter<'host> {
             _ => match route {
                 Route::Held => Judgement::Held,
                 Route::Unrouted => Judgement::Unrouted,
-                Route::Unseen | Route::Local | Route::Via(_) => Judgement::Unseen,
+                Route::Refused => Judgement::Refused,
+                Route::Unseen | Route::Local | Route::Via(_) | Route::Out(_) => Judgement::Unseen,
             },
         };
         Ok(frames.iter().zip(routes).map(judge).collect())
@@ -208,13 +230,17 @@ impl<'host> Netfilter<'host> {
         let seen = self.observe(frames)?;
         let route = |frame: &&Frame| {
             let Some(id) = frame.id().filter(|id| seen.arrived.contains(id)) else {
-                return Route::Unseen;
+                return match frame.id().is_some_and(|id| seen.refused.contains(&id)) {
+                    true => Route::Refused,
+                    false => Route::Unseen,
+                };
             };
-            match seen.forwarded.get(&id) {
-                Some(interface) => Route::Via(interface.clone()),
-                None if seen.input.contains(&id) => Route::Local,
-                None if frame.is_ipv4_fragment() => Route::Held,
-                None => Route::Unrouted,
+            match (frame.direction, seen.forwarded.get(&id)) {
+                (Direction::Received, Some(interface)) => Route::Via(interface.clone()),
+                (Direction::Received, None) if seen.input.contains(&id) => Route::Local,
+                (Direction::Received, None) if frame.is_ipv4_fragment() => Route::Held,
+                (Direction::Sent, Some(interface)) => Route::Out(interface.clone()),
+                (Direction::Received | Direction::Sent, None) => Route::Unrouted,
             }
         };
         Ok(frames.iter().map(route).collect())
@@ -239,9 +265,12 @@ impl<'host> Netfilter<'host> {
                 .all(|id| ids.insert(id)),
             "the taps need a unique id in each frame"
         );
+        let mut refused = HashSet::new();
         for frame in frames {
             ensure!(frame.family == self.family, "a frame of the other family");
-            self.host.inject(frame)?;
+            if let Fate::Refused(_) = self.host.inject(frame)? {
+                refused.extend(frame.id());
+            }
         }
         let family = match self.family {
             Family::V4 => "ip",
@@ -261,6 +290,7 @@ impl<'host> Netfilter<'host> {
                 Element::Id(_) => None,
             });
         Ok(Seen {
+            refused,
             arrived: ids("arrived")?,
             input: ids("input")?,
             accepted: ids("accepted")?,
@@ -394,10 +424,12 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Route::Unseen => f.write_str("to no table"),
+            Route::Refused => f.write_str("back to the sender"),
             Route::Unrouted => f.write_str("to nowhere"),
             Route::Held => f.write_str("to reassembly"),
             Route::Local => f.write_str("to this host"),
             Route::Via(interface) => write!(f, "out by {interface}"),
+            Route::Out(interface) => write!(f, "from this host out by {interface}"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A whole ruleset on trial: read, stripped of nat, and tried in every scene at every hook that it
-//! can be translated for.
+//! A whole ruleset on trial: read, stripped of nat, and tried in every scene whose hooks it can be
+//! translated for.
 
 use anyhow::{Context, Result};
 use ipt2bpf_codegen::module::Hook;
@@ -28,58 +28,66 @@ const TRACKING_MATCHES: [&str; 8] = [
 /// Targets that do.
 const TRACKING_TARGETS: [&str; 4] = ["CONNMARK", "CONNSECMARK", "CT", "SYNPROXY"];
 
-/// What became of a ruleset.
+/// What became of a ruleset, or of a ruleset in a scene.
 pub enum Outcome {
-    /// One report for each scene.
-    Tried(Vec<Report>),
+    /// What the trial showed.
+    Tried(Report),
     /// It is not for this test, for this reason: it cannot be read, or not translated exactly, or
     /// iptables does not load it here.
     Skipped(String),
 }
 
-/// Tries a save text on this many frames drawn from a seed.
+/// Tries a save text on this many frames for each scene, drawn from a seed. There is one outcome for each
+/// scene, or one for all when the text is for none.
 ///
 /// # Errors
 /// When the host cannot be made, a program does not load, or a subject cannot be asked.
-pub fn run(name: &str, family: Family, text: &str, frames: usize, seed: u64) -> Result<Outcome> {
+pub fn run(
+    name: &str,
+    family: Family,
+    text: &str,
+    frames: usize,
+    seed: u64,
+) -> Result<Vec<Outcome>> {
+    let skipped = |reason: String| Ok(vec![Outcome::Skipped(format!("{name}: {reason}"))]);
     let mut ruleset = match subjects::ruleset(family, text) {
         Ok(ruleset) => ruleset,
-        Err(reason) => return Ok(Outcome::Skipped(format!("{reason:#}"))),
+        Err(reason) => return skipped(format!("{reason:#}")),
     };
     // Translated addresses are the system's affair: they come translated to our hooks.
     ruleset.tables.retain(|table| table.kind != TableKind::Nat);
     if ruleset.tables.is_empty() {
-        return Ok(Outcome::Skipped("only nat".to_owned()));
+        return skipped("only nat".to_owned());
     }
     if tracks_connections(&ruleset) {
         let reason = "a rule switches connection tracking on, which reassembles fragments";
-        return Ok(Outcome::Skipped(reason.to_owned()));
+        return skipped(reason.to_owned());
     }
-    for hook in [Hook::CgroupIngress, Hook::Xdp] {
-        if let Err(reason) = subjects::reference::Reference::new(&ruleset, hook) {
-            return Ok(Outcome::Skipped(format!("{reason:#}")));
+    let outcomes = Scene::ALL.iter().map(|&scene| {
+        let name = format!("{name} ({scene:?})");
+        let ruleset = scene.stage(&ruleset);
+        let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+        if let Err(reason) = can_be_tried(&ruleset, &text, scene.hooks()) {
+            return Ok(Outcome::Skipped(format!("{name}: {reason:#}")));
         }
-    }
-    let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
-    if let Err(reason) = netns::isolated(|| netfilter::load(family, &text)) {
-        return Ok(Outcome::Skipped(format!("{reason:#}")));
-    }
-    let constants = Constants::of(&ruleset);
-    let frames: Vec<Frame> = Packets::new(&constants, seed).take(frames).collect();
-    let mut reports = Vec::new();
-    for scene in Scene::ALL {
-        let hooks: &[Hook] = match scene {
-            Scene::EndHost => &[Hook::CgroupIngress, Hook::Xdp],
-            Scene::Router | Scene::Mirror => &[Hook::Xdp],
-        };
-        let report = scene
-            .run(name, &text, &constants, &frames, |text| {
-                subjects::all(&subjects::ruleset(family, text)?, hooks)
+        let constants = Constants::of(&ruleset, scene.direction());
+        let frames: Vec<Frame> = Packets::new(&constants, seed).take(frames).collect();
+        scene
+            .run(&name, &text, &constants, &frames, || {
+                subjects::all(&ruleset, scene.hooks())
             })
-            .with_context(|| format!("{name} ({scene:?})"))?;
-        reports.push(report);
+            .map(Outcome::Tried)
+            .with_context(|| name)
+    });
+    outcomes.collect()
+}
+
+/// Whether a ruleset means something at all hooks, and iptables loads its text here.
+fn can_be_tried(ruleset: &Ruleset, text: &str, hooks: &[Hook]) -> Result<()> {
+    for &hook in hooks {
+        subjects::reference::Reference::new(ruleset, hook)?;
     }
-    Ok(Outcome::Tried(reports))
+    netns::isolated(|| netfilter::load(ruleset.family, text))
 }
 
 /// Whether a rule makes the kernel track connections. A rule that no packet can reach does so too.

@@ -40,7 +40,7 @@ fn fragment(id: u16, protocol: u8, field: u16, payload: &[u8]) -> Frame {
     let sum = checksum(&packet).to_be_bytes();
     packet[10..12].copy_from_slice(&sum);
     packet.extend(payload);
-    Frame::new(Family::V4, "eth0", &packet)
+    Frame::received(Family::V4, "eth0", &packet)
 }
 
 fn v4(id: u16, protocol: u8, payload: &[u8]) -> Frame {
@@ -57,7 +57,7 @@ fn v6(id: u16, next: u8, payload: &[u8]) -> Frame {
         packet.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
     }
     packet.extend(payload);
-    Frame::new(Family::V6, "eth0", &packet)
+    Frame::received(Family::V6, "eth0", &packet)
 }
 
 /// Judges frames that arrive on eth0 or eth1 in a namespace of their own; gives back the judgements
