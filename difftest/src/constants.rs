@@ -351,9 +351,13 @@ mod tests {
         };
         let sent = BaseMatch {
             protocol: plain(99),
+            out_interface: plain(InterfacePattern {
+                name: LOOPBACK.into(),
+                prefix: false,
+            }),
             ..BaseMatch::default()
         };
-        let constants = Constants::of(&Ruleset {
+        let ruleset = Ruleset {
             family: Family::V4,
             tables: vec![Table {
                 kind: TableKind::Filter,
@@ -381,7 +385,8 @@ mod tests {
                     ),
                 ],
             }],
-        });
+        };
+        let constants = Constants::of(&ruleset, Direction::Received);
         assert_eq!(constants.interfaces, ["docker0"]);
         assert_eq!(constants.aims.len(), 3, "OUTPUT and unused are not met");
         assert_eq!(
@@ -400,6 +405,16 @@ mod tests {
                 address: [192, 0, 2, 9].into(),
                 length: 32,
                 interface: "docker0".into()
+            }]
+        );
+        let constants = Constants::of(&ruleset, Direction::Sent);
+        assert_eq!(constants.interfaces, ["docker0", "lo"]);
+        assert_eq!(
+            constants.aims,
+            [Aim {
+                protocols: vec![99],
+                out_interfaces: vec!["lo".into()],
+                ..Aim::default()
             }]
         );
     }

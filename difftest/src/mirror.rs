@@ -94,11 +94,13 @@ mod tests {
             [
                 "*filter",
                 ":FORWARD DROP [0:0]",
+                ":OUTPUT ACCEPT [0:0]",
                 ":INPUTS - [0:0]",
                 "-A FORWARD -i eth1 -j INPUTS",
                 "-A INPUTS -s 10.0.0.1/32",
                 "*raw",
-                ":PREROUTING ACCEPT [0:0]"
+                ":PREROUTING ACCEPT [0:0]",
+                ":OUTPUT ACCEPT [0:0]",
             ]
         );
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::Result;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_parser::ruleset::Ruleset;
+use ipt2bpf_parser::ruleset::{NfHook, Ruleset};
 
 use crate::compare::{Report, Subject, Trial};
 use crate::constants::Constants;
@@ -53,6 +53,17 @@ impl Scene {
         match self {
             Scene::EndHost | Scene::Router | Scene::Mirror => Direction::Received,
             Scene::Sender | Scene::SenderMirror => Direction::Sent,
+        }
+    }
+
+    /// The chains that they can meet.
+    pub fn chains(self) -> &'static [NfHook] {
+        use NfHook::{Forward, Input, Output, Postrouting, Prerouting};
+        match self {
+            Scene::EndHost => &[Prerouting, Input],
+            Scene::Router => &[Prerouting, Input, Forward, Postrouting],
+            Scene::Mirror => &[Prerouting, Forward, Postrouting],
+            Scene::Sender | Scene::SenderMirror => &[Output, Postrouting],
         }
     }
 

@@ -1,6 +1,8 @@
 //! A whole ruleset on trial: read, stripped of nat, and tried in every scene whose hooks it can be
 //! translated for.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_parser::Counts;
@@ -10,6 +12,7 @@ use crate::compare::Report;
 use crate::constants::Constants;
 use crate::frame::Frame;
 use crate::packets::Packets;
+use crate::reach;
 use crate::scene::Scene;
 use crate::subjects;
 use crate::{netfilter, netns};
@@ -31,10 +34,20 @@ const TRACKING_TARGETS: [&str; 4] = ["CONNMARK", "CONNSECMARK", "CT", "SYNPROXY"
 /// What became of a ruleset, or of a ruleset in a scene.
 pub enum Outcome {
     /// What the trial showed.
-    Tried(Report),
+    Tried(Scene, Report),
     /// It is not for this test, for this reason: it cannot be read, or not translated exactly, or
     /// iptables does not load it here.
     Skipped(String),
+}
+
+impl Outcome {
+    /// What the trial showed, if there was one.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Outcome::Tried(_, report) => Some(report),
+            Outcome::Skipped(_) => None,
+        }
+    }
 }
 
 /// Tries a save text on this many frames for each scene, drawn from a seed. There is one outcome for each
@@ -59,27 +72,40 @@ pub fn run(
     if ruleset.tables.is_empty() {
         return skipped("only nat".to_owned());
     }
+    let tried = Scene::ALL
+        .iter()
+        .map(|&scene| run_scene(scene, name, &ruleset, frames, seed));
+    tried.collect()
+}
+
+fn run_scene(
+    scene: Scene,
+    name: &str,
+    ruleset: &Ruleset,
+    frames: usize,
+    seed: u64,
+) -> Result<Outcome> {
+    let name = format!("{name} ({scene:?})");
+    let mut ruleset = scene.stage(ruleset);
+    if tracks_connections(&ruleset) {
+        ruleset = Cow::Owned(reach::within(&ruleset, scene.chains()));
+    }
     if tracks_connections(&ruleset) {
         let reason = "a rule switches connection tracking on, which reassembles fragments";
-        return skipped(reason.to_owned());
+        return Ok(Outcome::Skipped(format!("{name}: {reason}")));
     }
-    let outcomes = Scene::ALL.iter().map(|&scene| {
-        let name = format!("{name} ({scene:?})");
-        let ruleset = scene.stage(&ruleset);
-        let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
-        if let Err(reason) = can_be_tried(&ruleset, &text, scene.hooks()) {
-            return Ok(Outcome::Skipped(format!("{name}: {reason:#}")));
-        }
-        let constants = Constants::of(&ruleset, scene.direction());
-        let frames: Vec<Frame> = Packets::new(&constants, seed).take(frames).collect();
-        scene
-            .run(&name, &text, &constants, &frames, || {
-                subjects::all(&ruleset, scene.hooks())
-            })
-            .map(Outcome::Tried)
-            .with_context(|| name)
-    });
-    outcomes.collect()
+    let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+    if let Err(reason) = can_be_tried(&ruleset, &text, scene.hooks()) {
+        return Ok(Outcome::Skipped(format!("{name}: {reason:#}")));
+    }
+    let constants = Constants::of(&ruleset, scene.direction());
+    let frames: Vec<Frame> = Packets::new(&constants, seed).take(frames).collect();
+    let report = scene
+        .run(&name, &text, &constants, &frames, || {
+            subjects::all(&ruleset, scene.hooks())
+        })
+        .context(name)?;
+    Ok(Outcome::Tried(scene, report))
 }
 
 /// Whether a ruleset means something at all hooks, and iptables loads its text here.
