@@ -21,8 +21,8 @@ pub trait Subject {
     /// shown those that the IP layer drops, and must not count them.
     fn sees_all_frames(&self) -> bool;
 
-    /// Judges one frame that the kernel sends this way: [`Route::Local`], [`Route::Via`], or
-    /// [`Route::Out`], or [`Route::Unseen`] if it sees all frames. [`Frame::packet`] is what a hook behind the IP layer
+    /// Judges one frame that the kernel sends this way: [`Route::Local`], [`Route::Via`], [`Route::Out`],
+    /// or [`Route::Unseen`] if it sees all frames. [`Frame::packet`] is what a hook behind the IP layer
     /// sees.
     ///
     /// # Errors
@@ -363,8 +363,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} frames: {} accepted, {} dropped, {} unseen, {} refused, {} unrouted, {} held, {} excepted, \
-             {} on another path; {} of {} rules hit; {} verdicts and {} counters differ",
+            "{}: {} frames: {} accepted, {} dropped, {} unseen, {} refused, {} unrouted, {} held, \
+             {} excepted, {} on another path; {} of {} rules hit; {} verdicts and {} counters differ",
             self.name,
             self.frames,
             self.accepted,

@@ -1,5 +1,6 @@
 //! `ipt2bpf-difftest FRAMES FILE...`: tries save files, named `.v4` or `.v6` at their end, on this
-//! many generated frames each, and tells at the end what all showed together. Exits with 1 when anything differs.
+//! many generated frames each, and tells at the end what all showed together. Exits with 1 when anything
+//! differs.
 
 use std::process::ExitCode;
 

@@ -268,7 +268,7 @@ impl<'host> Netfilter<'host> {
         let mut refused = HashSet::new();
         for frame in frames {
             ensure!(frame.family == self.family, "a frame of the other family");
-            if let Fate::Refused(_) = self.host.inject(frame)? {
+            if self.host.inject(frame)? == Fate::Refused {
                 refused.extend(frame.id());
             }
         }

@@ -24,12 +24,13 @@ pub const MARK: u32 = 1;
 const SOURCE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
 /// What the kernel does with a frame that is given to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// It took it; what became of it, the taps tell.
     Taken,
-    /// It sent an error to the sender before any table: no route, a broken header, no permission.
-    Refused(Errno),
+    /// It gave the sender an error before any table: for a broken header, for a broadcast, for want of a
+    /// route.
+    Refused,
 }
 
 /// A socket for each family and interface. `IPPROTO_RAW` implies that headers come with the packets
@@ -81,7 +82,7 @@ impl Senders {
         Ok(match sent {
             // A drop in a table is EPERM (nf_hook_slow, net/netfilter/core.c).
             Ok(_) | Err(Errno::EPERM) => Fate::Taken,
-            Err(error) => Fate::Refused(error),
+            Err(_) => Fate::Refused,
         })
     }
 }

@@ -245,8 +245,11 @@ mod tests {
         for length in 0..60 {
             for fill in [0, 0x45, 0x2c, 0xff] {
                 for family in [Family::V4, Family::V6] {
-                    let frame = Frame::received(family, "eth0", &vec![fill; length]);
-                    assert!(describe(&frame).contains("in on eth0"));
+                    let packet = vec![fill; length];
+                    let received = Frame::received(family, "eth0", &packet);
+                    assert!(describe(&received).contains("in on eth0"));
+                    let sent = Frame::sent(family, "eth0", &packet);
+                    assert!(describe(&sent).contains("out on eth0"));
                 }
             }
         }

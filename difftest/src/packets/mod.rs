@@ -174,6 +174,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_host_sends_leaves_by_the_interfaces_of_its_rules() {
+        let constants = Constants {
+            interfaces: (0..20).map(|number| format!("eth{number}")).collect(),
+            aims: vec![Aim {
+                interfaces: vec!["eth3".into()],
+                out_interfaces: vec!["eth7".into()],
+                ..Aim::default()
+            }],
+            ..Constants::none(Family::V4, Direction::Sent)
+        };
+        let frames: Vec<Frame> = Packets::new(&constants, 5).take(500).collect();
+        assert!(
+            frames
+                .iter()
+                .all(|frame| frame.direction == Direction::Sent)
+        );
+        assert!(frames.iter().all(|frame| frame.tags() == 0));
+        let by = |name: &str| {
+            frames
+                .iter()
+                .filter(|frame| frame.interface == name)
+                .count()
+        };
+        assert!(by("eth7") > 350 && by("eth3") > 0 && by("eth3") < 20);
+    }
+
+    #[test]
     fn aimed_packets_are_frequent_and_not_the_only_ones() {
         let constants = constants(Family::V4);
         let tcp = Packets::new(&constants, 4)
