@@ -95,7 +95,7 @@ fn run_scene(
         return Ok(Outcome::Skipped(format!("{name}: {reason}")));
     }
     let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
-    // `-p all` means something in IPv6 that no text says, so iptables will not load it.
+    // `-p all` means something in IPv6 that no text says: iptables loads the rule without it.
     let ruleset = subjects::ruleset(ruleset.family, &text).with_context(|| name.clone())?;
     if let Err(reason) = can_be_tried(&ruleset, &text, scene.hooks()) {
         return Ok(Outcome::Skipped(format!("{name}: {reason:#}")));
