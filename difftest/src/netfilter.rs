@@ -119,6 +119,8 @@ const TABLES: [(TableKind, &str); 5] = [
 pub struct Netfilter<'host> {
     host: &'host Host,
     family: Family,
+    /// The taps as a script for nft, which puts them in the place of those before.
+    taps: String,
 }
 
 /// Where the taps saw a packet; the names are those of the sets.
@@ -139,9 +141,9 @@ impl<'host> Netfilter<'host> {
     /// # Errors
     /// When nft does not take them.
     pub fn new(host: &'host Host, family: Family) -> Result<Self> {
-        let (name, id) = match family {
-            Family::V4 => ("ip", "@nh,32,16"),
-            Family::V6 => ("ip6", "@nh,16,16"),
+        let (table, id) = match family {
+            Family::V4 => ("ip tap", "@nh,32,16"),
+            Family::V6 => ("ip6 tap", "@nh,16,16"),
         };
         let id_and_interface = format!("{id} . meta oifname");
         let set =
@@ -154,7 +156,7 @@ impl<'host> Netfilter<'host> {
         };
         let remember = |set, key| format!("add @{set} {{ {key} }}\n");
         let taps = [
-            format!("table {name} tap {{\n"),
+            format!("table {table}\ndelete table {table}\ntable {table} {{\n"),
             set("arrived", id),
             set("input", id),
             set("accepted", id),
@@ -180,8 +182,20 @@ impl<'host> Netfilter<'host> {
             ),
             "}\n".into(),
         ];
-        tool::run("nft", &["-f", "-"], &taps.concat())?;
-        Ok(Netfilter { host, family })
+        let netfilter = Netfilter {
+            host,
+            family,
+            taps: taps.concat(),
+        };
+        netfilter.install_taps()?;
+        Ok(netfilter)
+    }
+
+    /// Puts empty taps in the place of those before. A set that was only emptied would shrink while the
+    /// next packets come, and take no more of them than fit until that is done, which on a busy machine
+    /// may be long (`rhashtable_insert_rehash`, lib/rhashtable.c); a new one has its full size.
+    fn install_taps(&self) -> Result<()> {
+        tool::run("nft", &["-f", "-"], &self.taps).map(drop)
     }
 
     /// Loads the tables of a save text in place of those loaded before, all counters zero.
@@ -276,13 +290,16 @@ impl<'host> Netfilter<'host> {
             Family::V4 => "ip",
             Family::V6 => "ip6",
         };
-        let take = |set| -> Result<Vec<Element>> {
-            let listing = tool::run("nft", &["-j", "list", "set", family, "tap", set], "")?;
-            tool::run("nft", &["flush", "set", family, "tap", set], "")?;
-            parse_set(&listing).with_context(|| format!("cannot read the tap {set}"))
+        let listing = tool::run("nft", &["-j", "list", "table", family, "tap"], "")?;
+        self.install_taps()?;
+        let mut sets = parse_sets(&listing).context("cannot read the taps")?;
+        let mut take = |name: &str| {
+            let set = sets.remove(name);
+            set.with_context(|| format!("there is no tap {name}"))
         };
-        let ids =
-            |set| -> Result<HashSet<u16>> { Ok(take(set)?.iter().map(Element::id).collect()) };
+        let mut ids =
+            |name| -> Result<HashSet<u16>> { Ok(take(name)?.iter().map(Element::id).collect()) };
+        let (arrived, input, accepted) = (ids("arrived")?, ids("input")?, ids("accepted")?);
         let forwarded = take("forwarded")?
             .into_iter()
             .filter_map(|element| match element {
@@ -291,9 +308,9 @@ impl<'host> Netfilter<'host> {
             });
         Ok(Seen {
             refused,
-            arrived: ids("arrived")?,
-            input: ids("input")?,
-            accepted: ids("accepted")?,
+            arrived,
+            input,
+            accepted,
             forwarded: forwarded.collect(),
         })
     }
@@ -315,7 +332,7 @@ fn program(family: Family, action: &str) -> String {
     format!("{tool}-legacy-{action}")
 }
 
-/// The part of `nft -j list set` that we read (libnftables-json(5)).
+/// The part of `nft -j list table` that we read (libnftables-json(5)).
 #[derive(Deserialize)]
 struct Listing {
     nftables: Vec<Object>,
@@ -328,6 +345,7 @@ struct Object {
 
 #[derive(Deserialize)]
 struct Set {
+    name: String,
     #[serde(default)]
     elem: Vec<Element>,
 }
@@ -348,10 +366,11 @@ impl Element {
     }
 }
 
-fn parse_set(json: &str) -> Result<Vec<Element>> {
+/// The elements of all sets by the sets' names.
+fn parse_sets(json: &str) -> Result<HashMap<String, Vec<Element>>> {
     let listing: Listing = serde_json::from_str(json)?;
-    let set = listing.nftables.into_iter().find_map(|object| object.set);
-    Ok(set.context("no set")?.elem)
+    let sets = listing.nftables.into_iter().filter_map(|object| object.set);
+    Ok(sets.map(|set| (set.name, set.elem)).collect())
 }
 
 fn parse_counters(save: &str) -> Result<Vec<CountedRule>> {
@@ -481,20 +500,23 @@ mod tests {
 
     #[test]
     fn sets_are_read() {
-        let set = |elements: &str| {
-            format!(r#"{{"nftables":[{{"metainfo":{{}}}},{{"set":{{"elem":[{elements}]}}}}]}}"#)
-        };
+        let listing = r#"{"nftables": [
+            {"metainfo": {}},
+            {"set": {"name": "input", "type": "integer", "elem": [7, 65535]}},
+            {"set": {"name": "forwarded", "elem": [{"concat": [9, "eth0"]}]}},
+            {"set": {"name": "accepted"}},
+            {"chain": {"name": "input-151"}}
+        ]}"#;
+        let sets = parse_sets(listing).expect("is a listing");
+        assert_eq!(sets.len(), 3);
+        assert_eq!(sets["input"], [Element::Id(7), Element::Id(65535)]);
+        assert_eq!(sets["accepted"], []);
         assert_eq!(
-            parse_set(&set("7,65535")).expect("is a set"),
-            [Element::Id(7), Element::Id(65535)]
-        );
-        assert_eq!(
-            parse_set(&set(r#"{"concat":[9,"eth0"]}"#)).expect("is a set"),
+            sets["forwarded"],
             [Element::IdAndInterface {
                 concat: (9, "eth0".into())
             }]
         );
-        assert!(parse_set(r#"{"nftables":[{"set":{"name":"input"}}]}"#).is_ok());
-        assert!(parse_set(r#"{"nftables":[{"metainfo":{}}]}"#).is_err());
+        assert!(parse_sets("[]").is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use anyhow::{Context, Result};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_parser::Counts;
-use ipt2bpf_parser::ruleset::{Action, Family, Ruleset, TableKind};
+use ipt2bpf_parser::ruleset::{Action, Family, Policy, Ruleset, TableKind};
 
 use crate::compare::Report;
 use crate::constants::Constants;
@@ -35,8 +35,8 @@ const TRACKING_TARGETS: [&str; 4] = ["CONNMARK", "CONNSECMARK", "CT", "SYNPROXY"
 pub enum Outcome {
     /// What the trial showed.
     Tried(Scene, Report),
-    /// It is not for this test, for this reason: it cannot be read, or not translated exactly, or
-    /// iptables does not load it here.
+    /// It is not for this test, for this reason: it cannot be read, or not translated exactly, or it has
+    /// nothing to compare, or iptables does not load it here.
     Skipped(String),
 }
 
@@ -86,19 +86,23 @@ fn run_scene(
     seed: u64,
 ) -> Result<Outcome> {
     let name = format!("{name} ({scene:?})");
+    let skipped = |reason: &str| Ok(Outcome::Skipped(format!("{name}: {reason}")));
     let mut ruleset = scene.stage(ruleset);
-    if tracks_connections(&ruleset) {
-        ruleset = Cow::Owned(reach::within(&ruleset, scene.chains()));
+    let met = reach::within(&ruleset, scene.chains());
+    if accepts_everything(&met) {
+        return skipped("no chain that its packets meet has a rule or drops");
+    }
+    if tracks_connections(&met) {
+        return skipped("a rule switches connection tracking on, which reassembles fragments");
     }
     if tracks_connections(&ruleset) {
-        let reason = "a rule switches connection tracking on, which reassembles fragments";
-        return Ok(Outcome::Skipped(format!("{name}: {reason}")));
+        ruleset = Cow::Owned(met);
     }
     let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
     // `-p all` means something in IPv6 that no text says: iptables loads the rule without it.
     let ruleset = subjects::ruleset(ruleset.family, &text).with_context(|| name.clone())?;
     if let Err(reason) = can_be_tried(&ruleset, &text, scene.hooks()) {
-        return Ok(Outcome::Skipped(format!("{name}: {reason:#}")));
+        return skipped(&format!("{reason:#}"));
     }
     let constants = Constants::of(&ruleset, scene.direction());
     let frames: Vec<Frame> = Packets::new(&constants, seed).take(frames).collect();
@@ -116,6 +120,15 @@ fn can_be_tried(ruleset: &Ruleset, text: &str, hooks: &[Hook]) -> Result<()> {
         subjects::reference::Reference::new(ruleset, hook)?;
     }
     netns::isolated(|| netfilter::load(ruleset.family, text))
+}
+
+/// Whether all chains are empty and accept.
+fn accepts_everything(ruleset: &Ruleset) -> bool {
+    let mut chains = ruleset.tables.iter().flat_map(|table| &table.chains);
+    chains.all(|chain| {
+        let policy = chain.builtin.map(|builtin| builtin.policy);
+        chain.rules.is_empty() && policy != Some(Policy::Drop)
+    })
 }
 
 /// Whether a rule makes the kernel track connections. A rule that no packet can reach does so too.
