@@ -99,11 +99,10 @@ fn run_scene(
         ruleset = Cow::Owned(met);
     }
     let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
-    // `-p all` means something in IPv6 that no text says: iptables loads the rule without it.
-    let ruleset = subjects::ruleset(ruleset.family, &text).with_context(|| name.clone())?;
-    if let Err(reason) = can_be_tried(&ruleset, &text, scene.hooks()) {
-        return skipped(&format!("{reason:#}"));
-    }
+    let ruleset = match loadable(ruleset.family, &text, scene.hooks()) {
+        Ok(ruleset) => ruleset,
+        Err(reason) => return skipped(&format!("{reason:#}")),
+    };
     let constants = Constants::of(&ruleset, scene.direction());
     let frames: Vec<Frame> = Packets::new(&constants, seed).take(frames).collect();
     let report = scene
@@ -114,12 +113,15 @@ fn run_scene(
     Ok(Outcome::Tried(scene, report))
 }
 
-/// Whether a ruleset means something at all hooks, and iptables loads its text here.
-fn can_be_tried(ruleset: &Ruleset, text: &str, hooks: &[Hook]) -> Result<()> {
+/// What a text says to iptables: `-p all`, which means something in IPv6, stands in none. An error when
+/// that has no meaning at some hook, or iptables does not load it here.
+fn loadable(family: Family, text: &str, hooks: &[Hook]) -> Result<Ruleset> {
+    let ruleset = subjects::ruleset(family, text)?;
     for &hook in hooks {
-        subjects::reference::Reference::new(ruleset, hook)?;
+        subjects::reference::Reference::new(&ruleset, hook)?;
     }
-    netns::isolated(|| netfilter::load(ruleset.family, text))
+    netns::isolated(|| netfilter::load(family, text))?;
+    Ok(ruleset)
 }
 
 /// Whether all chains are empty and accept.
