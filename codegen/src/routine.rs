@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
-use crate::meaning::limit;
+use crate::meaning::{limit, string, u32};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
 
@@ -27,6 +27,11 @@ pub trait Perform: fmt::Display {
     /// IPv4's protocol.
     fn reads(&self) -> Vec<Field> {
         Vec::new()
+    }
+
+    /// How many conditional branches the verifier walks at each call, or a few more.
+    fn branches(&self) -> usize {
+        32
     }
 }
 
@@ -59,6 +64,10 @@ macro_rules! routines {
 routines! {
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-m string`
+    FindBytes(string::FindBytes),
+    /// `-m u32`
+    CompareWords(u32::CompareWords),
 }
 
 impl fmt::Display for Routine {

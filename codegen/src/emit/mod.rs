@@ -7,6 +7,7 @@ mod program;
 mod rules;
 mod test;
 pub mod weight;
+pub mod worker;
 
 use crate::asm::{Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};

@@ -10,7 +10,9 @@ pub mod limit;
 mod log;
 mod multiport;
 mod reject;
+pub mod string;
 mod tcp;
+pub mod u32;
 mod udp;
 mod untranslated;
 
@@ -83,7 +85,9 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Limit(limit) => limit,
         Match::Multiport(multiport) => multiport,
         Match::State(state) => state,
+        Match::String(string) => string,
         Match::Tcp(tcp) => tcp,
+        Match::U32(words) => words,
         Match::Udp(udp) => udp,
         _ => &untranslated::Untranslated,
     }
