@@ -9,7 +9,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::emit::link::{Call, Linker};
+use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::{limit, string, u32};
 use crate::packet::Packet;
@@ -26,6 +26,11 @@ pub trait Perform: fmt::Display {
     /// The fields that the function reads, beyond those that are always there: addresses, length,
     /// IPv4's protocol.
     fn reads(&self) -> Vec<Field> {
+        Vec::new()
+    }
+
+    /// The constant bytes that the function reads.
+    fn constants(&self) -> Vec<Constant> {
         Vec::new()
     }
 

@@ -1,8 +1,13 @@
 //! Matches that search packets: the bytecode finds what the reference finds.
 
+mod common;
 mod support;
 
-use ipt2bpf_codegen::options::Options;
+use common::loaders::loads;
+use common::may_load;
+use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::options::{KernelVersion, Options};
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -178,9 +183,51 @@ fn a_string_at_the_end_of_a_long_packet() {
         let line =
             format!("-A INPUT -m string --string {pattern} --algo kmp --from {from} -j DROP\n");
         let options = Options {
-            hooks: vec![ipt2bpf_codegen::module::Hook::CgroupIngress],
+            hooks: vec![Hook::CgroupIngress],
             ..Options::default()
         };
         check(&filter(Family::V4, &line), &[packet], &options).expect("the same");
+    }
+}
+
+/// Rules of each form, for the verifier.
+const EVERYTHING: &str = "\
+-A INPUT -m u32 --u32 \"6&0xFF=1&&0>>22&0x3C@0>>24=8,13:14&&0@0xffffffff=3:2\" -j DROP
+-A INPUT -m u32 ! --u32 \"0&0x4000=0:0xffffffff&&0>>22&0x3C@12>>26&0x3C@0<<3=0x5353480a\" -j DROP
+-A INPUT -m string --string short --algo bm -j DROP
+-A INPUT -m string --string short --algo bm --from 40 --to 100 -j DROP
+-A FORWARD -m string --string short --algo kmp --icase -j DROP
+-A OUTPUT -m string --hex-string \"|00|\" --algo kmp -j DROP
+-A OUTPUT -m string --string 0123456789012345678901234567890123456789012345678901234567890123 --algo kmp -j DROP
+-A OUTPUT -m string ! --string 01234567890123456789012345678901234567890123456789012345678901234 --algo kmp -j DROP
+";
+
+/// So many different patterns.
+fn blocklist(count: usize) -> String {
+    let rule =
+        |number| format!("-A INPUT -m string --string host{number}.example --algo bm -j DROP\n");
+    (0..count).map(rule).collect()
+}
+
+#[test]
+fn the_verifier_takes_every_search() {
+    if !may_load() {
+        return;
+    }
+    let jumps = ":deep - [0:0]\n-A INPUT -j deep\n-A INPUT -p tcp -j deep\n-A deep -m string --string x --algo bm\n";
+    for (lines, target_kernel) in [
+        (EVERYTHING.to_owned(), Some(KernelVersion::BASELINE)),
+        (EVERYTHING.to_owned(), Some(KernelVersion::GLOBAL_POINTERS)),
+        (EVERYTHING.to_owned() + jumps, None),
+        (blocklist(150), Some(KernelVersion::BASELINE)),
+    ] {
+        let mut rulesets = filter(Family::V4, &lines);
+        rulesets.extend(filter(Family::V6, &lines));
+        let options = Options {
+            target_kernel,
+            ..Options::default()
+        };
+        let compiled = compile(&rulesets, &options).expect("compiles");
+        loads(&compiled.module, Hook::Xdp);
     }
 }

@@ -24,6 +24,67 @@ pub struct Call {
 /// The calls of all routines of a family's rules.
 pub type Calls = HashMap<Routine, Call>;
 
+/// Constant bytes that routines read. They are known before any function is written, so that functions
+/// know the size of the map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Constant {
+    /// The map of [`MapKind::Constant`] with all that are of a kind.
+    pub map: &'static str,
+    /// The bytes; equal ones are kept once.
+    pub bytes: Vec<u8>,
+}
+
+/// Where a [`Constant`] lies in the only value of its map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConstantPlace {
+    /// The map.
+    pub map: MapId,
+    /// Bytes from the start of the value, a multiple of 8.
+    pub offset: u32,
+    /// Bytes of the whole value.
+    pub size: u32,
+}
+
+impl Constant {
+    /// Puts the bytes into their map, unless they are there.
+    pub(super) fn keep(&self, maps: &mut Vec<Map>) -> ConstantPlace {
+        let empty = MapKind::Constant { bytes: Vec::new() };
+        let map = map_named(maps, self.map, empty);
+        let MapKind::Constant { bytes: kept } = &mut maps[usize::from(map.0)].kind else {
+            return ConstantPlace {
+                map,
+                offset: 0,
+                size: 0,
+            };
+        };
+        let mut places = (0..kept.len()).step_by(8);
+        let known = places.find(|&at| kept[at..].starts_with(&self.bytes));
+        let offset = known.unwrap_or_else(|| {
+            kept.resize(kept.len().next_multiple_of(8), 0);
+            kept.extend(&self.bytes);
+            kept.len() - self.bytes.len()
+        });
+        ConstantPlace {
+            map,
+            offset: offset as u32,
+            size: kept.len() as u32,
+        }
+    }
+}
+
+/// The map of a name, made when it is not there yet.
+fn map_named(maps: &mut Vec<Map>, name: &str, kind: MapKind) -> MapId {
+    let known = maps.iter().position(|map| map.name == name);
+    let index = known.unwrap_or_else(|| {
+        maps.push(Map {
+            name: name.to_owned(),
+            kind,
+        });
+        maps.len() - 1
+    });
+    MapId(index as u16)
+}
+
 /// Makes the functions and maps that routines need.
 pub struct Linker<'a> {
     /// The hook of the program.
@@ -53,15 +114,7 @@ impl Linker<'_> {
 
     /// The map of a name, made when it is not there yet.
     pub fn map(&mut self, name: &str, kind: MapKind) -> MapId {
-        let known = self.maps.iter().position(|map| map.name == name);
-        let index = known.unwrap_or_else(|| {
-            self.maps.push(Map {
-                name: name.to_owned(),
-                kind,
-            });
-            self.maps.len() - 1
-        });
-        MapId(index as u16)
+        map_named(self.maps, name, kind)
     }
 
     /// One more value in a map of [`MapKind::State`], all zero at first: the map and the value's index.
@@ -76,22 +129,9 @@ impl Linker<'_> {
         }
     }
 
-    /// Constant bytes in a map of [`MapKind::Constant`]: the map and where they begin in its only value,
-    /// a multiple of 8. Equal bytes are kept once.
-    pub fn constant(&mut self, name: &str, bytes: &[u8]) -> (MapId, u32) {
-        let map = self.map(name, MapKind::Constant { bytes: Vec::new() });
-        let MapKind::Constant { bytes: kept } = &mut self.maps[usize::from(map.0)].kind else {
-            return (map, 0);
-        };
-        let known = (0..kept.len())
-            .step_by(8)
-            .find(|&at| kept[at..].starts_with(bytes));
-        let at = known.unwrap_or_else(|| {
-            kept.resize(kept.len().next_multiple_of(8), 0);
-            kept.extend(bytes);
-            kept.len() - bytes.len()
-        });
-        (map, at as u32)
+    /// Where constants of [`Perform::constants`](crate::routine::Perform::constants) lie.
+    pub fn constant(&mut self, constant: &Constant) -> ConstantPlace {
+        constant.keep(self.maps)
     }
 
     /// A function of so many numbers that is verified once, see [`Worker`]. Functions of the same code are

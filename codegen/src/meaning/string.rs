@@ -12,7 +12,7 @@ use ipt2bpf_parser::matches::string::{Algorithm, StringMatch};
 
 use super::{Context, MatchMeaning, Refusal};
 use crate::asm::{Alu, Cond, FunctionId, Helper, Imm64, Label, Reg, Size};
-use crate::emit::link::{self, Call, Linker};
+use crate::emit::link::{self, Call, Constant, ConstantPlace, Linker};
 use crate::emit::worker::{self, Worker, join};
 use crate::field::{Field, layout};
 use crate::module::Hook;
@@ -77,30 +77,35 @@ impl Perform for FindBytes {
     }
 
     fn link(&self, linker: &mut Linker<'_>) -> Call {
-        let chunk = self.link_chunk(linker);
-        let span = linker.worker("string_span", 2, |worker| {
+        let machine = self.machine();
+        let table = linker.constant(&machine.table());
+        let chunk = linker.worker("string_chunk", 3, |worker| {
+            emit_chunk(worker, &machine, table);
+        });
+        let span = linker.worker("string_span", 3, |worker| {
             emit_repeat(worker, chunk, CHUNK.into(), CHUNKS);
         });
-        let search = linker.worker("string_search", 2, |worker| {
+        let search = linker.worker("string_search", 3, |worker| {
             emit_repeat(worker, span, i32::from(CHUNK) * CHUNKS, SPANS);
         });
-        // R3 and R4 are the window.
-        let function = linker.function("string", 2, |body| {
-            let (place, end) = (Reg::R2, Reg::R5);
+        let function = linker.function("string", 3, |body| {
+            let (from, to, table) = (Reg::R3, Reg::R4, Reg::R5);
+            let (place, end) = (Reg::R2, Reg::R0);
             let code = &mut body.code;
             let (inside, none) = (code.label(), code.label());
             code.load(Size::W, end, link::PACKET, layout::LENGTH);
-            code.branch(Cond::Le, end, Reg::R4, inside);
-            code.mov(end, Reg::R4);
+            code.branch(Cond::Le, end, to, inside);
+            code.mov(end, to);
             code.bind(inside);
-            code.branch(Cond::Ge, Reg::R3, end, none);
+            code.branch(Cond::Ge, from, end, none);
             body.frame_offset(place);
             let code = &mut body.code;
             code.alu(Alu::Add, end, place);
-            code.alu(Alu::Add, place, Reg::R3);
+            code.alu(Alu::Add, place, from);
             join(code, place, end);
             code.mov(Reg::R1, link::CONTEXT);
-            code.mov(Reg::R3, 0);
+            code.mov(Reg::R3, table);
+            code.mov(Reg::R4, 0);
             code.call_function(search);
             code.alu(Alu::Rsh, Reg::R0, 63);
             body.answer(Reg::R0);
@@ -109,8 +114,12 @@ impl Perform for FindBytes {
         });
         Call {
             function,
-            arguments: vec![self.from.into(), self.to.into()],
+            arguments: vec![self.from.into(), self.to.into(), table.offset],
         }
+    }
+
+    fn constants(&self) -> Vec<Constant> {
+        vec![self.machine().table()]
     }
 
     fn branches(&self) -> usize {
@@ -131,18 +140,29 @@ const FOUND: u64 = 1 << 63;
 
 /// How a byte changes the state of a search.
 enum Machine {
-    /// Shift-And: bit n says that the bytes seen last are the pattern's first n + 1 - `shift`, where the
-    /// pattern's end is at bit 63. Behind `start`, its first bit, the table has for each byte the bits of
-    /// the places where it may stand. For up to 64 bytes.
-    Bits { start: u64, table: Vec<u8> },
-    /// Knuth, Morris and Pratt: the number of bytes that fit. The table has a row of 256 next states for
-    /// each of 128 states; [`Self::WHOLE`] is the end.
-    States { table: Vec<u8> },
+    /// Shift-And, for up to 64 bytes: bit 63 of the state says that the whole pattern was seen last, each
+    /// bit in front of it that the pattern less a byte more of its end was. The table has the bit of the
+    /// pattern's first byte, then for each byte the bits of the places where it may stand.
+    Bits { start: u64, places: Vec<u64> },
+    /// Knuth, Morris and Pratt: the state is the number of the pattern's bytes that were seen last. The
+    /// table has a row of 256 next states for each of 128; [`WHOLE`] is the end.
+    States { rows: Vec<u8> },
 }
 
+/// The next state in [`Machine::States`] when the whole pattern was seen.
+const WHOLE: u8 = 0x80;
+
 impl Machine {
-    /// The state behind the last byte.
-    const WHOLE: u8 = 0x80;
+    fn table(&self) -> Constant {
+        let bytes = match self {
+            Machine::Bits { start, places } => {
+                let words = std::iter::once(start).chain(places);
+                words.flat_map(|word| word.to_le_bytes()).collect()
+            }
+            Machine::States { rows } => rows.clone(),
+        };
+        Constant { map: TABLES, bytes }
+    }
 }
 
 impl FindBytes {
@@ -154,118 +174,109 @@ impl FindBytes {
     }
 
     fn machine(&self) -> Machine {
-        let length = self.pattern.len();
-        match u32::try_from(64 - length as i64) {
-            Ok(shift) => {
-                let masks = (0..=u8::MAX).map(|byte| {
-                    let places = self.pattern.iter().zip(shift..);
-                    let bits = places.filter(|(other, _)| self.same((&byte, other)));
-                    bits.fold(0u64, |mask, (_, bit)| mask | 1 << bit)
-                });
-                Machine::Bits {
-                    start: 1u64.checked_shl(shift).unwrap_or(0),
-                    table: masks.flat_map(u64::to_le_bytes).collect(),
-                }
-            }
-            Err(_) => Machine::States {
-                table: self.states(),
-            },
+        let Some(first) = 64usize.checked_sub(self.pattern.len()) else {
+            return Machine::States { rows: self.rows() };
+        };
+        let places = (0..=u8::MAX).map(|byte| {
+            let bits = self.pattern.iter().zip(first..);
+            let places = bits.filter(|(other, _)| self.same((&byte, other)));
+            places.fold(0, |word, (_, bit)| word | 1 << bit)
+        });
+        Machine::Bits {
+            start: 1 << first.min(63),
+            places: places.collect(),
         }
     }
 
-    /// The rows of [`Machine::States`]. The row of a state that a byte does not lead on from is that of the
-    /// longest end of what was seen that begins the pattern.
-    fn states(&self) -> Vec<u8> {
+    /// The rows of [`Machine::States`]. Where a byte does not lead on from a state, the next state is that
+    /// of the longest end of what was seen that begins the pattern.
+    fn rows(&self) -> Vec<u8> {
         let pattern = &self.pattern[..self.pattern.len().min(128)];
-        let mut table = vec![0; 128 * 256];
-        let mut fallback = 0;
+        let mut rows = vec![0; 128 * 256];
+        let mut shorter = 0;
         for (state, expected) in pattern.iter().enumerate() {
-            let next = if state + 1 == pattern.len() {
-                Machine::WHOLE
-            } else {
-                state as u8 + 1
-            };
             if state > 0 {
-                table.copy_within(fallback * 256..(fallback + 1) * 256, state * 256);
-                // Before the row is changed: where the pattern less its first byte would be.
-                fallback = usize::from(table[fallback * 256 + usize::from(*expected)]);
+                rows.copy_within(shorter * 256..(shorter + 1) * 256, state * 256);
+                shorter = usize::from(rows[shorter * 256 + usize::from(*expected)]);
             }
+            let next = match state + 1 == pattern.len() {
+                true => WHOLE,
+                false => state as u8 + 1,
+            };
             for byte in 0..=u8::MAX {
                 if self.same((&byte, expected)) {
-                    table[state * 256 + usize::from(byte)] = next;
+                    rows[state * 256 + usize::from(byte)] = next;
                 }
             }
         }
-        table
+        rows
     }
+}
 
-    /// `u64 chunk(context, place | end << 32, state)`: the state behind the next chunk, or behind the end.
-    fn link_chunk(&self, linker: &mut Linker<'_>) -> FunctionId {
-        let machine = self.machine();
-        let (Machine::Bits { table, .. } | Machine::States { table }) = &machine;
-        let (map, at) = linker.constant(TABLES, table);
-        linker.worker("string_chunk", 2, |worker| {
-            worker
-                .code
-                .line(format!("\"{}\"", self.pattern.escape_bytes()));
-            let (left, base, state) = (Reg::R6, Reg::R7, Reg::R8);
-            let code = &mut worker.code;
-            let (out, found) = (code.label(), code.label());
-            code.mov(state, Reg::R3);
-            code.load_imm64(base, Imm64::MapValue(map, at));
-            if let Machine::Bits { start, .. } = machine {
-                code.load_imm64(Reg::R9, Imm64::Number(start));
+/// `u64 chunk(context, place | end << 32, table, state)`: the state behind the next chunk, or behind the
+/// end.
+fn emit_chunk(worker: &mut Worker, machine: &Machine, table: ConstantPlace) {
+    let (left, base, state, start) = (Reg::R6, Reg::R7, Reg::R8, Reg::R9);
+    let code = &mut worker.code;
+    let (out, found) = (code.label(), code.label());
+    code.mov(state, Reg::R4);
+    let last = table
+        .size
+        .saturating_sub(machine.table().bytes.len() as u32);
+    code.branch(Cond::Gt, Reg::R3, last as i32, out);
+    code.load_imm64(base, Imm64::MapValue(table.map, 0));
+    code.alu(Alu::Add, base, Reg::R3);
+    if let Machine::Bits { .. } = machine {
+        code.load(Size::D, start, base, 0);
+    }
+    worker.split(Reg::R2, Reg::R4, Reg::R0);
+    let code = &mut worker.code;
+    code.mov(Reg::R2, Reg::R4);
+    code.branch(Cond::Le, Reg::R0, Reg::R2, out);
+    code.alu(Alu::Sub, Reg::R0, Reg::R2);
+    emit_open(worker, left, out);
+    let code = &mut worker.code;
+    for byte in 0..CHUNK {
+        if byte > 0 {
+            code.branch(Cond::Le, left, i32::from(byte), out);
+        }
+        match worker.hook {
+            Hook::Xdp => {
+                code.mov(Reg::R4, Reg::R2);
+                code.alu(Alu::Add, Reg::R4, i32::from(byte) + 1);
+                code.branch(Cond::Gt, Reg::R4, Reg::R3, out);
+                code.load(Size::B, Reg::R1, Reg::R2, byte);
             }
-            worker.split(Reg::R2, Reg::R4, Reg::R0);
-            let code = &mut worker.code;
-            code.mov(Reg::R2, Reg::R4);
-            code.branch(Cond::Le, Reg::R0, Reg::R2, out);
-            code.alu(Alu::Sub, Reg::R0, Reg::R2);
-            emit_open(worker, left, out);
-            let code = &mut worker.code;
-            for byte in 0..CHUNK {
-                if byte > 0 {
-                    code.branch(Cond::Le, left, i32::from(byte), out);
-                }
-                match worker.hook {
-                    Hook::Xdp => {
-                        code.mov(Reg::R4, Reg::R2);
-                        code.alu(Alu::Add, Reg::R4, i32::from(byte) + 1);
-                        code.branch(Cond::Gt, Reg::R4, Reg::R3, out);
-                        code.load(Size::B, Reg::R1, Reg::R2, byte);
-                    }
-                    Hook::CgroupIngress | Hook::CgroupEgress => {
-                        code.load(Size::B, Reg::R1, Reg::R10, byte - CHUNK);
-                    }
-                }
-                match machine {
-                    Machine::Bits { .. } => {
-                        code.alu(Alu::Lsh, Reg::R1, 3);
-                        code.alu(Alu::Add, Reg::R1, base);
-                        code.load(Size::D, Reg::R1, Reg::R1, 0);
-                        code.alu(Alu::Lsh, state, 1);
-                        code.alu(Alu::Or, state, Reg::R9);
-                        code.alu(Alu::And, state, Reg::R1);
-                        code.branch(Cond::Slt, state, 0, out);
-                    }
-                    Machine::States { .. } => {
-                        code.alu(Alu::Lsh, state, 8);
-                        code.alu(Alu::Or, state, Reg::R1);
-                        code.alu(Alu::And, state, 0x7fff);
-                        code.alu(Alu::Add, state, base);
-                        code.load(Size::B, state, state, 0);
-                        code.branch(Cond::Set, state, i32::from(Machine::WHOLE), found);
-                    }
-                }
+            Hook::CgroupIngress | Hook::CgroupEgress => {
+                code.load(Size::B, Reg::R1, Reg::R10, byte - CHUNK);
             }
-            code.bind(out);
-            worker.answer(state);
-            if let Machine::States { .. } = machine {
-                worker.code.bind(found);
-                worker.code.load_imm64(Reg::R1, Imm64::Number(FOUND));
-                worker.answer(Reg::R1);
+        }
+        match machine {
+            Machine::Bits { .. } => {
+                code.alu(Alu::Lsh, Reg::R1, 3);
+                code.alu(Alu::Add, Reg::R1, base);
+                code.load(Size::D, Reg::R1, Reg::R1, 8);
+                code.alu(Alu::Lsh, state, 1);
+                code.alu(Alu::Or, state, start);
+                code.alu(Alu::And, state, Reg::R1);
+                code.branch(Cond::Slt, state, 0, out);
             }
-        })
+            Machine::States { .. } => {
+                code.alu(Alu::Lsh, state, 8);
+                code.alu(Alu::Or, state, Reg::R1);
+                code.alu(Alu::And, state, 0x7fff);
+                code.alu(Alu::Add, state, base);
+                code.load(Size::B, state, state, 0);
+                code.branch(Cond::Set, state, i32::from(WHOLE), found);
+            }
+        }
+    }
+    code.bind(out);
+    worker.answer(state);
+    if let Machine::States { .. } = machine {
+        worker.code.bind(found);
+        worker.code.load_imm64(Reg::R1, Imm64::Number(FOUND));
+        worker.answer(Reg::R1);
     }
 }
 
@@ -298,18 +309,21 @@ fn emit_open(worker: &mut Worker, left: Reg, out: Label) {
     }
 }
 
-/// `u64 repeat(context, place | end << 32, state)`: calls a function of the same kind, each time this many
-/// bytes on, until it has found something, the end is reached, or so many times.
+/// `u64 repeat(context, place | end << 32, table, state)`: calls a function of the same kind, each time
+/// this many bytes on, until it has found something, the end is reached, or so many times.
 fn emit_repeat(worker: &mut Worker, function: FunctionId, stride: i32, times: i32) {
+    const TABLE: i16 = -8;
     let (span, state, round) = (Reg::R7, Reg::R8, Reg::R9);
     let code = &mut worker.code;
     let (again, out) = (code.label(), code.label());
     code.mov(span, Reg::R2);
-    code.mov(state, Reg::R3);
+    code.store(Size::D, Reg::R10, TABLE, Reg::R3);
+    code.mov(state, Reg::R4);
     code.mov(round, 0);
     code.bind(again);
     code.mov(Reg::R2, span);
-    code.mov(Reg::R3, state);
+    code.load(Size::D, Reg::R3, Reg::R10, TABLE);
+    code.mov(Reg::R4, state);
     worker.call(function);
     let code = &mut worker.code;
     code.mov(state, Reg::R0);
