@@ -11,6 +11,7 @@ use std::fmt;
 
 use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
+use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::{limit, string, u32};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -69,6 +70,18 @@ macro_rules! routines {
 routines! {
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-m ah` of IPv6
+    Authentication(ah::Authentication),
+    /// `-m frag`
+    Fragment(frag::Fragment),
+    /// `-m hbh` and `-m dst`
+    OptionsHeader(options::OptionsHeader),
+    /// `-m ipv6header`
+    ListHeaders(ipv6header::ListHeaders),
+    /// `-m rt`
+    Routing(rt::Routing),
+    /// `-m srh`
+    SegmentRouting(srh::SegmentRouting),
     /// `-m string`
     FindBytes(string::FindBytes),
     /// `-m u32`

@@ -153,7 +153,184 @@ fn string_rule() -> impl Strategy<Value = String> {
     )
 }
 
+/// A chain of IPv6 headers with the protocol of the first, cut anywhere or whole.
+fn headers6() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    let kind = select(&[0u8, 60, 43, 43, 44, 51, 50, 59][..]);
+    let byte = select(&[0u8, 0, 1, 2, 3, 4, 5, 6, 255][..]);
+    let header = (
+        kind,
+        0..6u8,
+        vec(byte, 256),
+        select(&[0u8, 0, 0, 0, 8, 1, 255][..]),
+    );
+    let cut = prop_oneof![3 => Just(usize::MAX), 1 => 0..120usize];
+    let last = select(&[6u8, 17, 59, 50][..]);
+    (vec(header, 0..5), last, cut).prop_map(|(headers, last, cut)| {
+        let mut bytes = Vec::new();
+        let first = headers.first().map_or(last, |header| header.0);
+        for (number, (kind, length, mut body, odd)) in headers.iter().cloned().enumerate() {
+            let size = match kind {
+                44 => 8,
+                51 => 4 * (usize::from(length) + 2),
+                _ => 8 * (usize::from(length) + 1),
+            };
+            body[0] = headers.get(number + 1).map_or(last, |header| header.0);
+            body[1] = if odd == 255 { 255 } else { length };
+            if kind == 44 {
+                body[2..4].copy_from_slice(&[0, odd]);
+            }
+            body.truncate(size);
+            bytes.extend(body);
+        }
+        bytes.extend([7; 12]);
+        bytes.truncate(cut);
+        (first, bytes)
+    })
+}
+
+fn packets6(count: usize) -> impl Strategy<Value = Vec<Packet>> {
+    let place = (any::<bool>(), select(&[0usize, 0, 7][..]));
+    let packet = (headers6(), place).prop_map(|((first, bytes), (tag, padding))| {
+        drawn(Family::V6, packet6(first, &bytes), tag, padding)
+    });
+    vec(packet, count)
+}
+
+/// One option of several, or none.
+fn maybe(option: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    prop_oneof![2 => Just(String::new()), 1 => option]
+}
+
+fn numbers(option: &'static str, most: u32) -> impl Strategy<Value = String> {
+    let numbers = prop_oneof![
+        (0..most).prop_map(|n| n.to_string()),
+        (0..most, 0..most).prop_map(|(low, high)| format!("{low}:{high}")),
+        Just(format!("0:{}", u32::MAX)),
+        Just(format!("{}:{}", 0x0100_0000, 0x0500_0000)),
+    ];
+    maybe(
+        (inversion(), numbers)
+            .prop_map(move |(not, numbers)| format!(" {not}--{option} {numbers}")),
+    )
+}
+
+fn one(option: &'static str, numbers: &'static [u32]) -> impl Strategy<Value = String> {
+    let given = (inversion(), select(numbers));
+    maybe(given.prop_map(move |(not, number)| format!(" {not}--{option} {number}")))
+}
+
+fn flag(option: &'static str) -> impl Strategy<Value = String> {
+    maybe(Just(format!(" --{option}")))
+}
+
+/// An address of bytes that headers are made of.
+fn segment() -> impl Strategy<Value = String> {
+    let word = select(&[0u16, 0, 0, 0x0100, 0x0001, 0x0203][..]);
+    vec(word, 8).prop_map(|words| {
+        let words: Vec<String> = words.iter().map(|word| format!("{word:x}")).collect();
+        words.join(":")
+    })
+}
+
+fn header_options() -> impl Strategy<Value = String> {
+    let option = prop_oneof![
+        Just("0".to_owned()),
+        (1..7u8).prop_map(|kind| kind.to_string()),
+        (1..7u8, 0..7u8).prop_map(|(kind, length)| format!("{kind}:{length}")),
+    ];
+    vec(option, 1..4).prop_map(|options| options.join(","))
+}
+
+fn header_rule() -> impl Strategy<Value = String> {
+    const LENGTHS: &[u32] = &[8, 16, 24, 32, 40, 48];
+    let ah = (
+        numbers("ahspi", 5),
+        one("ahlen", &[0, 8, 12, 16, 20]),
+        flag("ahres"),
+    )
+        .prop_map(|(spi, length, reserved)| format!("ah{spi}{length}{reserved}"));
+    let place = prop_oneof![Just(""), Just(" --fragmore"), Just(" --fraglast")];
+    let frag = (
+        numbers("fragid", 5),
+        flag("fragres"),
+        flag("fragfirst"),
+        place,
+    )
+        .prop_map(|(id, reserved, first, place)| format!("frag{id}{reserved}{first}{place}"));
+    let type0 = (
+        flag("rt-0-res"),
+        vec(segment(), 1..3),
+        flag("rt-0-not-strict"),
+    )
+        .prop_map(|(reserved, list, loose)| {
+            format!(
+                " --rt-type 0{reserved} --rt-0-addrs {}{loose}",
+                list.join(",")
+            )
+        });
+    let kind = prop_oneof![2 => one("rt-type", &[0, 2, 4, 300]), 1 => type0];
+    let rt = (kind, numbers("rt-segsleft", 5), one("rt-len", LENGTHS))
+        .prop_map(|(kind, left, length)| format!("rt{kind}{left}{length}"));
+    let options = (
+        select(&["hbh", "dst"][..]),
+        inversion(),
+        select(LENGTHS),
+        header_options(),
+        0..4u8,
+    )
+        .prop_map(|(name, not, length, options, which)| {
+            let length = format!(" {not}--{name}-len {length}");
+            let options = format!(" --{name}-opts {options}");
+            match which {
+                0 => name.to_owned(),
+                1 => format!("{name}{length}"),
+                2 => format!("{name}{options}"),
+                _ => format!("{name}{length}{options}"),
+            }
+        });
+    let names = vec(
+        select(&["hop", "dst", "route", "frag", "auth", "esp", "none", "prot"][..]),
+        1..4,
+    );
+    let headers = (inversion(), names, any::<bool>()).prop_map(|(not, names, soft)| {
+        let soft = if soft { " --soft" } else { "" };
+        format!("ipv6header {not}--header {}{soft}", names.join(","))
+    });
+    const SMALL: &[u32] = &[0, 1, 2, 3, 255];
+    let fields = (
+        one("srh-next-hdr", &[6, 17, 43, 59]),
+        one("srh-hdr-len-gt", SMALL),
+        one("srh-segs-left-eq", SMALL),
+        one("srh-segs-left-lt", SMALL),
+        one("srh-last-entry-lt", SMALL),
+        one("srh-tag", &[0, 1, 256, 0x0102]),
+    );
+    let sid =
+        |option: &'static str| {
+            let given = (
+                inversion(),
+                segment(),
+                select(&[0u8, 1, 8, 16, 33, 64, 128][..]),
+            );
+            maybe(given.prop_map(move |(not, segment, length)| {
+                format!(" {not}--{option} {segment}/{length}")
+            }))
+        };
+    let srh = (fields, sid("srh-psid"), sid("srh-nsid"), sid("srh-lsid")).prop_map(
+        |((next, length, equal, less, last, tag), psid, nsid, lsid)| {
+            format!("srh{next}{length}{equal}{less}{last}{tag}{psid}{nsid}{lsid}")
+        },
+    );
+    let rule = prop_oneof![ah, frag, rt, options, headers, srh];
+    (rule, verdict()).prop_map(|(rule, verdict)| format!("-A INPUT -m {rule} -j {verdict}\n"))
+}
+
 proptest! {
+    #[test]
+    fn headers(rules in vec(header_rule(), 1..6), drawn in packets6(40)) {
+        check(&filter(Family::V6, &rules.concat()), &drawn, &Options::default())?;
+    }
+
     #[test]
     fn words(
         rules in vec(u32_rule(), 1..6),
@@ -202,6 +379,22 @@ const EVERYTHING: &str = "\
 -A OUTPUT -m string ! --string 01234567890123456789012345678901234567890123456789012345678901234 --algo kmp -j DROP
 ";
 
+/// The same for IPv6 alone.
+const HEADERS: &str = "\
+-A INPUT -m ah --ahspi 1:5 ! --ahlen 16 --ahres -j DROP
+-A INPUT -m ah ! --ahspi 5:1 -j DROP
+-A INPUT -m ah --ahspi 5:1 -j DROP
+-A INPUT -m frag --fragid 1:5 --fragres --fragfirst --fragmore -j DROP
+-A INPUT -m frag --fraglast -j DROP
+-A INPUT -m rt --rt-type 0 --rt-segsleft 1:3 ! --rt-len 16 --rt-0-res --rt-0-addrs 2001:db8::1,2001:db8::2 -j DROP
+-A INPUT -m rt --rt-type 0 --rt-0-addrs ::1,::2,::3,::4,::5,::6,::7,::8,::9,::a,::b,::c,::d,::e,::f,::10 --rt-0-not-strict -j DROP
+-A INPUT -m hbh --hbh-len 16 --hbh-opts 0,1:2,5,3:4 -j DROP
+-A INPUT -m dst ! --dst-len 16 --dst-opts 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15 -j DROP
+-A INPUT -m ipv6header --header hop,prot -j DROP
+-A INPUT -m ipv6header ! --header hop,prot --soft -j DROP
+-A INPUT -m srh --srh-next-hdr 6 --srh-hdr-len-gt 3 --srh-segs-left-lt 0 ! --srh-segs-left-gt 255 --srh-last-entry-eq 3 --srh-tag 5 --srh-psid ::/0 ! --srh-nsid 2001:db8::/33 --srh-lsid ::1 -j DROP
+";
+
 /// So many different patterns.
 fn blocklist(count: usize) -> String {
     let rule =
@@ -222,7 +415,7 @@ fn the_verifier_takes_every_search() {
         (blocklist(150), Some(KernelVersion::BASELINE)),
     ] {
         let mut rulesets = filter(Family::V4, &lines);
-        rulesets.extend(filter(Family::V6, &lines));
+        rulesets.extend(filter(Family::V6, &(lines + HEADERS)));
         let options = Options {
             target_kernel,
             ..Options::default()

@@ -5,6 +5,7 @@
 mod base;
 mod comment;
 mod conntrack;
+pub mod headers6;
 mod icmp;
 pub mod limit;
 mod log;
@@ -78,12 +79,19 @@ pub struct TargetAction {
 /// The table of matches; what is not in it is refused.
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
+        Match::Ah6(ah) => ah,
         Match::Comment(comment) => comment,
         Match::Conntrack(conntrack) => conntrack,
+        Match::Dst(dst) => dst,
+        Match::Frag(frag) => frag,
+        Match::Hbh(hbh) => hbh,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
+        Match::Ipv6Header(headers) => headers,
         Match::Limit(limit) => limit,
         Match::Multiport(multiport) => multiport,
+        Match::Rt(rt) => rt,
+        Match::Srh(srh) => srh,
         Match::State(state) => state,
         Match::String(string) => string,
         Match::Tcp(tcp) => tcp,
