@@ -12,7 +12,7 @@ use std::fmt;
 use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
-use crate::meaning::{limit, string, u32};
+use crate::meaning::{bpf, limit, string, u32};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
 
@@ -70,6 +70,8 @@ macro_rules! routines {
 routines! {
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-m bpf`
+    RunClassic(bpf::RunClassic),
     /// `-m ah` of IPv6
     Authentication(ah::Authentication),
     /// `-m frag`

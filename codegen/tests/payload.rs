@@ -325,7 +325,62 @@ fn header_rule() -> impl Strategy<Value = String> {
     (rule, verdict()).prop_map(|(rule, verdict)| format!("-A INPUT -m {rule} -j {verdict}\n"))
 }
 
+/// A program that the kernel takes: cells 0 to 3 are filled first, jumps stay inside, and the end returns.
+fn classic() -> impl Strategy<Value = String> {
+    let plain = select(
+        &[
+            0x00u16, 0x01, 0x02, 0x03, 0x04, 0x0c, 0x14, 0x1c, 0x24, 0x2c, 0x34, 0x3c, 0x44, 0x4c,
+            0x54, 0x5c, 0x60, 0x61, 0x64, 0x6c, 0x74, 0x7c, 0x80, 0x81, 0x84, 0x07, 0x87, 0x94,
+            0x9c, 0xa4, 0xac, 0x16, 0x06,
+        ][..],
+    );
+    let packet = select(&[0x20u16, 0x28, 0x30, 0x40, 0x48, 0x50, 0xb1][..]);
+    let branch = select(&[0x05u16, 0x15, 0x1d, 0x25, 0x2d, 0x35, 0x3d, 0x45, 0x4d][..]);
+    let code = prop_oneof![3 => plain, 3 => packet, 2 => branch];
+    let k = prop_oneof![8 => 0..48u32, 1 => any::<u32>().prop_map(|k| k & 0x7fff_ffff)];
+    vec((code, k, 0..12u8, 0..12u8), 0..30).prop_map(|drawn| {
+        let mut program: Vec<(u16, u8, u8, u32)> = (0..4).map(|cell| (0x02, 0, 0, cell)).collect();
+        let length = drawn.len();
+        for (at, (code, k, yes, no)) in drawn.into_iter().enumerate() {
+            let left = (length - at) as u8;
+            let k = match code {
+                0x02 | 0x03 | 0x60 | 0x61 => k & 3,
+                0x64 | 0x74 => k & 31,
+                0x34 | 0x94 => k | 1,
+                0x05 => k % u32::from(left),
+                // The protocol, A xor X, a random number.
+                0x20 if k == 5 => 0xffff_f000,
+                0x20 if k == 6 => 0xffff_f028,
+                0x20 if k == 7 => 0xffff_f038,
+                _ => k,
+            };
+            program.push((code, yes % left, no % left, k));
+        }
+        program.push((0x16, 0, 0, 0));
+        let instructions: Vec<String> = program
+            .iter()
+            .map(|(code, yes, no, k)| format!("{code} {yes} {no} {k}"))
+            .collect();
+        format!("{},{}", program.len(), instructions.join(","))
+    })
+}
+
+/// Whether a rule compiles; a program may read where no hook can look.
+fn compiles(line: &str) -> bool {
+    compile(&filter(Family::V4, line), &Options::default()).is_ok()
+}
+
 proptest! {
+    #[test]
+    fn classic_programs(
+        program in classic(),
+        drawn in packets(17, vec(prop_oneof![0..80u8, any::<u8>()], 0..60), 20),
+    ) {
+        let line = format!("-A INPUT -m bpf --bytecode \"{program}\" -j DROP\n");
+        prop_assume!(compiles(&line));
+        check_both(&line, &drawn)?;
+    }
+
     #[test]
     fn headers(rules in vec(header_rule(), 1..6), drawn in packets6(40)) {
         check(&filter(Family::V6, &rules.concat()), &drawn, &Options::default())?;
@@ -371,6 +426,8 @@ fn a_string_at_the_end_of_a_long_packet() {
 const EVERYTHING: &str = "\
 -A INPUT -m u32 --u32 \"6&0xFF=1&&0>>22&0x3C@0>>24=8,13:14&&0@0xffffffff=3:2\" -j DROP
 -A INPUT -m u32 ! --u32 \"0&0x4000=0:0xffffffff&&0>>22&0x3C@12>>26&0x3C@0<<3=0x5353480a\" -j DROP
+-A INPUT -m bpf --bytecode \"4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0\" -j DROP
+-A INPUT -m bpf --bytecode \"12,177 0 0 0,80 0 0 13,84 0 0 48,2 0 0 3,7 0 0 0,64 0 0 4,28 0 0 0,97 0 0 3,60 0 0 0,37 1 0 4294967295,6 0 0 0,22 0 0 0\" -j DROP
 -A INPUT -m string --string short --algo bm -j DROP
 -A INPUT -m string --string short --algo bm --from 40 --to 100 -j DROP
 -A FORWARD -m string --string short --algo kmp --icase -j DROP

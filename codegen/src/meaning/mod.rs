@@ -3,6 +3,7 @@
 //! A match becomes steps; a target becomes an action. What cannot be said exactly is a [`Refusal`].
 
 mod base;
+pub mod bpf;
 mod comment;
 mod conntrack;
 pub mod headers6;
@@ -80,6 +81,7 @@ pub struct TargetAction {
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
         Match::Ah6(ah) => ah,
+        Match::Bpf(bpf) => bpf,
         Match::Comment(comment) => comment,
         Match::Conntrack(conntrack) => conntrack,
         Match::Dst(dst) => dst,
