@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::extension_header::ExtensionHeader;
+
 use ipt2bpf_parser::matches::icmp::TypeCode;
 use ipt2bpf_parser::matches::multiport::Side;
 use ipt2bpf_parser::matches::tcp::Flags;
@@ -40,6 +42,10 @@ pub struct Aim {
     pub tcp_flags: Vec<Flags>,
     /// `--tcp-option`
     pub tcp_options: Vec<u8>,
+    /// What `-m string` looks for.
+    pub payloads: Vec<Vec<u8>>,
+    /// IPv6 extension headers.
+    pub headers: Vec<ExtensionHeader>,
 }
 
 /// All constants of a ruleset.
@@ -249,9 +255,10 @@ impl Aim {
                     self.destination_ports.extend(ports);
                 }
             }
+            Match::String(string) => self.payloads.push(string.pattern.value.value.to_vec()),
             Match::Icmp(icmp) => self.icmp.push(icmp.0.value.value),
             Match::Icmp6(icmp) => self.icmp.push(icmp.0.value.value),
-            _ => {}
+            _ => self.headers.extend(ExtensionHeader::aimed_at(found)),
         }
     }
 }

@@ -42,6 +42,9 @@ pub fn segment(random: &mut Rng, aim: &Aim, protocol: u8, pseudo_header: &[u8]) 
             None,
         ),
     };
+    if let Some(wanted) = random.choice(&aim.payloads) {
+        segment.extend(payload(random, wanted));
+    }
     if one_in(random, 5) {
         let around = [0, 1, 3, 4, 7, 8, 11, 12, 13, 19, 20, 21];
         let length = match random.choice(around) {
@@ -66,6 +69,21 @@ pub fn segment(random: &mut Rng, aim: &Aim, protocol: u8, pseudo_header: &[u8]) 
         segment[at..at + 2].copy_from_slice(&checksum(&covered).to_be_bytes());
     }
     segment
+}
+
+/// Bytes among others: most times as they are, else cut, in another case, or with a wrong one.
+fn payload(random: &mut Rng, wanted: &[u8]) -> Vec<u8> {
+    let before = random.usize(..90);
+    let behind = random.usize(..20);
+    let mut wanted = wanted.to_vec();
+    match (random.u32(..6), random.choice(0..wanted.len())) {
+        (0, Some(at)) => wanted[at] ^= 1 << random.u8(..8),
+        (1, Some(at)) => wanted.truncate(at),
+        (2, Some(at)) => wanted[at] ^= 0x20,
+        (3, Some(at)) => wanted = [&wanted[..at], &wanted[..]].concat(),
+        _ => {}
+    }
+    [bytes(random, before), wanted, bytes(random, behind)].concat()
 }
 
 fn tcp(random: &mut Rng, aim: &Aim) -> Vec<u8> {

@@ -7,8 +7,8 @@ use ipt2bpf_parser::range::Range;
 
 use super::super::{Context, MatchMeaning, Refusal};
 use super::{
-    AT, BROKEN, Broken, NO, YES, answer, ask, emit_equal, emit_find, emit_range, find, finder,
-    is_in, is_number, kind, plain,
+    AT, BROKEN, Broken, NO, YES, answer, ask, emit_equal, emit_find, emit_range, emit_whole, find,
+    finder, is_in, is_number, kind, plain,
 };
 use crate::asm::{Alu, Cond, Reg, Size};
 use crate::emit::link::{Call, Linker};
@@ -45,8 +45,10 @@ impl Authentication {
         };
         let header: &[u8; 12] = bytes[at..].first_chunk().ok_or(Broken)?;
         let [_, length, reserved_high, reserved_low, a, b, c, d, ..] = *header;
+        let length = 4 * (u32::from(length) + 2);
+        bytes.get(at..at + length as usize).ok_or(Broken)?;
         Ok(is_in(&self.spi, u32::from_be_bytes([a, b, c, d]))
-            && is_number(&self.length, 4 * (u32::from(length) + 2))
+            && is_number(&self.length, length)
             && !(self.reserved && [reserved_high, reserved_low] != [0, 0]))
     }
 }
@@ -64,15 +66,16 @@ impl Perform for Authentication {
             emit_find(body, finder, kind::AUTHENTICATION, no, broken);
             body.bytes(AT, 12, HEADER, broken);
             let code = &mut body.code;
+            code.load(Size::B, Reg::R3, Reg::R10, HEADER + 1);
+            code.alu(Alu::Add, Reg::R3, 2);
+            code.alu(Alu::Lsh, Reg::R3, 2);
+            emit_whole(code, Reg::R3, broken);
             code.load(Size::W, Reg::R2, Reg::R10, HEADER + 4);
             code.to_big_endian(Reg::R2, 32);
             let (Range { low, high }, negated) = self.spi;
             emit_range(code, Reg::R2, low, high, negated, no);
             if let Some((length, negated)) = self.length {
-                code.load(Size::B, Reg::R2, Reg::R10, HEADER + 1);
-                code.alu(Alu::Add, Reg::R2, 2);
-                code.alu(Alu::Lsh, Reg::R2, 2);
-                emit_equal(code, Reg::R2, length, negated, no);
+                emit_equal(code, Reg::R3, length, negated, no);
             }
             if self.reserved {
                 code.load(Size::H, Reg::R2, Reg::R10, HEADER + 2);

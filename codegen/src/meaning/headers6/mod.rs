@@ -186,6 +186,13 @@ fn finder(linker: &mut Linker<'_>) -> FunctionId {
     })
 }
 
+/// Goes to `missing` unless the packet has so many bytes of the header that was found. R0 is lost.
+fn emit_whole(code: &mut Code, length: Reg, missing: Label) {
+    code.load(Size::W, Reg::R0, link::PACKET, layout::LENGTH);
+    code.alu(Alu::Sub, Reg::R0, AT);
+    code.branch(Cond::Gt, length, Reg::R0, missing);
+}
+
 /// Goes to `outside` unless a number of 32 bits lies in the range, or, inverted, in it. R1 is lost.
 fn emit_range(code: &mut Code, number: Reg, low: u32, high: u32, negated: bool, outside: Label) {
     code.alu32(Alu::Mov, Reg::R1, number);

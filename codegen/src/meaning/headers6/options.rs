@@ -8,12 +8,11 @@ use ipt2bpf_parser::matches::hbh::Hbh;
 
 use super::super::{Context, MatchMeaning, Refusal};
 use super::{
-    AT, BROKEN, Broken, NO, YES, answer, ask, emit_equal, emit_find, find, finder, is_number, kind,
-    plain,
+    AT, BROKEN, Broken, NO, YES, answer, ask, emit_equal, emit_find, emit_whole, find, finder,
+    is_number, kind, plain,
 };
-use crate::asm::{Alu, Cond, Label, Reg, Size};
-use crate::emit::link::{self, Body, Call, Linker};
-use crate::field::layout;
+use crate::asm::{Alu, Code, Cond, Label, Reg, Size};
+use crate::emit::link::{Body, Call, Linker};
 use crate::packet::Packet;
 use crate::routine::{Perform, World};
 use crate::semantic::Step;
@@ -53,9 +52,7 @@ impl OptionsHeader {
             return Ok(false);
         };
         let length = 8 * (usize::from(bytes[at + 1]) + 1);
-        let Some(header) = bytes.get(at..at + length) else {
-            return Ok(false);
-        };
+        let header = bytes.get(at..at + length).ok_or(Broken)?;
         Ok(is_number(&self.length, length as u32) && self.begins(&header[2..]))
     }
 
@@ -98,7 +95,8 @@ impl Perform for OptionsHeader {
             let (no, broken) = (body.code.label(), body.code.label());
             emit_find(body, finder, self.kind, no, broken);
             body.bytes(AT, 2, HEADER, broken);
-            emit_whole(body, LEFT, no);
+            emit_options_length(&mut body.code, LEFT);
+            emit_whole(&mut body.code, LEFT, broken);
             if let Some((length, negated)) = self.length {
                 emit_equal(&mut body.code, LEFT, length, negated, no);
             }
@@ -124,17 +122,11 @@ impl Perform for OptionsHeader {
     }
 }
 
-/// `length =` the bytes of the header whose start was copied; goes to `no` when the packet does not have
-/// them all.
-pub(super) fn emit_whole(body: &mut Body, length: Reg, no: Label) {
-    let code = &mut body.code;
+/// `length =` the bytes of the header whose start was copied.
+pub(super) fn emit_options_length(code: &mut Code, length: Reg) {
     code.load(Size::B, length, Reg::R10, HEADER + 1);
     code.alu(Alu::Add, length, 1);
     code.alu(Alu::Lsh, length, 3);
-    code.load(Size::W, Reg::R1, link::PACKET, layout::LENGTH);
-    code.mov(Reg::R2, AT);
-    code.alu(Alu::Add, Reg::R2, length);
-    code.branch(Cond::Gt, Reg::R2, Reg::R1, no);
 }
 
 fn emit_option(body: &mut Body, option: HeaderOption, more: bool, no: Label) {

@@ -7,10 +7,10 @@ use ipt2bpf_parser::matches::rt::Rt;
 use ipt2bpf_parser::range::Range;
 
 use super::super::{Context, MatchMeaning, Refusal};
-use super::options::{HEADER, emit_whole};
+use super::options::{HEADER, emit_options_length};
 use super::{
-    AT, BROKEN, Broken, NO, YES, answer, ask, emit_equal, emit_find, emit_range, find, finder,
-    is_in, is_number, kind, plain,
+    AT, BROKEN, Broken, NO, YES, answer, ask, emit_equal, emit_find, emit_range, emit_whole, find,
+    finder, is_in, is_number, kind, plain,
 };
 use crate::asm::{Alu, Cond, FunctionId, Imm64, Label, Reg, Size};
 use crate::emit::link::{self, Body, Call, Constant, Linker};
@@ -54,9 +54,7 @@ impl Routing {
             return Ok(false);
         };
         let length = 8 * (usize::from(bytes[at + 1]) + 1);
-        let Some(header) = bytes.get(at..at + length) else {
-            return Ok(false);
-        };
+        let header = bytes.get(at..at + length).ok_or(Broken)?;
         let addresses = header[8..].as_chunks::<16>().0;
         let listed = match &self.addresses {
             None => true,
@@ -98,8 +96,9 @@ impl Perform for Routing {
             let (no, broken, length) = (body.code.label(), body.code.label(), Reg::R9);
             emit_find(body, finder, kind::ROUTING, no, broken);
             body.bytes(AT, 4, HEADER, broken);
-            emit_whole(body, length, no);
             let code = &mut body.code;
+            emit_options_length(code, length);
+            emit_whole(code, length, broken);
             code.load(Size::B, Reg::R2, Reg::R10, HEADER + 3);
             let (Range { low, high }, negated) = self.segments_left;
             emit_range(code, Reg::R2, low, high, negated, no);

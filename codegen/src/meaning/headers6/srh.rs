@@ -6,10 +6,12 @@ use std::fmt;
 use ipt2bpf_parser::matches::srh::{Asked, FieldTests, Segment, Srh};
 
 use super::super::{Context, MatchMeaning, Refusal};
-use super::{AT, NO, YES, emit_equal, emit_find, emit_range, find, finder, kind, plain};
+use super::{
+    AT, NO, YES, emit_equal, emit_find, emit_range, emit_whole, find, finder, kind, plain,
+};
 use crate::asm::{Alu, Code, Cond, Label, Reg, Size};
-use crate::emit::link::{self, Body, Call, Linker};
-use crate::field::{Field, layout};
+use crate::emit::link::{Body, Call, Linker};
+use crate::field::Field;
 use crate::packet::Packet;
 use crate::routine::{Perform, World};
 use crate::semantic::{Step, Test};
@@ -140,9 +142,7 @@ impl Perform for SegmentRouting {
             load(code, Reg::R1, LENGTH);
             code.alu(Alu::Add, Reg::R1, 1);
             code.alu(Alu::Lsh, Reg::R1, 3);
-            code.alu(Alu::Add, Reg::R1, AT);
-            code.load(Size::W, Reg::R2, link::PACKET, layout::LENGTH);
-            code.branch(Cond::Gt, Reg::R1, Reg::R2, no);
+            emit_whole(code, Reg::R1, no);
             load(code, Reg::R1, TYPE);
             code.branch(Cond::Ne, Reg::R1, i32::from(SEGMENT_ROUTING), no);
             load(code, left, SEGMENTS_LEFT);
