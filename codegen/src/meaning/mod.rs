@@ -8,9 +8,11 @@ mod comment;
 mod conntrack;
 pub mod headers6;
 mod icmp;
+mod ipcomp;
 pub mod limit;
 mod log;
 mod multiport;
+mod osf;
 mod reject;
 pub mod string;
 mod tcp;
@@ -89,9 +91,11 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Hbh(hbh) => hbh,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
+        Match::Ipcomp(ipcomp) => ipcomp,
         Match::Ipv6Header(headers) => headers,
         Match::Limit(limit) => limit,
         Match::Multiport(multiport) => multiport,
+        Match::Osf(osf) => osf,
         Match::Rt(rt) => rt,
         Match::Srh(srh) => srh,
         Match::State(state) => state,
