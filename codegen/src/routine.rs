@@ -12,7 +12,7 @@ use std::fmt;
 use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
-use crate::meaning::{bpf, limit, string, u32};
+use crate::meaning::{bpf, dccp_option, limit, sctp_chunks, string, u32};
 use crate::options::DEFAULT_TICK_RATE;
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -86,6 +86,10 @@ routines! {
     Routing(rt::Routing),
     /// `-m srh`
     SegmentRouting(srh::SegmentRouting),
+    /// `-m dccp --dccp-option`
+    FindOption(dccp_option::FindOption),
+    /// `-m sctp --chunk-types`
+    FindChunks(sctp_chunks::FindChunks),
     /// `-m string`
     FindBytes(string::FindBytes),
     /// `-m u32`

@@ -170,6 +170,9 @@ pub enum Step {
     },
     /// Runs a routine, whose answer is [`Field::Answer`] from then on.
     Ask(Routine),
+    /// When this holds, the packet is dropped at the end of the rule, whether it matches or not. A match
+    /// whose opposite is asked for can be true of a packet that it drops.
+    Doom(Test),
 }
 
 /// How a failed test ends a rule.
@@ -213,12 +216,12 @@ pub enum Test {
     },
     /// `low <= field <= high`; never true when `low > high`.
     Range {
-        /// A field of at most 32 bits in host byte order.
+        /// The field.
         field: Field,
         /// The least value.
-        low: u32,
+        low: u128,
         /// The greatest value.
-        high: u32,
+        high: u128,
     },
     /// The TCP options hold this kind (walked as `tcp_find_option`, net/netfilter/xt_tcpudp.c).
     TcpOption(u8),
@@ -233,20 +236,21 @@ pub enum Test {
 impl Test {
     /// `field == value`
     pub fn equal(field: Field, value: u32) -> Self {
+        Test::between(field, value, value)
+    }
+
+    /// `low <= field <= high`
+    pub fn between(field: Field, low: impl Into<u128>, high: impl Into<u128>) -> Self {
         Test::Range {
             field,
-            low: value,
-            high: value,
+            low: low.into(),
+            high: high.into(),
         }
     }
 
     /// `field >= low`
     pub fn at_least(field: Field, low: u32) -> Self {
-        Test::Range {
-            field,
-            low,
-            high: u32::MAX,
-        }
+        Test::between(field, low, field.max())
     }
 
     /// The test, or its opposite.
@@ -278,7 +282,7 @@ impl FamilyFilter {
     pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
         for chain in &self.chains {
             for step in chain.rules.iter().flat_map(|rule| &rule.steps) {
-                if let Step::Check { test, .. } = step {
+                if let Step::Check { test, .. } | Step::Doom(test) = step {
                     test.leaves(visit);
                 }
             }
@@ -302,7 +306,7 @@ impl FamilyFilter {
         rules.flat_map(|rule| {
             let asked = rule.steps.iter().filter_map(|step| match step {
                 Step::Ask(routine) => Some(routine),
-                Step::Check { .. } => None,
+                Step::Check { .. } | Step::Doom(_) => None,
             });
             asked.chain(&rule.effects)
         })
@@ -388,6 +392,7 @@ impl fmt::Display for Step {
                 Otherwise::HotDrop => write!(f, "demand {test}"),
             },
             Step::Ask(routine) => write!(f, "ask {routine}"),
+            Step::Doom(test) => write!(f, "doom if {test}"),
         }
     }
 }
@@ -410,13 +415,32 @@ impl fmt::Display for Test {
                 };
                 write!(f, "{field} & {shown_mask} == {}", show(*value))
             }
-            Test::Range { field, low, high } if low == high => write!(f, "{field} == {low}"),
-            Test::Range { field, low, high } if *high == u32::MAX => write!(f, "{field} >= {low}"),
-            Test::Range { field, low, high } => write!(f, "{field} in {low}..={high}"),
+            Test::Range { field, low, high } => {
+                let (low_shown, high_shown) = (Value(*field, *low), Value(*field, *high));
+                match (low, high) {
+                    _ if low == high => write!(f, "{field} == {low_shown}"),
+                    _ if *high >= Field::max(*field) => write!(f, "{field} >= {low_shown}"),
+                    _ => write!(f, "{field} in {low_shown}..={high_shown}"),
+                }
+            }
             Test::TcpOption(kind) => write!(f, "tcp option {kind}"),
             Test::Not(inner) => write!(f, "not ({inner})"),
             Test::All(parts) => list(f, "all", parts),
             Test::Any(parts) => list(f, "any", parts),
+        }
+    }
+}
+
+/// A value as a range shows it: an address as such, else a number.
+struct Value(Field, u128);
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Value(field, bits) = *self;
+        match field {
+            Field::Source4 | Field::Destination4 => Ipv4Addr::from(bits as u32).fmt(f),
+            Field::Source6 | Field::Destination6 => Ipv6Addr::from(bits).fmt(f),
+            _ => bits.fmt(f),
         }
     }
 }

@@ -56,6 +56,10 @@ fn drawn(family: Family, bytes: Vec<u8>, tag: bool, padding: usize) -> Packet {
         local: true,
         tags: tag.then_some(0xe000).into_iter().collect(),
         padding,
+        macs: [[2; 6]; 2],
+        mark: 0,
+        packet_type: 0,
+        processor: 0,
     }
 }
 
@@ -365,6 +369,101 @@ fn classic() -> impl Strategy<Value = String> {
     })
 }
 
+fn chunk_rule() -> impl Strategy<Value = String> {
+    let name = select(
+        &[
+            "DATA",
+            "INIT",
+            "INIT_ACK",
+            "SACK",
+            "ABORT",
+            "PAD",
+            "ASCONF",
+            "SHUTDOWN_COMPLETE",
+        ][..],
+    );
+    let flagged = select(
+        &[
+            "DATA:Be",
+            "DATA:U",
+            "ABORT:T",
+            "ABORT:t",
+            "SHUTDOWN_COMPLETE:T",
+        ][..],
+    );
+    let list = prop_oneof![
+        4 => vec(prop_oneof![3 => name, 1 => flagged], 1..4).prop_map(|names| names.join(",")),
+        1 => Just("ALL".to_owned()),
+        1 => Just("NONE".to_owned()),
+    ];
+    let relation = select(&["any", "all", "only"][..]);
+    // A match behind it that may miss.
+    let behind = select(&["", " -m string --string x --algo kmp"][..]);
+    (inversion(), relation, list, behind, verdict()).prop_map(|(not, relation, list, behind, verdict)| {
+        format!("-A INPUT -p sctp -m sctp {not}--chunk-types {relation} {list}{behind} -j {verdict}\n")
+    })
+}
+
+/// A common header and chunks, of which the last may be cut.
+fn chunks() -> impl Strategy<Value = Vec<u8>> {
+    let kind = select(&[0u8, 0, 1, 2, 3, 6, 14, 132, 193, 200][..]);
+    let chunk = (
+        kind,
+        0..8u8,
+        prop_oneof![20 => 1..12u8, 1 => Just(0u8), 1 => Just(120)],
+    );
+    let cut = prop_oneof![3 => Just(usize::MAX), 1 => 0..60usize];
+    (vec(chunk, 0..7), cut).prop_map(|(chunks, cut)| {
+        let mut bytes = vec![b'x'; 12];
+        bytes[0] = b'y';
+        for (kind, flags, length) in chunks {
+            bytes.extend([kind, flags, 0, length]);
+            let rest = usize::from(length).next_multiple_of(4).clamp(4, 16) - 4;
+            bytes.extend(vec![0; rest]);
+        }
+        bytes.truncate(cut);
+        bytes
+    })
+}
+
+fn dccp_rule() -> impl Strategy<Value = String> {
+    (inversion(), select(&[1u8, 2, 3, 32, 255][..]), verdict()).prop_map(
+        |(not, option, verdict)| {
+            format!("-A INPUT -p dccp -m dccp {not}--dccp-option {option} -j {verdict}\n")
+        },
+    )
+}
+
+fn dccp() -> impl Strategy<Value = Vec<u8>> {
+    let byte = select(&[0u8, 1, 2, 3, 4, 32, 255][..]);
+    let length = prop_oneof![2 => 12..100usize, 1 => 0..40usize];
+    (
+        0..16u8,
+        any::<bool>(),
+        prop_oneof![4 => 3..16u8, 1 => any::<u8>()],
+        vec(byte, 100),
+        length,
+    )
+        .prop_map(|(kind, long, words, mut bytes, length)| {
+            bytes[4] = words;
+            bytes[8] = kind << 1 | u8::from(long);
+            bytes.truncate(length);
+            bytes
+        })
+}
+
+proptest! {
+    #[test]
+    fn sctp_chunks(rules in vec(chunk_rule(), 1..5), drawn in packets(132, chunks(), 30)) {
+        check_both(&rules.concat(), &drawn)?;
+    }
+
+    #[test]
+    fn dccp_options(rules in vec(dccp_rule(), 1..5), drawn in packets(33, dccp(), 40)) {
+        check_both(&rules.concat(), &drawn)?;
+    }
+}
+
 /// Whether a rule compiles; a program may read where no hook can look.
 fn compiles(line: &str) -> bool {
     compile(&filter(Family::V4, line), &Options::default()).is_ok()
@@ -426,6 +525,16 @@ fn a_string_at_the_end_of_a_long_packet() {
 const EVERYTHING: &str = "\
 -A INPUT -m u32 --u32 \"6&0xFF=1&&0>>22&0x3C@0>>24=8,13:14&&0@0xffffffff=3:2\" -j DROP
 -A INPUT -m u32 ! --u32 \"0&0x4000=0:0xffffffff&&0>>22&0x3C@12>>26&0x3C@0<<3=0x5353480a\" -j DROP
+-A INPUT -p sctp -m sctp --chunk-types any DATA:Be,INIT -j DROP
+-A INPUT -p sctp -m sctp ! --chunk-types all DATA:Be,INIT,ABORT:T -m string --string x --algo kmp -j LOG
+-A INPUT -p sctp -m sctp ! --chunk-types only ALL -j DROP
+-A INPUT -p sctp -m sctp --chunk-types all ALL -j DROP
+-A INPUT -p sctp -m sctp --chunk-types any ALL -j DROP
+-A INPUT -p sctp -m sctp --chunk-types any NONE -j DROP
+-A INPUT -p sctp -m sctp --chunk-types only NONE -j DROP
+-A INPUT -p dccp -m dccp --dccp-option 3 -j DROP
+-A INPUT -p dccp -m dccp ! --dccp-option 255 -j DROP
+-A INPUT -p ipcomp -m ipcomp --ipcompspi 1:2 -j DROP
 -A INPUT -m bpf --bytecode \"4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0\" -j DROP
 -A INPUT -m bpf --bytecode \"12,177 0 0 0,80 0 0 13,84 0 0 48,2 0 0 3,7 0 0 0,64 0 0 4,28 0 0 0,97 0 0 3,60 0 0 0,37 1 0 4294967295,6 0 0 0,22 0 0 0\" -j DROP
 -A INPUT -m string --string short --algo bm -j DROP

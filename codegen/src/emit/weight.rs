@@ -55,6 +55,15 @@ pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
             match step {
                 Step::Check { test, .. } => branch(&mut code, test, false, target),
                 Step::Ask(routine) => call(routine),
+                // What follows it is written twice.
+                Step::Doom(test) => {
+                    branch(&mut code, test, true, target);
+                    for step in &rule.steps {
+                        if let Step::Check { test, .. } = step {
+                            branch(&mut code, test, false, target);
+                        }
+                    }
+                }
             }
         }
     }

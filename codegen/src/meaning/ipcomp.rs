@@ -13,8 +13,8 @@ impl MatchMeaning for Ipcomp {
         // The index stands where other protocols have their destination port.
         let index = Test::Range {
             field: Field::DestinationPort,
-            low,
-            high,
+            low: low.into(),
+            high: high.into(),
         };
         Ok(vec![
             first_fragment(),

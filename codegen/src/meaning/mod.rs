@@ -6,16 +6,36 @@ mod base;
 pub mod bpf;
 mod comment;
 mod conntrack;
+mod cpu;
+mod dccp;
+pub mod dccp_option;
+mod devgroup;
+mod ecn;
+mod esp;
 pub mod headers6;
 mod icmp;
 mod ipcomp;
+mod iprange;
+mod length;
 pub mod limit;
 mod log;
+mod mac;
+mod mark;
+mod mh;
 mod multiport;
 mod osf;
+mod physdev;
+mod pkttype;
+mod policy;
+mod realm;
 mod reject;
+mod sctp;
+pub mod sctp_chunks;
 pub mod string;
 mod tcp;
+mod tcpmss;
+mod tos;
+mod ttl;
 pub mod u32;
 mod udp;
 mod untranslated;
@@ -60,6 +80,11 @@ pub struct Refusal {
 pub trait MatchMeaning {
     /// The steps that stand for it, in order.
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal>;
+
+    /// What the administrator should know of how far that is what netfilter sees.
+    fn note(&self, _: Context<'_>) -> Option<String> {
+        None
+    }
 }
 
 /// A target with a meaning.
@@ -82,25 +107,47 @@ pub struct TargetAction {
 /// The table of matches; what is not in it is refused.
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
+        Match::Ah(ah) => ah,
         Match::Ah6(ah) => ah,
         Match::Bpf(bpf) => bpf,
         Match::Comment(comment) => comment,
         Match::Conntrack(conntrack) => conntrack,
+        Match::Cpu(cpu) => cpu,
+        Match::Dccp(dccp) => dccp,
+        Match::Devgroup(devgroup) => devgroup,
+        Match::Dscp(dscp) => dscp,
         Match::Dst(dst) => dst,
+        Match::Ecn(ecn) => ecn,
+        Match::Esp(esp) => esp,
+        Match::Eui64(eui64) => eui64,
         Match::Frag(frag) => frag,
         Match::Hbh(hbh) => hbh,
+        Match::Hl(hl) => hl,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
+        Match::IpRange(range) => range,
         Match::Ipcomp(ipcomp) => ipcomp,
         Match::Ipv6Header(headers) => headers,
+        Match::Length(length) => length,
         Match::Limit(limit) => limit,
+        Match::Mac(mac) => mac,
+        Match::Mark(mark) => mark,
+        Match::Mh(mh) => mh,
         Match::Multiport(multiport) => multiport,
         Match::Osf(osf) => osf,
+        Match::Physdev(physdev) => physdev,
+        Match::Pkttype(packet_type) => packet_type,
+        Match::Policy(policy) => policy,
+        Match::Realm(realm) => realm,
         Match::Rt(rt) => rt,
+        Match::Sctp(sctp) => sctp,
         Match::Srh(srh) => srh,
         Match::State(state) => state,
         Match::String(string) => string,
         Match::Tcp(tcp) => tcp,
+        Match::Tcpmss(tcpmss) => tcpmss,
+        Match::Tos(tos) => tos,
+        Match::Ttl(ttl) => ttl,
         Match::U32(words) => words,
         Match::Udp(udp) => udp,
         _ => &untranslated::Untranslated,
@@ -116,6 +163,53 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
     }
 }
 
+/// An option holds, inverted or not.
+fn require<T>(option: &Negatable<T>, test: impl Fn(&T) -> Test) -> Step {
+    Step::require(test(&option.value.value).negated_if(option.negated))
+}
+
+/// A test that no packet changes.
+fn constant(holds: bool) -> Test {
+    match holds {
+        true => Test::All(Vec::new()),
+        false => Test::Any(Vec::new()),
+    }
+}
+
+/// Refuses what only the kernel's structures tell, where a program may not look there.
+fn kernel_only(context: Context<'_>, what: &str) -> Result<(), Refusal> {
+    match context.options.device_names.reads_kernel() {
+        true => Ok(()),
+        false => Err(Refusal {
+            code: "kernel-structure",
+            reason: format!("asks for {what}, which only the kernel's own structures tell"),
+            help: "compile for kernels from 6.2 on with --target-kernel, or load directly".into(),
+        }),
+    }
+}
+
+/// The answers of routines that look for something in a packet which may be broken.
+const NO: u32 = 0;
+/// See [`NO`].
+const YES: u32 = 1;
+/// The packet is broken, and dropped.
+const BROKEN: u32 = 2;
+
+/// The steps of a match that drops broken packets: what it looks for is there, or is not. A broken packet
+/// is dropped either way, but its opposite counts as true first.
+fn found(routine: impl Into<Routine>, negated: bool) -> Vec<Step> {
+    let broken = Test::equal(Field::Answer, BROKEN);
+    let found = Test::equal(Field::Answer, YES);
+    vec![
+        Step::Ask(routine.into()),
+        match negated {
+            false => Step::demand(Test::Not(Box::new(broken))),
+            true => Step::Doom(broken),
+        },
+        Step::require(found.negated_if(negated)),
+    ]
+}
+
 /// Not a later fragment: those have no transport header to look at.
 fn first_fragment() -> Step {
     Step::require(Test::equal(Field::FragmentOffset, 0))
@@ -129,15 +223,9 @@ fn transport_header(bytes: u32) -> Step {
 /// A port lies in a range; no step when the option is absent.
 fn port_step(field: Field, ports: &Option<Negatable<PortRange>>) -> Option<Step> {
     let ports = ports.as_ref()?;
-    Some(Step::require(
-        port_test(field, &ports.value.value).negated_if(ports.negated),
-    ))
+    Some(require(ports, |range| port_test(field, range)))
 }
 
 fn port_test(field: Field, range: &PortRange) -> Test {
-    Test::Range {
-        field,
-        low: range.low.into(),
-        high: range.high.into(),
-    }
+    Test::between(field, range.low, range.high)
 }

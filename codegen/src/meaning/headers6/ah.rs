@@ -5,10 +5,10 @@ use std::fmt;
 use ipt2bpf_parser::matches::ah::Ah6;
 use ipt2bpf_parser::range::Range;
 
-use super::super::{Context, MatchMeaning, Refusal};
+use super::super::{BROKEN, Context, MatchMeaning, NO, Refusal, YES, found};
 use super::{
-    AT, BROKEN, Broken, NO, YES, answer, ask, emit_equal, emit_find, emit_range, emit_whole, find,
-    finder, is_in, is_number, kind, plain,
+    AT, Broken, answer, emit_equal, emit_find, emit_range, emit_whole, find, finder, is_in,
+    is_number, kind, plain,
 };
 use crate::asm::{Alu, Cond, Reg, Size};
 use crate::emit::link::{Call, Linker};
@@ -24,7 +24,7 @@ impl MatchMeaning for Ah6 {
             length: length.filter(|&(length, _)| length != 0),
             reserved: self.reserved,
         };
-        Ok(ask(routine.into()))
+        Ok(found(routine, false))
     }
 }
 

@@ -5,11 +5,8 @@ use std::fmt;
 use ipt2bpf_parser::matches::frag::{Frag, Place};
 use ipt2bpf_parser::range::Range;
 
-use super::super::{Context, MatchMeaning, Refusal};
-use super::{
-    AT, BROKEN, Broken, NO, YES, answer, ask, emit_find, emit_range, find, finder, is_in, kind,
-    plain,
-};
+use super::super::{BROKEN, Context, MatchMeaning, NO, Refusal, YES, found};
+use super::{AT, Broken, answer, emit_find, emit_range, find, finder, is_in, kind, plain};
 use crate::asm::{Cond, Reg, Size};
 use crate::emit::link::{Call, Linker};
 use crate::packet::Packet;
@@ -24,7 +21,7 @@ impl MatchMeaning for Frag {
             first: self.first,
             place: self.place,
         };
-        Ok(ask(routine.into()))
+        Ok(found(routine, false))
     }
 }
 

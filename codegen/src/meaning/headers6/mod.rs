@@ -11,13 +11,12 @@ pub mod srh;
 use ipt2bpf_parser::range::Range;
 use ipt2bpf_parser::ruleset::Negatable;
 
+use super::{BROKEN, NO, YES};
 use crate::asm::{Alu, Code, Cond, FunctionId, Label, Operand, Reg, Size};
 use crate::emit::link::{self, Body, Linker};
 use crate::emit::worker::{forget, join};
-use crate::field::{Field, layout};
+use crate::field::layout;
 use crate::packet::MAX_EXTENSION_HEADERS;
-use crate::routine::Routine;
-use crate::semantic::{Step, Test};
 
 /// The numbers of extension headers (include/net/ipv6.h).
 mod kind {
@@ -27,21 +26,6 @@ mod kind {
     pub const AUTHENTICATION: u8 = 51;
     pub const DESTINATION: u8 = 60;
     pub const ALL: [u8; 5] = [HOP_BY_HOP, DESTINATION, AUTHENTICATION, ROUTING, FRAGMENT];
-}
-
-/// The answers of the routines here.
-const NO: u32 = 0;
-const YES: u32 = 1;
-/// The packet is broken, and dropped.
-const BROKEN: u32 = 2;
-
-/// The steps of a match that drops broken packets.
-fn ask(routine: Routine) -> Vec<Step> {
-    vec![
-        Step::Ask(routine),
-        Step::demand(Test::Not(Box::new(Test::equal(Field::Answer, BROKEN)))),
-        Step::require(Test::equal(Field::Answer, YES)),
-    ]
 }
 
 /// The answer for something that may be there and may be broken.

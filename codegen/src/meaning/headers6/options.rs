@@ -6,10 +6,9 @@ use ipt2bpf_parser::header_options::{HeaderOption, HeaderTest};
 use ipt2bpf_parser::matches::dst::Dst;
 use ipt2bpf_parser::matches::hbh::Hbh;
 
-use super::super::{Context, MatchMeaning, Refusal};
+use super::super::{BROKEN, Context, MatchMeaning, NO, Refusal, YES, found};
 use super::{
-    AT, BROKEN, Broken, NO, YES, answer, ask, emit_equal, emit_find, emit_whole, find, finder,
-    is_number, kind, plain,
+    AT, Broken, answer, emit_equal, emit_find, emit_whole, find, finder, is_number, kind, plain,
 };
 use crate::asm::{Alu, Code, Cond, Label, Reg, Size};
 use crate::emit::link::{Body, Call, Linker};
@@ -19,13 +18,13 @@ use crate::semantic::Step;
 
 impl MatchMeaning for Hbh {
     fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
-        Ok(ask(OptionsHeader::new(kind::HOP_BY_HOP, &self.0).into()))
+        Ok(found(OptionsHeader::new(kind::HOP_BY_HOP, &self.0), false))
     }
 }
 
 impl MatchMeaning for Dst {
     fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
-        Ok(ask(OptionsHeader::new(kind::DESTINATION, &self.0).into()))
+        Ok(found(OptionsHeader::new(kind::DESTINATION, &self.0), false))
     }
 }
 

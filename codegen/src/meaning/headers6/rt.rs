@@ -6,11 +6,11 @@ use std::net::Ipv6Addr;
 use ipt2bpf_parser::matches::rt::Rt;
 use ipt2bpf_parser::range::Range;
 
-use super::super::{Context, MatchMeaning, Refusal};
+use super::super::{BROKEN, Context, MatchMeaning, NO, Refusal, YES, found};
 use super::options::{HEADER, emit_options_length};
 use super::{
-    AT, BROKEN, Broken, NO, YES, answer, ask, emit_equal, emit_find, emit_range, emit_whole, find,
-    finder, is_in, is_number, kind, plain,
+    AT, Broken, answer, emit_equal, emit_find, emit_range, emit_whole, find, finder, is_in,
+    is_number, kind, plain,
 };
 use crate::asm::{Alu, Cond, FunctionId, Imm64, Label, Reg, Size};
 use crate::emit::link::{self, Body, Call, Constant, Linker};
@@ -32,7 +32,7 @@ impl MatchMeaning for Rt {
             reserved: self.reserved,
             addresses: addresses.map(|it| (it.list.clone(), it.strict)),
         };
-        Ok(ask(routine.into()))
+        Ok(found(routine, false))
     }
 }
 

@@ -5,10 +5,8 @@ use std::fmt;
 
 use ipt2bpf_parser::matches::srh::{Asked, FieldTests, Segment, Srh};
 
-use super::super::{Context, MatchMeaning, Refusal};
-use super::{
-    AT, NO, YES, emit_equal, emit_find, emit_range, emit_whole, find, finder, kind, plain,
-};
+use super::super::{Context, MatchMeaning, NO, Refusal, YES};
+use super::{AT, emit_equal, emit_find, emit_range, emit_whole, find, finder, kind, plain};
 use crate::asm::{Alu, Code, Cond, Label, Reg, Size};
 use crate::emit::link::{Body, Call, Linker};
 use crate::field::Field;
