@@ -67,6 +67,7 @@ pub fn lower(
             family: ruleset.family,
             hook,
             options,
+            rulesets,
             counters,
             chains: Vec::new(),
             diagnostics: &mut diagnostics,
@@ -79,6 +80,7 @@ pub fn lower(
             stages,
         };
         diagnostics.extend(vlan_diagnostic(ruleset, &filter, hook));
+        diagnostics.extend(gro_diagnostic(&filter, hook));
         families.push(filter);
         diagnostics.extend(nat_diagnostics(ruleset, hook, options));
         diagnostics.extend(link_local_diagnostic(ruleset, hook, options));
@@ -90,6 +92,7 @@ struct Lowering<'a> {
     family: Family,
     hook: Hook,
     options: &'a Options,
+    rulesets: &'a [Ruleset],
     counters: &'a CounterLayout,
     chains: Vec<Chain>,
     diagnostics: &'a mut Vec<Diagnostic>,
@@ -191,7 +194,8 @@ impl Lowering<'_> {
         rule: &'r ruleset::Rule,
         counter: CounterId,
     ) -> Option<Rule> {
-        let (family, hook, options) = (self.family, self.hook, self.options);
+        let (family, hook, options, rulesets) =
+            (self.family, self.hook, self.options, self.rulesets);
         let context = |index: usize| Context {
             family,
             hook,
@@ -200,6 +204,7 @@ impl Lowering<'_> {
                 index: index as u16,
             },
             options,
+            rulesets,
         };
         let (effects, action) = self.action(table, rule, context(rule.matches.len()))?;
         let mut steps = base_steps(&rule.base, self.family);
@@ -382,6 +387,29 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
         span: asking.value.span,
         label: String::new(),
         help: Some("attach to interfaces without VLANs, or ask for no `-i` in what runs at xdp".into()),
+    })
+}
+
+/// XDP sees the segments of a stream before the kernel joins them (GRO), which netfilter sees as one packet.
+fn gro_diagnostic(filter: &FamilyFilter, hook: Hook) -> Option<Diagnostic> {
+    let counts = |step: &Step| match step {
+        Step::Ask(routine) => routine.work().counts_packets(),
+        Step::Check { .. } => false,
+    };
+    let mut rules = filter.chains.iter().flat_map(|chain| &chain.rules);
+    let counting = rules.find(|rule| rule.steps.iter().any(counts))?;
+    (hook == Hook::Xdp).then(|| Diagnostic {
+        severity: Severity::Warning,
+        code: "gro",
+        message: format!(
+            "at {hook}, rules that count packets see each segment of a TCP stream, where iptables sees those \
+             that the kernel has joined (GRO) as one packet"
+        ),
+        span: counting.span,
+        label: String::new(),
+        help: Some(
+            "count at cgroup_skb/ingress, behind GRO, or only what is never joined, such as `--syn`".into(),
+        ),
     })
 }
 

@@ -11,7 +11,8 @@ use std::fmt;
 
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
-use crate::meaning::limit;
+use crate::meaning::{hashlimit, limit, quota, recent, statistic, time};
+use crate::options::KernelVersion;
 use crate::packet::Packet;
 use crate::semantic::CounterId;
 
@@ -27,6 +28,21 @@ pub trait Perform: fmt::Display {
     /// IPv4's protocol.
     fn reads(&self) -> Vec<Field> {
         Vec::new()
+    }
+
+    /// The oldest kernel that the function loads on.
+    fn kernel(&self) -> KernelVersion {
+        KernelVersion::BASELINE
+    }
+
+    /// How many branches the verifier walks through in the function.
+    fn branches(&self) -> usize {
+        32
+    }
+
+    /// Whether it counts packets, so that it matters who joins them before (GRO).
+    fn counts_packets(&self) -> bool {
+        false
     }
 }
 
@@ -59,6 +75,18 @@ macro_rules! routines {
 routines! {
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-m hashlimit`
+    TakeShare(hashlimit::TakeShare),
+    /// `-m quota`
+    Spend(quota::Spend),
+    /// `-m recent`
+    Recall(recent::Recall),
+    /// `-m statistic --mode random`
+    Toss(statistic::Toss),
+    /// `-m statistic --mode nth`
+    Turn(statistic::Turn),
+    /// `-m time`
+    AskClock(time::AskClock),
 }
 
 impl fmt::Display for Routine {
@@ -81,6 +109,10 @@ pub struct Place {
 pub struct World {
     /// The kernel's clock of ticks, as `bpf_jiffies64` gives it.
     pub jiffies: u64,
+    /// The time of day, in seconds since 1970 (UTC).
+    pub seconds: i64,
+    /// The kernel's time zone, in minutes that it is west of Greenwich (settimeofday(2)).
+    pub minutes_west: i32,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
     state: HashMap<String, Box<dyn Any>>,

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::Callees;
-use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Label, MapId, Operand, Reg, Size};
+use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::emit::parse::xdp;
 use crate::field::{Field, layout};
 use crate::module::{FunctionKind, Hook, Map, MapKind, Parameter};
 use crate::options::Options;
-use crate::routine::Routine;
+use crate::routine::{Place, Routine};
 use crate::semantic::FamilyFilter;
 use ipt2bpf_parser::ruleset::Family;
 
@@ -24,6 +24,10 @@ pub struct Call {
 /// The calls of all routines of a family's rules.
 pub type Calls = HashMap<Routine, Call>;
 
+/// The indexes of the states of matches in their maps. The programs of an object share them: a chain that
+/// INPUT and OUTPUT call has one bucket for both.
+pub type States = HashMap<(MapId, Place), u32>;
+
 /// Makes the functions and maps that routines need.
 pub struct Linker<'a> {
     /// The hook of the program.
@@ -33,6 +37,7 @@ pub struct Linker<'a> {
     /// What the user chose.
     pub options: &'a Options,
     pub(super) maps: &'a mut Vec<Map>,
+    pub(super) states: &'a mut States,
     pub(super) callees: &'a mut Callees,
     pub(super) linkage: FunctionKind,
     pub(super) packet_size: u32,
@@ -64,16 +69,16 @@ impl Linker<'_> {
         MapId(index as u16)
     }
 
-    /// One more value in a map of [`MapKind::State`], all zero at first: the map and the value's index.
-    pub fn state(&mut self, name: &str, bytes: u32) -> (MapId, u32) {
+    /// The value of a match in a map of [`MapKind::State`], all zero at first: the map and the value's
+    /// index.
+    pub fn state(&mut self, name: &str, place: Place, bytes: u32) -> (MapId, u32) {
         let map = self.map(name, MapKind::State { entries: 0, bytes });
-        match &mut self.maps[usize::from(map.0)].kind {
-            MapKind::State { entries, .. } => {
-                *entries += 1;
-                (map, *entries - 1)
-            }
-            _ => (map, 0),
-        }
+        let MapKind::State { entries, .. } = &mut self.maps[usize::from(map.0)].kind else {
+            return (map, 0);
+        };
+        let index = *self.states.entry((map, place)).or_insert(*entries);
+        *entries = (*entries).max(index + 1);
+        (map, index)
     }
 
     /// A function for routines that are called with so many arguments. Functions of the same code are
@@ -93,6 +98,17 @@ impl Linker<'_> {
         parameters.extend(std::iter::repeat_n(Parameter::U32, arguments));
         let code = body.finish();
         self.callees.share(name, self.linkage, parameters, code)
+    }
+
+    /// A function that `bpf_for_each_map_elem` calls with map, key, value and what the caller gave, in R1
+    /// to R4.
+    pub fn callback(&mut self, name: &str, write: impl FnOnce(&mut Code)) -> FunctionId {
+        let mut code = Code::default();
+        code.line(name);
+        write(&mut code);
+        let parameters = vec![Parameter::Memory(self.packet_size); 4];
+        self.callees
+            .share(name, FunctionKind::Static, parameters, code)
     }
 }
 
@@ -154,6 +170,28 @@ impl Body {
         self.code.alu(Alu::Add, dst, i32::from(offset));
     }
 
+    /// `r0 = address of the value of the key on the stack at this offset`; goes to `none` when there is
+    /// none.
+    pub fn look_up(&mut self, map: MapId, key: i16, none: Label) {
+        self.code.load_imm64(Reg::R1, Imm64::Map(map));
+        self.stack(Reg::R2, key);
+        self.code.call(Helper::MapLookupElem);
+        self.code.branch(Cond::Eq, Reg::R0, 0, none);
+    }
+
+    /// Locks a value of a map, by its address in a register that survives calls. Until [`Self::unlock`]
+    /// nothing may be called.
+    pub fn lock(&mut self, value: Reg) {
+        self.code.mov(Reg::R1, value);
+        self.code.call(Helper::SpinLock);
+    }
+
+    /// Unlocks it.
+    pub fn unlock(&mut self, value: Reg) {
+        self.code.mov(Reg::R1, value);
+        self.code.call(Helper::SpinUnlock);
+    }
+
     /// Copies bytes of the packet, from the offset in a register on, counted from the IP header, to the
     /// stack; goes to `missing` when the packet does not have them. The register must survive calls; R0
     /// to R5 are lost.
@@ -174,7 +212,7 @@ impl Body {
             }
             Hook::Xdp => {
                 // Frames are shorter; the verifier wants to see it.
-                code.branch(Cond::Gt, at, 0xff00, missing);
+                code.branch(Cond::Gt, at, 0xfe00, missing);
                 code.load(Size::B, Reg::R2, PACKET, layout::IP_HEADER);
                 code.load(Size::W, Reg::R4, CONTEXT, xdp::DATA);
                 code.alu(Alu::Add, Reg::R4, Reg::R2);

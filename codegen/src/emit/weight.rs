@@ -5,16 +5,14 @@ use std::ops::Add;
 use super::test::branch;
 use crate::asm::{Code, Op};
 use crate::plan::{Node, NodeKind};
+use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Step};
 
 /// Instructions that count, leave and go on, at most.
 const TAIL: usize = 32;
 
-/// The call of a routine, with what the verifier walks through in a static function.
-const CALLED: Weight = Weight {
-    branches: 32,
-    instructions: 16,
-};
+/// Instructions that call a routine.
+const CALL: usize = 16;
 
 /// The size of some code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,16 +41,16 @@ pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
     if let NodeKind::Rule(chain, rule) = node.kind {
         let target = code.label();
         let rule = &filter.chain(chain).rules[rule];
-        let mut calls = rule.effects.len();
+        let mut routines: Vec<&Routine> = rule.effects.iter().collect();
         for step in &rule.steps {
             match step {
                 Step::Check { test, .. } => branch(&mut code, test, false, target),
-                Step::Ask(_) => calls += 1,
+                Step::Ask(routine) => routines.push(routine),
             }
         }
         called = Weight {
-            branches: calls * CALLED.branches,
-            instructions: calls * CALLED.instructions,
+            branches: routines.iter().map(|it| it.work().branches()).sum(),
+            instructions: routines.len() * CALL,
         };
     }
     let branches = code

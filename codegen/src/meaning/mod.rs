@@ -5,19 +5,27 @@
 mod base;
 mod comment;
 mod conntrack;
+mod elsewhere;
+pub mod hashlimit;
 mod icmp;
 pub mod limit;
 mod log;
 mod multiport;
+mod names;
+mod order;
+pub mod quota;
+pub mod recent;
 mod reject;
+pub mod statistic;
 mod tcp;
+pub mod time;
 mod udp;
 mod untranslated;
 
 pub use base::base_steps;
 
 use ipt2bpf_parser::matches::{Match, PortRange};
-use ipt2bpf_parser::ruleset::{Family, Negatable};
+use ipt2bpf_parser::ruleset::{Family, Negatable, Ruleset};
 use ipt2bpf_parser::targets::Target;
 
 use crate::field::Field;
@@ -37,6 +45,8 @@ pub struct Context<'a> {
     pub place: Place,
     /// What the user chose.
     pub options: &'a Options,
+    /// All rulesets, for what rules share.
+    pub rulesets: &'a [Ruleset],
 }
 
 /// Why an extension cannot be translated.
@@ -76,14 +86,24 @@ pub struct TargetAction {
 /// The table of matches; what is not in it is refused.
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
+        Match::Cluster(cluster) => cluster,
         Match::Comment(comment) => comment,
+        Match::Connbytes(connbytes) => connbytes,
+        Match::Connlimit(connlimit) => connlimit,
         Match::Conntrack(conntrack) => conntrack,
+        Match::Hashlimit(hashlimit) => hashlimit,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
         Match::Limit(limit) => limit,
         Match::Multiport(multiport) => multiport,
+        Match::Nfacct(nfacct) => nfacct,
+        Match::Quota(quota) => quota,
+        Match::RateEst(rateest) => rateest,
+        Match::Recent(recent) => recent,
         Match::State(state) => state,
+        Match::Statistic(statistic) => statistic,
         Match::Tcp(tcp) => tcp,
+        Match::Time(time) => time,
         Match::Udp(udp) => udp,
         _ => &untranslated::Untranslated,
     }
