@@ -78,6 +78,7 @@ pub fn lower(
             family: ruleset.family,
             chains,
             stages,
+            tracking: None,
         };
         diagnostics.extend(vlan_diagnostic(ruleset, &filter, hook));
         diagnostics.extend(gro_diagnostic(&filter, hook));

@@ -68,6 +68,7 @@ pub fn link(table: &Table, linker: &mut Linker<'_>) -> Call {
             bytes: (value::END - value::EXPIRES) as u32,
             entries: table.room,
             evicts: false,
+            locked: true,
         }),
     );
     let searches = linker.map(
