@@ -1,5 +1,9 @@
 //! `hashlimit_mt_common` of net/netfilter/xt_hashlimit.c: a bucket for each address or port, in tables that
 //! rules share by name. The first rule that names a table says how its buckets fill.
+//!
+//! The kernel looks for buckets that have expired now and then (`--hashlimit-htable-gcinterval`), and one that
+//! is used before it is found goes on as it was. Here it begins anew. Where a new bucket finds the table
+//! full, those that have expired are looked for, as often as the kernel would at most.
 
 mod code;
 mod key;
