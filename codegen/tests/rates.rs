@@ -8,6 +8,7 @@ use common::may_load;
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::{Hook, LASTING_MAPS, MapKind};
 use ipt2bpf_codegen::options::{KernelVersion, Options};
+use ipt2bpf_codegen::vm::{Context, Machine};
 use ipt2bpf_parser::diagnostic::Severity;
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
@@ -322,6 +323,22 @@ fn programs_share_what_rules_share() {
         entries(name);
         assert!(LASTING_MAPS.iter().any(|prefix| name.starts_with(prefix)));
     }
+}
+
+#[test]
+fn without_the_time_packets_that_ask_for_it_are_dropped() {
+    let lines = "-A INPUT -p tcp -m time --timestart 8:00 -j ACCEPT\n-A INPUT -j ACCEPT\n";
+    let compiled = compile(&filter(Family::V4, lines), &at(Hook::CgroupIngress)).expect("compiles");
+    let mut machine = Machine::new(&compiled.module).expect("encodes");
+    let mut packet = [0; 20];
+    packet[0] = 0x45;
+    for (protocol, passes) in [(6, 0), (17, 1)] {
+        packet[9] = protocol;
+        let mut context = Context::new(&packet);
+        context.protocol = 0x0800;
+        assert_eq!(machine.run(Hook::CgroupIngress, &context), Ok(passes));
+    }
+    assert_eq!(machine.counters()[1..], [(0, 0), (1, 20)]);
 }
 
 /// A rule of each kind of state that works, for a family.
