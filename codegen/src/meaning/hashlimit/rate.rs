@@ -66,7 +66,7 @@ impl Filling {
                 let per_tick = power_of_two_up_to(u64::from(u32::MAX) / ticks);
                 let second = ticks * per_tick;
                 Filling::Bytes {
-                    cost: u64::from(cost) * second >> 32,
+                    cost: (u64::from(cost) * second) >> 32,
                     refills: burst.into(),
                     second,
                     per_tick,
