@@ -9,7 +9,7 @@ use ipt2bpf_parser::span::Span;
 
 use crate::counters::CounterLayout;
 use crate::field::Field;
-use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning};
+use crate::meaning::{Context, Refusal, Shared, base_steps, match_meaning, target_meaning};
 use crate::module::Hook;
 use crate::options::{Options, XdpPath};
 use crate::routine::{Place, Routine};
@@ -60,6 +60,7 @@ pub fn lower(
     hook: Hook,
     options: &Options,
 ) -> (Filter, Vec<Diagnostic>) {
+    let shared = Shared::of(rulesets);
     let mut diagnostics = Vec::new();
     let mut families = Vec::new();
     for ruleset in rulesets {
@@ -67,7 +68,7 @@ pub fn lower(
             family: ruleset.family,
             hook,
             options,
-            rulesets,
+            shared: &shared,
             counters,
             chains: Vec::new(),
             diagnostics: &mut diagnostics,
@@ -93,7 +94,7 @@ struct Lowering<'a> {
     family: Family,
     hook: Hook,
     options: &'a Options,
-    rulesets: &'a [Ruleset],
+    shared: &'a Shared<'a>,
     counters: &'a CounterLayout,
     chains: Vec<Chain>,
     diagnostics: &'a mut Vec<Diagnostic>,
@@ -195,8 +196,7 @@ impl Lowering<'_> {
         rule: &'r ruleset::Rule,
         counter: CounterId,
     ) -> Option<Rule> {
-        let (family, hook, options, rulesets) =
-            (self.family, self.hook, self.options, self.rulesets);
+        let (family, hook, options, shared) = (self.family, self.hook, self.options, self.shared);
         let context = |index: usize| Context {
             family,
             hook,
@@ -205,7 +205,7 @@ impl Lowering<'_> {
                 index: index as u16,
             },
             options,
-            rulesets,
+            shared,
         };
         let (effects, action) = self.action(table, rule, context(rule.matches.len()))?;
         let mut steps = base_steps(&rule.base, self.family);

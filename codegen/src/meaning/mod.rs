@@ -12,10 +12,10 @@ pub mod limit;
 mod log;
 mod multiport;
 mod names;
-mod order;
 pub mod quota;
 pub mod recent;
 mod reject;
+mod shared;
 pub mod statistic;
 mod tcp;
 pub mod time;
@@ -23,9 +23,10 @@ mod udp;
 mod untranslated;
 
 pub use base::base_steps;
+pub use shared::Shared;
 
 use ipt2bpf_parser::matches::{Match, PortRange};
-use ipt2bpf_parser::ruleset::{Family, Negatable, Ruleset};
+use ipt2bpf_parser::ruleset::{Family, Negatable};
 use ipt2bpf_parser::targets::Target;
 
 use crate::field::Field;
@@ -45,8 +46,8 @@ pub struct Context<'a> {
     pub place: Place,
     /// What the user chose.
     pub options: &'a Options,
-    /// All rulesets, for what rules share.
-    pub rulesets: &'a [Ruleset],
+    /// What rules share.
+    pub shared: &'a Shared<'a>,
 }
 
 /// Why an extension cannot be translated.

@@ -12,11 +12,11 @@ mod rate;
 use std::collections::HashMap;
 use std::fmt;
 
+use ipt2bpf_parser::matches::Bound;
 use ipt2bpf_parser::matches::hashlimit::{Hashlimit, Key, Rate};
-use ipt2bpf_parser::matches::{Bound, Match};
 use ipt2bpf_parser::ruleset::Family;
 
-use super::{Context, MatchMeaning, Refusal, order};
+use super::{Context, MatchMeaning, Refusal};
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
 use crate::options::KernelVersion;
@@ -49,15 +49,7 @@ impl MatchMeaning for Hashlimit {
                 help: "give a newer --target-kernel, or use `-m limit`".into(),
             });
         }
-        let tables = context.rulesets.iter();
-        let same_family = tables.filter(|ruleset| ruleset.family == context.family);
-        let mut named = same_family
-            .flat_map(order::matches)
-            .filter_map(|it| match it {
-                Match::Hashlimit(other) if other.name == self.name => Some(other),
-                _ => None,
-            });
-        let first = named.next().unwrap_or(self);
+        let first = context.shared.table(context.family, self);
         if unit(first) != unit(self) {
             return Err(Refusal {
                 code: "hashlimit-table",

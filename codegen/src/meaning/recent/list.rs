@@ -8,7 +8,7 @@ use super::{ADDRESSES, Recall};
 
 /// Addresses, the least lately updated first.
 #[derive(Default)]
-pub struct List(VecDeque<Entry>);
+pub struct Entries(VecDeque<Entry>);
 
 struct Entry {
     address: u128,
@@ -17,7 +17,7 @@ struct Entry {
     stamps: VecDeque<u64>,
 }
 
-impl List {
+impl Entries {
     /// Does what a rule says and gives the answer before the rule's `!`.
     pub fn ask(&mut self, rule: &Recall, address: u128, ttl: u8, now: u64) -> bool {
         let fits = |entry: &Entry| {

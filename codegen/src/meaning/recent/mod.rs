@@ -6,17 +6,17 @@ mod list;
 use std::fmt;
 use std::net::IpAddr;
 
-use ipt2bpf_parser::matches::Match;
 use ipt2bpf_parser::matches::recent::{Check, Recent, Side};
 use ipt2bpf_parser::ruleset::Family;
 
-use super::{Context, MatchMeaning, Refusal, order};
+use super::shared::List;
+use super::{Context, MatchMeaning, Refusal};
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
 use crate::packet::Packet;
 use crate::routine::{Perform, World};
 use crate::semantic::{Step, Test};
-use list::List;
+use list::Entries;
 
 /// Addresses in a list: `ip_list_tot` of the module, unless it was loaded with another.
 const ADDRESSES: usize = 100;
@@ -27,20 +27,7 @@ const MOST_STAMPS: u32 = 4096;
 
 impl MatchMeaning for Recent {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
-        let named = |family: Family| {
-            let rulesets = context.rulesets.iter();
-            let rulesets = rulesets.filter(move |ruleset| ruleset.family == family);
-            let matches = rulesets.flat_map(order::matches);
-            matches.filter_map(|it| match it {
-                Match::Recent(other) if other.name == self.name => Some(other),
-                _ => None,
-            })
-        };
-        let other_family = match context.family {
-            Family::V4 => Family::V6,
-            Family::V6 => Family::V4,
-        };
-        if named(other_family).next().is_some() {
+        if context.shared.is_of_both_families(self) {
             return Err(Refusal {
                 code: "recent-families",
                 reason: format!(
@@ -51,8 +38,7 @@ impl MatchMeaning for Recent {
                 help: "give the lists of IPv4 and IPv6 different names".into(),
             });
         }
-        let stamps = named(context.family).map(|it| stamps(it.hit_count)).max();
-        let stamps = stamps.unwrap_or(STAMPS);
+        let List { mask, stamps } = context.shared.list(context.family, self);
         if stamps > MOST_STAMPS {
             return Err(Refusal {
                 code: "recent-hits",
@@ -62,7 +48,6 @@ impl MatchMeaning for Recent {
                 help: format!("give a --hitcount of at most {MOST_STAMPS}"),
             });
         }
-        let mask = named(context.family).next().unwrap_or(self).mask;
         let recall = Recall {
             name: self.name.to_vec(),
             family: context.family,
@@ -85,7 +70,8 @@ impl MatchMeaning for Recent {
 }
 
 /// How many stamps of each address a list must keep for a rule.
-fn stamps(hits: Option<u16>) -> u32 {
+pub(super) fn stamps(rule: &Recent) -> u32 {
+    let hits = rule.hit_count;
     hits.map_or(STAMPS, |hits| u32::from(hits).next_power_of_two())
 }
 
@@ -135,7 +121,7 @@ impl Perform for Recall {
     fn perform(&self, packet: &mut Packet<'_>, world: &mut World) -> u32 {
         let now = world.jiffies;
         let name = String::from_utf8_lossy(&self.name);
-        let list: &mut List = world.named(&name);
+        let list: &mut Entries = world.named(&name);
         let address = packet.get(self.address()) & self.mask;
         list.ask(self, address, packet.bytes()[self.ttl_offset()], now)
             .into()
