@@ -5,13 +5,13 @@
 mod base;
 mod comment;
 mod conntrack;
-mod elsewhere;
-pub mod hashlimit;
 mod cpu;
 mod dccp;
 mod devgroup;
 mod ecn;
+mod elsewhere;
 mod esp;
+pub mod hashlimit;
 mod icmp;
 mod iprange;
 mod length;
@@ -22,21 +22,19 @@ mod mark;
 mod mh;
 mod multiport;
 mod names;
-pub mod quota;
-pub mod recent;
-mod reject;
-mod shared;
-pub mod statistic;
-mod tcp;
-pub mod time;
 mod physdev;
 mod pkttype;
 mod policy;
+pub mod quota;
 mod realm;
+pub mod recent;
 mod reject;
 mod sctp;
+mod shared;
+pub mod statistic;
 mod tcp;
 mod tcpmss;
+pub mod time;
 mod tos;
 mod ttl;
 mod udp;
@@ -112,13 +110,12 @@ pub struct TargetAction {
 /// The table of matches; what is not in it is refused.
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
-        Match::Cluster(cluster) => cluster,
         Match::Ah(ah) => ah,
+        Match::Cluster(cluster) => cluster,
         Match::Comment(comment) => comment,
         Match::Connbytes(connbytes) => connbytes,
         Match::Connlimit(connlimit) => connlimit,
         Match::Conntrack(conntrack) => conntrack,
-        Match::Hashlimit(hashlimit) => hashlimit,
         Match::Cpu(cpu) => cpu,
         Match::Dccp(dccp) => dccp,
         Match::Devgroup(devgroup) => devgroup,
@@ -126,6 +123,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Ecn(ecn) => ecn,
         Match::Esp(esp) => esp,
         Match::Eui64(eui64) => eui64,
+        Match::Hashlimit(hashlimit) => hashlimit,
         Match::Hl(hl) => hl,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
@@ -137,19 +135,19 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Mh(mh) => mh,
         Match::Multiport(multiport) => multiport,
         Match::Nfacct(nfacct) => nfacct,
-        Match::Quota(quota) => quota,
-        Match::RateEst(rateest) => rateest,
-        Match::Recent(recent) => recent,
         Match::Physdev(physdev) => physdev,
         Match::Pkttype(packet_type) => packet_type,
         Match::Policy(policy) => policy,
+        Match::Quota(quota) => quota,
+        Match::RateEst(rateest) => rateest,
         Match::Realm(realm) => realm,
+        Match::Recent(recent) => recent,
         Match::Sctp(sctp) => sctp,
         Match::State(state) => state,
         Match::Statistic(statistic) => statistic,
         Match::Tcp(tcp) => tcp,
-        Match::Time(time) => time,
         Match::Tcpmss(tcpmss) => tcpmss,
+        Match::Time(time) => time,
         Match::Tos(tos) => tos,
         Match::Ttl(ttl) => ttl,
         Match::Udp(udp) => udp,
