@@ -3,7 +3,10 @@
 //! It is written to be compared with netfilter's `ipt_do_table` by eye, and is the judge that compiled
 //! programs are held against.
 
+use ipt2bpf_parser::ruleset::NfHook;
+
 use crate::field::Field;
+use crate::meaning::reject::Answer;
 use crate::packet::Packet;
 use crate::routine::World;
 use crate::semantic::{
@@ -27,6 +30,9 @@ pub enum Route<'a> {
 pub struct Outcome {
     /// Whether it passed.
     pub verdict: Verdict,
+    /// The hook that rejected it and how its sender is to be told, which
+    /// [`reply`](crate::meaning::reject::reply::reply) does.
+    pub rejected: Option<(NfHook, Answer)>,
     /// What happened on its way, in order.
     pub trace: Vec<Event>,
 }
@@ -95,12 +101,14 @@ pub fn evaluate(
         if run_table(filter, stage.chain, &mut packet, world, &mut trace) == Verdict::Drop {
             return Outcome {
                 verdict: Verdict::Drop,
+                rejected: packet.rejected().map(|answer| (stage.nf_hook, answer)),
                 trace,
             };
         }
     }
     Outcome {
         verdict: Verdict::Accept,
+        rejected: None,
         trace,
     }
 }

@@ -75,6 +75,10 @@ pub mod layout {
     pub const ENTRY: i16 = 124;
     /// Number of places on the return stack: `u32`.
     pub const DEPTH: i16 = 128;
+    /// How the sender of a rejected packet is told, as [`Answer::number`] has it, or 0: `u8`.
+    ///
+    /// [`Answer::number`]: crate::meaning::reject::Answer::number
+    pub const REJECTED: i16 = 73;
     /// Where the IP header lies in the frame at XDP, in bytes: `u8`.
     pub const IP_HEADER: i16 = 137;
     /// Where the transport header lies from the IP header on, in bytes; 0 where that is unknown: `u16`.

@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
-use crate::meaning::limit;
+use crate::meaning::{limit, reject};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
 
@@ -59,6 +59,8 @@ macro_rules! routines {
 routines! {
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-j REJECT`
+    Reject(reject::NoteAnswer),
 }
 
 impl fmt::Display for Routine {

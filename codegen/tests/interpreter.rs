@@ -442,6 +442,7 @@ fn the_routing_answer_is_given() {
     context.fib = FibAnswer {
         code: 4,
         ifindex: 7,
+        ..FibAnswer::default()
     };
     assert_eq!(run(Hook::Xdp, &ops, &context), Ok(407));
     ops.remove(0);

@@ -40,11 +40,11 @@ pub struct Linker<'a> {
 
 impl Linker<'_> {
     /// The functions for all routines of some rules.
-    pub fn link(mut self, filter: &FamilyFilter) -> Calls {
+    pub fn link(&mut self, filter: &FamilyFilter) -> Calls {
         let mut calls = Calls::new();
         for routine in filter.routines() {
             if !calls.contains_key(routine) {
-                let call = routine.work().link(&mut self);
+                let call = routine.work().link(self);
                 calls.insert(routine.clone(), call);
             }
         }
@@ -176,6 +176,7 @@ impl Body {
                 // Frames are shorter; the verifier wants to see it.
                 code.branch(Cond::Gt, at, 0xff00, missing);
                 code.load(Size::B, Reg::R2, PACKET, layout::IP_HEADER);
+                code.alu(Alu::And, Reg::R2, 0x3f);
                 code.load(Size::W, Reg::R4, CONTEXT, xdp::DATA);
                 code.alu(Alu::Add, Reg::R4, Reg::R2);
                 code.alu(Alu::Add, Reg::R4, at);

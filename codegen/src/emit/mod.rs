@@ -2,8 +2,8 @@
 
 mod frame;
 pub mod link;
-mod parse;
-mod program;
+pub(crate) mod parse;
+pub mod program;
 mod rules;
 mod test;
 pub mod weight;
@@ -14,6 +14,7 @@ use crate::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
     RULES_MAP,
 };
+use crate::meaning::reject;
 use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
@@ -107,7 +108,7 @@ pub fn emit(
         });
         let mut families = Vec::new();
         for (family, plans) in filter.families.iter().zip(plans) {
-            let linker = Linker {
+            let mut linker = Linker {
                 hook: filter.hook,
                 family: family.family,
                 options,
@@ -117,6 +118,7 @@ pub fn emit(
                 packet_size: frame.packet_size() as u32,
             };
             let calls = linker.link(family);
+            let answer = reject::link(&mut linker, family);
             let stages = plans.iter().map(|plan| {
                 let stage = rules::Stage {
                     filter: family,
@@ -129,6 +131,7 @@ pub fn emit(
             families.push(CompiledFamily {
                 filter: family,
                 stages: stages.collect(),
+                answer,
             });
         }
         let settings = Settings {

@@ -9,7 +9,7 @@ mod icmp;
 pub mod limit;
 mod log;
 mod multiport;
-mod reject;
+pub mod reject;
 mod tcp;
 mod udp;
 mod untranslated;
