@@ -3,8 +3,6 @@
 //! It is written to be compared with netfilter's `ipt_do_table` by eye, and is the judge that compiled
 //! programs are held against.
 
-use ipt2bpf_parser::ruleset::NfHook;
-
 use crate::field::Field;
 use crate::meaning::reject::Answer;
 use crate::packet::Packet;
@@ -13,6 +11,8 @@ use crate::semantic::{
     Action, ChainId, CounterId, End, FamilyFilter, Otherwise, Path, Rule, Stage, Step, Test,
     Verdict,
 };
+use crate::track::table::{confirm, track};
+use ipt2bpf_parser::ruleset::{NfHook, TableKind};
 
 /// Where routing sends a packet; asked only at hooks that see both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +84,21 @@ pub fn evaluate(
 ) -> Outcome {
     let mut trace = Vec::new();
     let mut packet = packet.clone();
+    let mut untracked = filter.tracking;
+    if untracked.is_some_and(|it| it.fragments) && packet.is_later_fragment() {
+        trace.push(Event::LaterFragment);
+        return Outcome {
+            verdict: Verdict::Accept,
+            rejected: None,
+            trace,
+        };
+    }
     for stage in &filter.stages {
+        if stage.table != TableKind::Raw
+            && let Some(tracking) = untracked.take()
+        {
+            track(&mut packet, tracking.arrives, world);
+        }
         match (stage.path, route) {
             (Path::All, _) => {}
             (Path::Local, Route::Local) => {
@@ -104,6 +118,14 @@ pub fn evaluate(
                 rejected: packet.rejected().map(|answer| (stage.nf_hook, answer)),
                 trace,
             };
+        }
+    }
+    if let Some(tracking) = filter.tracking {
+        if untracked.is_some() {
+            track(&mut packet, tracking.arrives, world);
+        }
+        if route != Route::Nowhere {
+            confirm(&packet, tracking.arrives, world);
         }
     }
     Outcome {

@@ -50,5 +50,6 @@ pub mod plan;
 pub mod routine;
 pub mod semantic;
 pub mod simplify;
+pub mod track;
 mod types;
 pub mod vm;

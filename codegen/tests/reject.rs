@@ -57,17 +57,21 @@ fn rule(family: Family) -> impl Strategy<Value = String> {
         Just((" -p tcp".into(), "tcp-reset".into())),
         Just((" -p tcp -m tcp ! --dport 22".into(), "tcp-reset".into())),
     ];
-    (select(&["INPUT", "FORWARD"]), with)
-        .prop_map(|(chain, (matches, with))| format!("-A {chain}{matches} -j REJECT --reject-with {with}\n"))
+    (select(&["INPUT", "FORWARD"]), with).prop_map(|(chain, (matches, with))| {
+        format!("-A {chain}{matches} -j REJECT --reject-with {with}\n")
+    })
 }
 
 /// Every rule of a family.
 fn every_rule(family: Family) -> String {
     let mut rules = String::from(":user - [0:0]\n-A INPUT -p udp -j user\n-A FORWARD -j user\n");
     for chain in ["INPUT", "FORWARD", "OUTPUT", "user"] {
-        rules += &format!("-A {chain} -p tcp -m tcp --dport 22 -j REJECT --reject-with tcp-reset\n");
+        rules +=
+            &format!("-A {chain} -p tcp -m tcp --dport 22 -j REJECT --reject-with tcp-reset\n");
         for (port, with) in types(family).iter().enumerate() {
-            rules += &format!("-A {chain} -p udp -m udp --dport {port} -j REJECT --reject-with {with}\n");
+            rules += &format!(
+                "-A {chain} -p udp -m udp --dport {port} -j REJECT --reject-with {with}\n"
+            );
         }
     }
     rules + "-A INPUT -j REJECT\n-A FORWARD -j REJECT\n"
@@ -201,8 +205,14 @@ fn the_verifier_takes_each_answer_alone() {
         return;
     }
     for (family, rule) in [
-        (Family::V4, "-A INPUT -p tcp -j REJECT --reject-with tcp-reset"),
-        (Family::V6, "-A FORWARD -p tcp -j REJECT --reject-with tcp-reset"),
+        (
+            Family::V4,
+            "-A INPUT -p tcp -j REJECT --reject-with tcp-reset",
+        ),
+        (
+            Family::V6,
+            "-A FORWARD -p tcp -j REJECT --reject-with tcp-reset",
+        ),
         (Family::V4, "-A FORWARD -j REJECT"),
         (Family::V6, "-A INPUT -j REJECT"),
     ] {
@@ -238,8 +248,12 @@ fn answer(lines: &str, frame: &[u8]) -> Option<Vec<u8>> {
 /// A SYN from 10.0.0.1 port 4660 to 10.0.0.2 port 22, sequence number 100, padded.
 fn syn() -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
-    frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0x26, 0xce, 10, 0, 0, 1, 10, 0, 0, 2]);
-    frame.extend([0x12, 0x34, 0, 22, 0, 0, 0, 100, 0, 0, 0, 0, 0x50, 2, 0, 0, 0x89, 0x38, 0, 0]);
+    frame.extend([
+        0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0x26, 0xce, 10, 0, 0, 1, 10, 0, 0, 2,
+    ]);
+    frame.extend([
+        0x12, 0x34, 0, 22, 0, 0, 0, 100, 0, 0, 0, 0, 0x50, 2, 0, 0, 0x89, 0x32, 0, 0,
+    ]);
     frame.extend([0xee; 6]);
     frame
 }
@@ -248,8 +262,12 @@ fn syn() -> Vec<u8> {
 fn a_syn_is_reset() {
     let rule = "-A INPUT -p tcp -j REJECT --reject-with tcp-reset";
     let mut expected = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
-    expected.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0x26, 0xce, 10, 0, 0, 2, 10, 0, 0, 1]);
-    expected.extend([0, 22, 0x12, 0x34, 0, 0, 0, 0, 0, 0, 0, 101, 0x50, 0x14, 0, 0, 0x89, 0x25, 0, 0]);
+    expected.extend([
+        0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0x26, 0xce, 10, 0, 0, 2, 10, 0, 0, 1,
+    ]);
+    expected.extend([
+        0, 22, 0x12, 0x34, 0, 0, 0, 0, 0, 0, 0, 101, 0x50, 0x14, 0, 0, 0x89, 0x1f, 0, 0,
+    ]);
     expected.extend([0; 6]);
     assert_eq!(answer(rule, &syn()), Some(expected));
 }

@@ -7,14 +7,15 @@ pub mod program;
 mod rules;
 mod test;
 pub mod weight;
+pub mod words;
 
 use crate::asm::{Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
+use crate::meaning::reject;
 use crate::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
     RULES_MAP,
 };
-use crate::meaning::reject;
 use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
@@ -119,6 +120,7 @@ pub fn emit(
             };
             let calls = linker.link(family);
             let answer = reject::link(&mut linker, family);
+            let tracking = family.tracking.map(|_| linker.tracking());
             let stages = plans.iter().map(|plan| {
                 let stage = rules::Stage {
                     filter: family,
@@ -132,6 +134,7 @@ pub fn emit(
                 filter: family,
                 stages: stages.collect(),
                 answer,
+                tracking,
             });
         }
         let settings = Settings {

@@ -195,7 +195,10 @@ impl Run<'_, '_> {
         }
         let bytes = self.memory.bytes(registers.get(3)?, size)?;
         let (words, _) = bytes.as_chunks::<2>();
-        let sum: u64 = words.iter().map(|&it| u64::from(u16::from_le_bytes(it))).sum();
+        let sum: u64 = words
+            .iter()
+            .map(|&it| u64::from(u16::from_le_bytes(it)))
+            .sum();
         let sum = sum + u64::from(registers.get(5)? as u32);
         Ok((sum >> 32) + (sum & 0xffff_ffff))
     }

@@ -79,18 +79,15 @@ impl<'m> Machine<'m> {
     /// # Errors
     /// See [`Fault`]. Counters keep what was added before it.
     pub fn run(&mut self, hook: Hook, context: &Context) -> Result<u32, Fault> {
-        self.run_and_keep(hook, context).map(|(returned, _)| returned)
+        self.run_and_keep(hook, context)
+            .map(|(returned, _)| returned)
     }
 
     /// The same, with the packet as the program has left it.
     ///
     /// # Errors
     /// See [`Fault`]. Counters keep what was added before it.
-    pub fn run_and_keep(
-        &mut self,
-        hook: Hook,
-        context: &Context,
-    ) -> Result<(u32, Vec<u8>), Fault> {
+    pub fn run_and_keep(&mut self, hook: Hook, context: &Context) -> Result<(u32, Vec<u8>), Fault> {
         let mut functions = self.module.functions.iter();
         let program = functions
             .position(|function| function.kind == FunctionKind::Program(hook))

@@ -105,11 +105,29 @@ fn map_name(family: Family) -> &'static str {
     }
 }
 
-/// Where a bucket lies in a map's value, behind the lock.
+/// How a bucket lies in a map's value, or behind its lock.
 mod value {
-    pub const FILLED: i16 = 8;
-    pub const CREDIT: i16 = 16;
+    pub const FILLED: i16 = 0;
+    pub const CREDIT: i16 = 8;
     pub const BYTES: u32 = 16;
+}
+
+/// Whether a map's buckets have locks. A map that forgets cannot have them: two processors may take the
+/// same token of one receiver, but not of the bucket for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lock {
+    None,
+    Each,
+}
+
+impl Lock {
+    /// Bytes before the bucket.
+    fn bytes(self) -> i16 {
+        match self {
+            Lock::None => 0,
+            Lock::Each => 8,
+        }
+    }
 }
 
 /// The function that takes a token for an error to the packet's sender: 1 when there was one.
@@ -124,6 +142,7 @@ pub fn link(linker: &mut Linker<'_>) -> FunctionId {
         bytes: value::BYTES,
         entries: RECEIVERS,
         evicts: true,
+        locked: false,
     };
     let one = linker.map(map_name(family), MapKind::Hash(shape));
     let state = MapKind::State {
@@ -147,13 +166,13 @@ pub fn link(linker: &mut Linker<'_>) -> FunctionId {
         new_bucket(body, one, Rate::of_one(family, ticks), now);
         body.code.jump(both);
         body.code.bind(known);
-        take_token(body, Rate::of_one(family, ticks), now);
+        take_token(body, Lock::None, Rate::of_one(family, ticks), now);
         body.code.branch(Cond::Eq, Reg::R0, 0, none);
         body.code.bind(both);
         body.code.store(Size::W, Reg::R10, KEY, 0);
         look_up(body, all);
         body.code.branch(Cond::Eq, Reg::R0, 0, none);
-        take_token(body, Rate::of_all(ticks), now);
+        take_token(body, Lock::Each, Rate::of_all(ticks), now);
         body.code.bind(none);
         body.answer(Reg::R0);
     })
@@ -161,9 +180,9 @@ pub fn link(linker: &mut Linker<'_>) -> FunctionId {
 
 /// The key on the stack, and the value of a new bucket.
 const KEY: i16 = -16;
-const VALUE: i16 = -40;
+const VALUE: i16 = -32;
 /// Whether a token was taken.
-const TAKEN: i16 = -44;
+const TAKEN: i16 = -36;
 
 /// `r0 = value of the key on the stack`, or null
 fn look_up(body: &mut Body, map: MapId) {
@@ -176,7 +195,6 @@ fn look_up(body: &mut Body, map: MapId) {
 fn new_bucket(body: &mut Body, map: MapId, rate: Rate, now: Reg) {
     let code = &mut body.code;
     let left = (rate.full - rate.cost) as i32;
-    code.store(Size::D, Reg::R10, VALUE, 0);
     code.store(Size::D, Reg::R10, VALUE + value::FILLED, now);
     code.store(Size::D, Reg::R10, VALUE + value::CREDIT, left);
     code.load_imm64(Reg::R1, Imm64::Map(map));
@@ -187,22 +205,25 @@ fn new_bucket(body: &mut Body, map: MapId, rate: Rate, now: Reg) {
 }
 
 /// `r0 = whether a token could be taken from the bucket at r0`; R9 is lost.
-fn take_token(body: &mut Body, rate: Rate, now: Reg) {
+fn take_token(body: &mut Body, lock: Lock, rate: Rate, now: Reg) {
     let code = &mut body.code;
     let (bucket, credit) = (Reg::R9, Reg::R2);
     let [filled, empty] = [(); 2].map(|()| code.label());
     let imm = |number: u32| Operand::Imm(number as i32);
+    let (filled_at, credit_at) = (lock.bytes() + value::FILLED, lock.bytes() + value::CREDIT);
     code.mov(bucket, Reg::R0);
-    code.mov(Reg::R1, bucket);
-    code.call(Helper::SpinLock);
-    code.load(Size::D, credit, bucket, value::CREDIT);
-    code.load(Size::D, Reg::R1, bucket, value::FILLED);
+    if lock == Lock::Each {
+        code.mov(Reg::R1, bucket);
+        code.call(Helper::SpinLock);
+    }
+    code.load(Size::D, credit, bucket, credit_at);
+    code.load(Size::D, Reg::R1, bucket, filled_at);
     code.branch(Cond::Le, now, Reg::R1, filled);
     code.mov(Reg::R3, now);
     code.alu(Alu::Sub, Reg::R3, Reg::R1);
     code.alu(Alu::Mul, Reg::R3, imm(rate.gain));
     code.alu(Alu::Add, credit, Reg::R3);
-    code.store(Size::D, bucket, value::FILLED, now);
+    code.store(Size::D, bucket, filled_at, now);
     code.branch(Cond::Le, credit, imm(rate.full), filled);
     code.mov(credit, imm(rate.full));
     code.bind(filled);
@@ -211,9 +232,11 @@ fn take_token(body: &mut Body, rate: Rate, now: Reg) {
     code.alu(Alu::Sub, credit, imm(rate.cost));
     code.mov(Reg::R1, 1);
     code.bind(empty);
-    code.store(Size::D, bucket, value::CREDIT, credit);
+    code.store(Size::D, bucket, credit_at, credit);
     code.store(Size::W, Reg::R10, TAKEN, Reg::R1);
-    code.mov(Reg::R1, bucket);
-    code.call(Helper::SpinUnlock);
+    if lock == Lock::Each {
+        code.mov(Reg::R1, bucket);
+        code.call(Helper::SpinUnlock);
+    }
     code.load(Size::W, Reg::R0, Reg::R10, TAKEN);
 }

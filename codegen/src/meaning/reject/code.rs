@@ -146,14 +146,23 @@ fn unicast6(code: &mut Code, field: Field, none: Label) {
     code.bind(unicast);
 }
 
+/// Where the checksum lies in the headers of TCP and UDP.
+pub const fn checksum_offset(protocol: u8) -> i16 {
+    match protocol {
+        TCP => 16,
+        _ => 6,
+    }
+}
+
 /// The function that says whether the transport checksum is right or none is asked for
 /// (`nf_reject_verify_csum`, `nf_ip_checksum`, `nf_ip6_checksum`). IPv4 protocols other than TCP and UDP are
-/// summed as ICMP is.
+/// summed as ICMP is. What a virtual device leaves to a real one to finish, the sum of the pseudo-header
+/// alone, is right too (`CHECKSUM_PARTIAL`).
 fn verify(linker: &mut Linker<'_>, checksum: FunctionId) -> FunctionId {
     let family = linker.family;
     linker.function("verify_checksum", 0, |body| {
         let protocol = Reg::R8;
-        let [right, wrong, not_udp, ready] = [(); 4].map(|()| body.code.label());
+        let [right, wrong, not_udp, whole] = [(); 4].map(|()| body.code.label());
         body.field(protocol, Field::Protocol);
         for number in UNVERIFIED {
             body.code
@@ -163,28 +172,43 @@ fn verify(linker: &mut Linker<'_>, checksum: FunctionId) -> FunctionId {
         body.code.branch(Cond::Ne, protocol, udp, not_udp);
         body.field(Reg::R1, Field::TransportLength);
         body.code.branch(Cond::Lt, Reg::R1, 8, not_udp);
-        body.code
-            .load(Size::H, Reg::R9, PACKET, layout::TRANSPORT);
+        body.code.load(Size::H, Reg::R9, PACKET, layout::TRANSPORT);
         let code = &mut body.code;
         point(code, Some(Reg::R9), 8, wrong);
-        code.load(Size::H, Reg::R1, Reg::R4, 6);
+        code.load(Size::H, Reg::R1, Reg::R4, checksum_offset(UDP));
         code.branch(Cond::Eq, Reg::R1, 0, right);
         code.bind(not_udp);
-        code.mov(Reg::R5, 0);
+        let pseudo = Reg::R9;
+        code.mov(pseudo, 0);
         if family == Family::V4 {
             let summed = code.label();
             code.branch(Cond::Eq, protocol, tcp, summed);
-            code.branch(Cond::Ne, protocol, udp, ready);
+            code.branch(Cond::Ne, protocol, udp, whole);
             code.bind(summed);
         }
         body.field(Reg::R4, Field::TransportLength);
         let code = &mut body.code;
-        checksum::pseudo_header(code, family, Reg::R5, protocol, Reg::R4, Reg::R1);
-        checksum::fold(code, Reg::R5, Reg::R1);
-        code.bind(ready);
+        checksum::pseudo_header(code, family, pseudo, protocol, Reg::R4, Reg::R1);
+        checksum::fold(code, pseudo, Reg::R1);
+        for (known, number) in [(tcp, TCP), (udp, UDP)] {
+            let next = body.code.label();
+            body.code.branch(Cond::Ne, protocol, known, next);
+            let at = checksum_offset(number);
+            body.field(Reg::R1, Field::TransportLength);
+            let code = &mut body.code;
+            code.branch(Cond::Lt, Reg::R1, i32::from(at) + 2, whole);
+            code.load(Size::H, Reg::R1, PACKET, layout::TRANSPORT);
+            point(code, Some(Reg::R1), i32::from(at) + 2, wrong);
+            code.load(Size::H, Reg::R1, Reg::R4, at);
+            code.branch(Cond::Eq, Reg::R1, pseudo, right);
+            code.bind(next);
+        }
+        let code = &mut body.code;
+        code.bind(whole);
         code.load(Size::H, Reg::R3, PACKET, layout::TRANSPORT);
         body.field(Reg::R4, Field::TransportLength);
         let code = &mut body.code;
+        code.mov(Reg::R5, pseudo);
         call(code, checksum);
         code.branch(Cond::Eq, Reg::R0, 0xffff, right);
         // Nothing but zeros; the kernel adds the IPv4 header, whose sum is not zero.

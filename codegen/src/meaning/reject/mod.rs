@@ -115,8 +115,7 @@ impl Perform for NoteAnswer {
 
     fn link(&self, linker: &mut Linker<'_>) -> Call {
         let function = linker.function("reject", 1, |body| {
-            body.code
-                .store(Size::B, PACKET, layout::REJECTED, Reg::R3);
+            body.code.store(Size::B, PACKET, layout::REJECTED, Reg::R3);
             body.answer(0);
         });
         Call {

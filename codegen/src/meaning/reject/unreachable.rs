@@ -5,9 +5,7 @@ use ipt2bpf_parser::ruleset::{Family, NfHook};
 
 use super::FIRST_CODE;
 use super::checksum::{self, NO_SUM};
-use super::code::{
-    self, ICMP, ICMP6, call, header_bytes, header_checksum, ip_header, point,
-};
+use super::code::{self, ICMP, ICMP6, call, header_bytes, header_checksum, ip_header, point};
 use crate::asm::{Alu, Cond, FunctionId, Helper, Label, Reg, Size};
 use crate::emit::link::{Body, CONTEXT, Linker, PACKET};
 use crate::emit::parse::xdp;
