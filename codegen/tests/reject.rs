@@ -77,6 +77,28 @@ fn every_rule(family: Family) -> String {
     rules + "-A INPUT -j REJECT\n-A FORWARD -j REJECT\n"
 }
 
+/// Makes the packet one that is answered, if its transport header allows: from host to host, whole,
+/// without IPv4 options.
+fn plain(mut drawn: Drawn) -> Drawn {
+    let bytes = &mut drawn.bytes;
+    match drawn.family {
+        Family::V4 => {
+            let header = 4 * usize::from(bytes[0] & 15);
+            bytes.drain(20..header);
+            bytes[0] = 0x45;
+            bytes[6..8].fill(0);
+            bytes[12..16].copy_from_slice(&[10, 0, 0, 1]);
+            bytes[16..20].copy_from_slice(&[10, 9, 0, 1]);
+        }
+        Family::V6 => {
+            for at in [8, 24] {
+                bytes[at..at + 4].copy_from_slice(&[0x20, 1, 0x0d, 0xb8]);
+            }
+        }
+    }
+    drawn
+}
+
 /// Lengthens the packet and makes its checksums right.
 fn whole(mut drawn: Drawn, payload: usize) -> Drawn {
     let bytes = &mut drawn.bytes;
@@ -148,7 +170,8 @@ fn answered(count: usize) -> impl Strategy<Value = Vec<Drawn>> {
         packets
             .map(|(drawn, (payload, change))| match change {
                 0 => drawn,
-                _ => whole(drawn, payload),
+                1 | 2 => whole(drawn, payload),
+                _ => whole(plain(drawn), payload),
             })
             .collect()
     })

@@ -85,7 +85,17 @@ fn answerable(body: &mut Body, family: Family, none: Label) {
     code.alu(Alu::And, Reg::R1, 1);
     code.branch(Cond::Ne, Reg::R1, 0, none);
     body.field(Reg::R1, Field::FragmentOffset);
-    body.code.branch(Cond::Ne, Reg::R1, 0, none);
+    let code = &mut body.code;
+    code.branch(Cond::Ne, Reg::R1, 0, none);
+    // The kernel says "time exceeded" before FORWARD.
+    let stays = code.label();
+    let forward = layout::nf_hook_number(NfHook::Forward);
+    code.load(Size::B, Reg::R1, PACKET, layout::NF_HOOK);
+    code.branch(Cond::Ne, Reg::R1, i32::from(forward), stays);
+    point(code, None, 20, none);
+    code.load(Size::B, Reg::R1, Reg::R4, hops_offset(family) as i16);
+    code.branch(Cond::Le, Reg::R1, 1, none);
+    code.bind(stays);
     match family {
         Family::V4 => {
             for field in [Field::Source4, Field::Destination4] {
@@ -114,6 +124,14 @@ fn answerable(body: &mut Body, family: Family, none: Label) {
                 unicast6(&mut body.code, field, none);
             }
         }
+    }
+}
+
+/// Where the time to live or the hop limit stands in the IP header.
+pub const fn hops_offset(family: Family) -> usize {
+    match family {
+        Family::V4 => 8,
+        Family::V6 => 7,
     }
 }
 

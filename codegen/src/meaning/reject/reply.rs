@@ -6,7 +6,7 @@ use super::Answer;
 use super::bucket;
 use super::code::{
     HOPS, ICMP, ICMP6, MORE_FRAGMENTS, NO_NEXT_HEADER, TCP, UDP, UNVERIFIED, checksum_offset,
-    header_bytes,
+    header_bytes, hops_offset,
 };
 use super::reset::{ACK, FIN, RST, SHORTEST_FRAME, SYN, TCP_HEADER};
 use super::unreachable::{
@@ -61,7 +61,10 @@ pub fn reply(
 fn is_answerable(packet: &Packet<'_>, arrival: Arrival<'_>) -> bool {
     let bytes = packet.bytes();
     let to_group = arrival.frame.first().is_none_or(|byte| byte & 1 != 0);
-    if to_group || packet.get(Field::FragmentOffset) != 0 {
+    // The kernel says "time exceeded" before FORWARD.
+    let hops = bytes[hops_offset(packet.family())];
+    let exceeded = arrival.hook == NfHook::Forward && hops <= 1;
+    if to_group || exceeded || packet.get(Field::FragmentOffset) != 0 {
         return false;
     }
     match packet.family() {
