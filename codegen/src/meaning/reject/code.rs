@@ -17,8 +17,8 @@ pub const HOPS: u8 = 64;
 pub const MORE_FRAGMENTS: u8 = 0x20;
 
 /// Protocols whose packets are answered without a look at their checksum (`nf_reject_verify_csum`,
-/// include/net/netfilter/nf_reject.h): DCCP, GRE, ESP, AH, SCTP, UDP-Lite.
-pub const UNVERIFIED: [u8; 6] = [33, 47, 50, 51, 132, 136];
+/// include/net/netfilter/nf_reject.h): GRE, ESP, AH, SCTP, UDP-Lite. Kernels before 6.18 have DCCP here too.
+pub const UNVERIFIED: [u8; 5] = [47, 50, 51, 132, 136];
 pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
@@ -121,8 +121,11 @@ fn answerable(body: &mut Body, family: Family, none: Label) {
             body.field(Reg::R1, Field::TransportLength);
             body.code.branch(Cond::Eq, Reg::R1, 0, none);
             for field in [Field::Source6, Field::Destination6] {
-                unicast6(&mut body.code, field, none);
+                let code = &mut body.code;
+                code.load(Size::B, Reg::R1, PACKET, field.place().offset);
+                code.branch(Cond::Eq, Reg::R1, 0xff, none);
             }
+            specified(&mut body.code, Field::Source6, none);
         }
     }
 }
@@ -147,21 +150,27 @@ fn unicast4(code: &mut Code, field: Field, none: Label) {
     code.branch32(Cond::Eq, Reg::R1, -1, none);
 }
 
-/// Neither multicast nor unspecified nor mapped from IPv4.
-fn unicast6(code: &mut Code, field: Field, none: Label) {
+/// Not an IPv4 address in the form of an IPv6 address (RFC 4291, 2.5.5.2).
+pub fn not_mapped(code: &mut Code, field: Field, none: Label) {
     let offset = field.place().offset;
-    let unicast = code.label();
-    code.load(Size::B, Reg::R1, PACKET, offset);
-    code.branch(Cond::Eq, Reg::R1, 0xff, none);
+    let other = code.label();
     code.load(Size::D, Reg::R1, PACKET, offset);
-    code.branch(Cond::Ne, Reg::R1, 0, unicast);
+    code.branch(Cond::Ne, Reg::R1, 0, other);
     code.load(Size::W, Reg::R1, PACKET, offset + 8);
     // 0000:ffff as a little-endian load reads it.
     code.branch32(Cond::Eq, Reg::R1, 0xffff_0000_u32.cast_signed(), none);
-    code.branch(Cond::Ne, Reg::R1, 0, unicast);
-    code.load(Size::W, Reg::R1, PACKET, offset + 12);
+    code.bind(other);
+}
+
+/// Not the unspecified IPv6 address.
+pub fn specified(code: &mut Code, field: Field, none: Label) {
+    let offset = field.place().offset;
+    let other = code.label();
+    code.load(Size::D, Reg::R1, PACKET, offset);
+    code.branch(Cond::Ne, Reg::R1, 0, other);
+    code.load(Size::D, Reg::R1, PACKET, offset + 8);
     code.branch(Cond::Eq, Reg::R1, 0, none);
-    code.bind(unicast);
+    code.bind(other);
 }
 
 /// Where the checksum lies in the headers of TCP and UDP.

@@ -14,6 +14,7 @@
 //!   does a first fragment at INPUT, for which the kernel would wait for the others.
 //! - The ICMP error for a forwarded packet takes its source address from `bpf_fib_lookup`. Kernels before
 //!   6.7 do not tell it; they send none. A reset needs no such address.
+//!   To a link-local address, which does not forward by RFC 4291, there is none.
 //! - Addresses that routing would refuse, such as 127.0.0.1, are not answered. A directed broadcast to
 //!   this station's own hardware address is, if it looks local to `bpf_fib_lookup`.
 //! - The identification of an IPv4 error is random, the flow label of an IPv6 error zero.

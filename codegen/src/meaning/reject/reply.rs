@@ -76,8 +76,9 @@ fn is_answerable(packet: &Packet<'_>, arrival: Arrival<'_>) -> bool {
             packet.get(Field::BrokenHeaders) == 0
                 && packet.get(Field::Protocol) != NO_NEXT_HEADER.into()
                 && packet.get(Field::TransportLength) != 0
-                && is_unicast6(&bytes[8..24])
-                && is_unicast6(&bytes[24..40])
+                && bytes[8] != 0xff
+                && bytes[24] != 0xff
+                && bytes[8..24] != [0; 16]
         }
     }
 }
@@ -87,11 +88,10 @@ fn is_unicast4(address: &[u8]) -> bool {
     !matches!(address[0], 0 | 127 | 224..=239) && address != [255; 4]
 }
 
-/// Neither multicast nor unspecified nor mapped from IPv4.
-fn is_unicast6(address: &[u8]) -> bool {
-    let (high, low) = address.split_at(8);
-    let mapped = high == [0; 8] && low[..4] == [0, 0, 0xff, 0xff];
-    address[0] != 0xff && address != [0; 16] && !mapped
+/// Whether `ipv6_addr_type` does not call an address unicast though it is no multicast address:
+/// unspecified, or an IPv4 address in the form of an IPv6 address (RFC 4291, 2.5.5.2).
+fn is_no_host6(address: &[u8]) -> bool {
+    address == [0; 16] || address.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff])
 }
 
 /// Whether the transport checksum is right, or the protocol asks for none.
@@ -145,7 +145,9 @@ fn fold(mut sum: u64) -> u16 {
 /// The IP packet that resets the connection.
 fn reset(packet: &Packet<'_>) -> Option<Vec<u8>> {
     let segment = transport(packet);
-    if packet.get(Field::Protocol) != TCP.into() {
+    let addresses = packet.bytes().get(8..40).unwrap_or_default();
+    let no_host = packet.family() == Family::V6 && addresses.chunks(16).any(is_no_host6);
+    if packet.get(Field::Protocol) != TCP.into() || no_host {
         return None;
     }
     let header: &[u8; TCP_HEADER as usize] = segment.first_chunk()?;
@@ -221,6 +223,9 @@ fn unreachable(
     let mut error = vec![unreachable_type(family), code];
     error.resize(ICMP_HEADER as usize, 0);
     error.extend(&bytes[..quoted]);
+    if arrival.hook == NfHook::Forward {
+        one_hop_less(family, &mut error[ICMP_HEADER as usize..]);
+    }
     let (service, pseudo) = match family {
         Family::V4 => {
             let service = bytes[1] & TOS_MASK | TOS_PRECEDENCE;
@@ -236,6 +241,16 @@ fn unreachable(
     let checksum = !fold(pseudo + sum(&error));
     error[2..4].copy_from_slice(&checksum.to_be_bytes());
     Some(ip_packet(packet, source, protocol, service, &error))
+}
+
+/// What routing does to a header before FORWARD.
+fn one_hop_less(family: Family, header: &mut [u8]) {
+    header[hops_offset(family)] -= 1;
+    if family == Family::V4 {
+        let check = u32::from(u16::from_le_bytes([header[10], header[11]])) + 1;
+        let check = check + u32::from(check >= 0xffff);
+        header[10..12].copy_from_slice(&(check as u16).to_le_bytes());
+    }
 }
 
 /// The address that a packet comes from.

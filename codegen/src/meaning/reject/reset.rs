@@ -3,7 +3,9 @@
 use ipt2bpf_parser::ruleset::Family;
 
 use super::checksum;
-use super::code::{self, TCP, header_bytes, header_checksum, ip_header, point, sum_words};
+use super::code::{
+    self, TCP, header_bytes, header_checksum, ip_header, not_mapped, point, specified, sum_words,
+};
 use crate::asm::{Alu, Cond, FunctionId, Helper, Reg, Size};
 use crate::emit::link::{Body, CONTEXT, Linker, PACKET};
 use crate::emit::parse::xdp;
@@ -29,6 +31,12 @@ pub fn link(linker: &mut Linker<'_>) -> FunctionId {
     let family = linker.family;
     linker.function("reset", 0, |body| {
         let drop = body.code.label();
+        if family == Family::V6 {
+            for field in [Field::Source6, Field::Destination6] {
+                not_mapped(&mut body.code, field, drop);
+            }
+            specified(&mut body.code, Field::Destination6, drop);
+        }
         body.field(Reg::R1, Field::Protocol);
         let code = &mut body.code;
         code.branch(Cond::Ne, Reg::R1, i32::from(TCP), drop);
