@@ -62,6 +62,8 @@ pub mod protocol {
     pub const UDPLITE: u8 = 136;
 }
 
+/// The type of PPP in GRE (`GRE_PROTO_PPP`).
+pub const PPP: [u8; 2] = [0x88, 0x0b];
 /// The queries of ICMP with their answers (`invmap` of nf_conntrack_proto_icmp.c).
 pub const QUERIES4: [(u8, u8); 4] = [(8, 0), (13, 14), (15, 16), (17, 18)];
 /// The queries of ICMPv6.
@@ -187,6 +189,7 @@ impl<'a> Inside<'a> {
                 let &[a, b, c, d] = self.header()?;
                 [[a, b], [c, d]]
             }
+            GRE => [[0; 2], self.gre_call()?],
             _ => [[0; 2]; 2],
         };
         let forward = (self.source, from) <= (self.destination, to);
@@ -196,6 +199,17 @@ impl<'a> Inside<'a> {
             forward,
             is_answer: false,
         })
+    }
+
+    /// What GRE has in the place of a destination port: the call of PPTP's version, else 0. None for
+    /// that version around anything but PPP (`gre_pkt_to_tuple`).
+    fn gre_call(&self) -> Option<[u8; 2]> {
+        match self.header::<8>() {
+            Some(&[_, version, protocol, more, _, _, call, more_call]) if version & 7 == 1 => {
+                ([protocol, more] == PPP).then_some([call, more_call])
+            }
+            _ => Some([0; 2]),
+        }
     }
 
     /// A query or its answer; the side that asks comes first.

@@ -120,12 +120,11 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A handshake, or none, and what follows.
-pub fn conversation() -> impl Strategy<Value = Vec<Sent>> {
-    let family = select(&[Family::V4, Family::V6][..]);
+/// A handshake, or none, and what follows, between the two hosts of a network by its number.
+pub fn conversation(network: u8, family: Family) -> impl Strategy<Value = Vec<Sent>> {
     let port = select(&[80u16, 4000][..]);
-    (family, port, any::<bool>(), 0..4usize, vec(act(), 1..24)).prop_map(
-        |(family, port, client, handshake, acts)| {
+    (port, any::<bool>(), 0..4usize, vec(act(), 1..24)).prop_map(
+        move |(port, client, handshake, acts)| {
             let step = |leaves: bool, flags: u8| Act::Tcp {
                 leaves,
                 flags,
@@ -136,7 +135,7 @@ pub fn conversation() -> impl Strategy<Value = Vec<Sent>> {
                 options: OPTIONS[2],
             };
             let opening = [step(client, 0x02), step(!client, 0x12), step(client, 0x10)];
-            let mut talk = Talk::new(family, port);
+            let mut talk = Talk::new(network, family, port);
             let acts = opening.into_iter().take(handshake).chain(acts);
             acts.for_each(|act| talk.act(act));
             talk.sent
@@ -145,6 +144,7 @@ pub fn conversation() -> impl Strategy<Value = Vec<Sent>> {
 }
 
 struct Talk {
+    network: u8,
     family: Family,
     port: u16,
     /// The next sequence number of this host and of the other.
@@ -154,8 +154,9 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(family: Family, port: u16) -> Self {
+    fn new(network: u8, family: Family, port: u16) -> Self {
         Talk {
+            network,
             family,
             port,
             next: [0xffff_fff0, 1000],
@@ -230,7 +231,11 @@ impl Talk {
                 self.send(packet.leaves != to_sender, protocol, bytes);
             }
             Act::Other { leaves, protocol } => {
-                self.send(leaves, protocol, vec![0, 1, 0, 2, 0, 12, 0, 0, 0, 0, 0, 0]);
+                self.send(
+                    leaves,
+                    protocol,
+                    vec![0, 1, 0x88, 0x0b, 0, 12, 0, 0, 0, 0, 0, 0],
+                );
             }
         }
     }
@@ -242,11 +247,12 @@ impl Talk {
                 let mut bytes = vec![0x45, 0];
                 bytes.extend(length.to_be_bytes());
                 bytes.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
-                let ends = if leaves {
+                let mut ends = if leaves {
                     [HERE4, THERE4]
                 } else {
                     [THERE4, HERE4]
                 };
+                ends.iter_mut().for_each(|end| end[2] = self.network);
                 bytes.extend(ends.concat());
                 bytes.extend(transport);
                 bytes
@@ -255,11 +261,12 @@ impl Talk {
                 let mut bytes = vec![0x60, 0, 0, 0];
                 bytes.extend((transport.len() as u16).to_be_bytes());
                 bytes.extend([protocol, 64]);
-                let ends = if leaves {
+                let mut ends = if leaves {
                     [HERE6, THERE6]
                 } else {
                     [THERE6, HERE6]
                 };
+                ends.iter_mut().for_each(|end| end[5] = self.network);
                 bytes.extend(ends.concat());
                 bytes.extend(transport);
                 bytes

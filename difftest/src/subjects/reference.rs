@@ -61,11 +61,20 @@ impl Subject for Reference {
         let destination = match route {
             Route::Local => Destination::Local,
             Route::Via(interface) => Destination::Transit(interface),
-            Route::Unseen | Route::Unrouted | Route::Held => Destination::Nowhere,
+            // Nothing asks where a packet from this host goes.
+            Route::Out(_) | Route::Unseen | Route::Refused | Route::Unrouted | Route::Held => {
+                Destination::Nowhere
+            }
         };
-        let devices = Devices {
-            input: frame.interface.clone(),
-            output: String::new(),
+        let devices = match route {
+            Route::Out(interface) => Devices {
+                output: interface.clone(),
+                ..Devices::default()
+            },
+            _ => Devices {
+                input: frame.interface.clone(),
+                ..Devices::default()
+            },
         };
         let packet = Packet::new(frame.family, frame.packet(), &devices)
             .context("a packet without a header cannot reach a table")?;

@@ -11,7 +11,7 @@ use crate::module::Hook;
 use crate::packet::MAX_EXTENSION_HEADERS;
 use crate::track::Key;
 use crate::track::resolve::{
-    Class, ERRORS4, FIRST_QUERY6, QUERIES4, QUERIES6, UNTRACKED6, protocol,
+    Class, ERRORS4, FIRST_QUERY6, PPP, QUERIES4, QUERIES6, UNTRACKED6, protocol,
 };
 
 /// The question, all through the function.
@@ -289,7 +289,7 @@ impl<'a> Writer<'a> {
     /// The class, and ports or what ICMP has in their place.
     fn ports(&mut self) {
         let (number, class) = (self.protocol, self.class);
-        let [with_ports, icmp, done] = [(); 3].map(|()| self.body.code.label());
+        let [with_ports, icmp, gre, done] = [(); 4].map(|()| self.body.code.label());
         let (query, without): (u8, &[u8]) = match self.family {
             Family::V4 => (protocol::ICMP, &[protocol::ICMP6]),
             Family::V6 => (protocol::ICMP6, &[protocol::ICMP, protocol::NONE]),
@@ -299,17 +299,17 @@ impl<'a> Writer<'a> {
         }
         let mut script = self.script();
         script.branch(&number.is(u32::from(query)), true, icmp);
-        for (number_of, class_of, ports) in [
-            (protocol::TCP, Class::Tcp, true),
-            (protocol::UDP, Class::Udp, true),
-            (protocol::UDPLITE, Class::Udp, true),
-            (protocol::SCTP, Class::Generic, true),
-            (protocol::GRE, Class::Gre, false),
+        for (number_of, class_of, then) in [
+            (protocol::TCP, Class::Tcp, with_ports),
+            (protocol::UDP, Class::Udp, with_ports),
+            (protocol::UDPLITE, Class::Udp, with_ports),
+            (protocol::SCTP, Class::Generic, with_ports),
+            (protocol::GRE, Class::Gre, gre),
         ] {
             let next = script.code.label();
             script.set(class, class_of as u32);
             script.branch(&number.differs(u32::from(number_of)), true, next);
-            script.code.jump(if ports { with_ports } else { done });
+            script.code.jump(then);
             script.code.bind(next);
         }
         script.set(class, Class::Generic as u32);
@@ -317,12 +317,31 @@ impl<'a> Writer<'a> {
         script.code.bind(icmp);
         self.query();
         self.body.code.jump(done);
+        self.body.code.bind(gre);
+        self.gre_call(done);
+        self.body.code.jump(done);
         self.body.code.bind(with_ports);
         self.fetch(4);
         let ports = self.ports;
         self.script()
             .set(ports, Place::word(Reg::R10, stack::HEADER));
         self.body.code.bind(done);
+    }
+
+    /// The call of PPTP's version of GRE in the place of the second port; goes to `done` for others.
+    fn gre_call(&mut self, done: Label) {
+        let ports = self.ports;
+        self.body.bytes(AT, 8, stack::HEADER, done);
+        let pptp = (Self::header(1) & 7).is(1);
+        self.script().branch(&pptp, false, done);
+        self.leave_if(Self::header(2).differs(u32::from(PPP[0])));
+        self.leave_if(Self::header(3).differs(u32::from(PPP[1])));
+        let call = Place {
+            base: Reg::R10,
+            offset: stack::HEADER + 6,
+            size: Size::H,
+        };
+        self.script().set(ports, call << 16);
     }
 
     /// An ICMP query or its answer.
