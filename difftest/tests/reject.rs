@@ -15,7 +15,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::constants::{Aim, Constants};
-use ipt2bpf_difftest::frame::Frame;
+use ipt2bpf_difftest::frame::{Direction, Frame};
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::netfilter::{self, Netfilter, Route};
 use ipt2bpf_difftest::packets::{self, Packets};
@@ -111,7 +111,7 @@ impl ByHand {
             let sum = checksum(&packet[..header]).to_be_bytes();
             packet[10..12].copy_from_slice(&sum);
         }
-        Frame::new(self.family, INTERFACE, &packet)
+        Frame::received(self.family, INTERFACE, &packet)
     }
 
     /// Makes the checksum of TCP, UDP and ICMP right, behind whatever headers.
@@ -392,7 +392,7 @@ fn drawn(family: Family, seed: u64) -> Vec<Frame> {
     };
     let constants = Constants {
         aims: [6, 17, 1, 58, 132].map(aim).to_vec(),
-        ..Constants::none(family)
+        ..Constants::none(family, Direction::Received)
     };
     Packets::new(&constants, seed).take(FRAMES).collect()
 }
@@ -445,7 +445,7 @@ fn comparable(family: Family, mut packet: Vec<u8>) -> Result<Vec<u8>> {
 /// Why the program does not answer as netfilter does, where that is meant.
 fn differs_by_design(frame: &Frame, route: &Route, reset: bool) -> Option<&'static str> {
     let packet = frame.packet();
-    if matches!(route, Route::Unseen | Route::Unrouted | Route::Held) {
+    if matches!(route, Route::Unseen | Route::Refused | Route::Unrouted | Route::Held) {
         return Some("no rule sees it");
     }
     if exceptions::is_unknowable(frame, route) || exceptions::may_be_counted_unseen(frame) {
