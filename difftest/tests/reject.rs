@@ -445,7 +445,10 @@ fn comparable(family: Family, mut packet: Vec<u8>) -> Result<Vec<u8>> {
 /// Why the program does not answer as netfilter does, where that is meant.
 fn differs_by_design(frame: &Frame, route: &Route, reset: bool) -> Option<&'static str> {
     let packet = frame.packet();
-    if matches!(route, Route::Unseen | Route::Refused | Route::Unrouted | Route::Held) {
+    if matches!(
+        route,
+        Route::Unseen | Route::Refused | Route::Unrouted | Route::Held
+    ) {
         return Some("no rule sees it");
     }
     if exceptions::is_unknowable(frame, route) || exceptions::may_be_counted_unseen(frame) {

@@ -86,7 +86,12 @@ pub fn link(linker: &mut Linker<'_>, checksum: FunctionId, bucket: FunctionId) -
         ip_header(body, family, protocol(family));
         let code = &mut body.code;
         if family == Family::V4 {
-            code.load(Size::B, Reg::R1, PACKET, layout::TOS);
+            code.load(
+                Size::B,
+                Reg::R1,
+                PACKET,
+                Field::TypeOfService.place().offset,
+            );
             code.alu(Alu::And, Reg::R1, i32::from(TOS_MASK));
             code.alu(Alu::Or, Reg::R1, i32::from(TOS_PRECEDENCE));
             code.store(Size::B, Reg::R4, 1, Reg::R1);
@@ -244,7 +249,12 @@ fn source(linker: &mut Linker<'_>) -> FunctionId {
         };
         code.store(Size::B, Reg::R10, lookup + fib::FAMILY, number);
         if family == Family::V4 {
-            code.load(Size::B, Reg::R1, PACKET, layout::TOS);
+            code.load(
+                Size::B,
+                Reg::R1,
+                PACKET,
+                Field::TypeOfService.place().offset,
+            );
             code.alu(Alu::And, Reg::R1, i32::from(TOS_MASK));
             code.alu(Alu::Or, Reg::R1, i32::from(TOS_PRECEDENCE));
             code.store(Size::B, Reg::R10, lookup + fib::TOS, Reg::R1);
