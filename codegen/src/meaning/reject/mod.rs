@@ -5,8 +5,9 @@
 //! packet is dropped, the program turns the frame into the answer and sends it back with `XDP_TX`.
 //! [`mod@reply`] says in Rust what is sent, [`code`] does it in bytecode.
 //!
-//! The answer leaves by the interface that the packet came from, to the station that has sent it. It is
-//! as the kernel's but for these:
+//! The answer leaves by the interface that the packet came from, to the station that has sent it. Between
+//! two ends of a veth pair it arrives only when the other end has an XDP program too (`veth_xdp_xmit`,
+//! drivers/net/veth.c). It is as the kernel's but for these:
 //! - No frame for a group address is answered: the interface's own address, which the answer would need
 //!   as its source, is not known.
 //! - A packet to another station, which a promiscuous interface sees too, is taken for one to this.
