@@ -6,7 +6,7 @@ mod support;
 
 use common::loaders::loads;
 use common::may_load;
-use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::frame::ip_packet;
@@ -244,28 +244,46 @@ fn the_verifier_takes_each_answer_alone() {
     }
 }
 
-/// The reference's answer of a filter to a frame at INPUT.
+/// A filter for frames at INPUT, with the reference's state.
+struct Judge {
+    compiled: Compiled,
+    world: World,
+}
+
+impl Judge {
+    fn new(lines: &str) -> Self {
+        let options = Options {
+            hooks: vec![Hook::Xdp],
+            ..Options::default()
+        };
+        let mut world = World::default();
+        world.jiffies = 1 << 32;
+        Judge {
+            compiled: compile(&filter(Family::V4, lines), &options).expect("compiles"),
+            world,
+        }
+    }
+
+    /// The answer to a frame.
+    fn answer(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (family, bytes) = ip_packet(frame, 2)?;
+        let packet = Packet::new(family, bytes, &Devices::default())?;
+        self.world.random = vec![0x1234];
+        let rules = &self.compiled.filters[0].families[0];
+        let outcome = evaluate(rules, &packet, Route::Local, &mut self.world);
+        let (hook, answer) = outcome.rejected?;
+        let arrival = Arrival {
+            frame,
+            hook,
+            source: None,
+            tick_rate: Options::default().tick_rate,
+        };
+        reply(answer, &packet, arrival, &mut self.world)
+    }
+}
+
 fn answer(lines: &str, frame: &[u8]) -> Option<Vec<u8>> {
-    let options = Options {
-        hooks: vec![Hook::Xdp],
-        ..Options::default()
-    };
-    let compiled = compile(&filter(Family::V4, lines), &options).expect("compiles");
-    let (family, bytes) = ip_packet(frame, 2)?;
-    let packet = Packet::new(family, bytes, &Devices::default())?;
-    let mut world = World::default();
-    world.jiffies = 1 << 32;
-    world.random = vec![0x1234];
-    let rules = &compiled.filters[0].families[0];
-    let outcome = evaluate(rules, &packet, Route::Local, &mut world);
-    let (hook, answer) = outcome.rejected?;
-    let arrival = Arrival {
-        frame,
-        hook,
-        source: None,
-        tick_rate: options.tick_rate,
-    };
-    reply(answer, &packet, arrival, &mut world)
+    Judge::new(lines).answer(frame)
 }
 
 /// A SYN from 10.0.0.1 port 4660 to 10.0.0.2 port 22, sequence number 100, padded.
@@ -316,4 +334,47 @@ fn an_error_quotes_the_packet_without_its_padding() {
     assert_eq!(told[14..24], [0x45, 0xc0, 0, 68, 0x34, 0x12, 0, 0, 64, 1]);
     assert_eq!(told[34..36], [3, 3]);
     assert_eq!(told[42..], syn()[14..54]);
+}
+
+/// A ping from 10.0.0.`host`.
+fn ping(host: u8) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0];
+    packet.extend([10, 0, 0, host, 10, 9, 0, 1]);
+    let checksum = !sum(&packet);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet.extend([8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
+    [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0], &packet[..]].concat()
+}
+
+#[test]
+fn a_receiver_gets_six_errors_and_one_more_each_second() {
+    let mut judge = Judge::new("-A INPUT -j REJECT");
+    let sent = |judge: &mut Judge| (0..20).filter(|_| judge.answer(&ping(1)).is_some()).count();
+    assert_eq!(sent(&mut judge), 6);
+    judge.world.jiffies += 249;
+    assert_eq!(sent(&mut judge), 0);
+    judge.world.jiffies += 1;
+    assert_eq!(sent(&mut judge), 1);
+    judge.world.jiffies += 250_000;
+    assert_eq!(sent(&mut judge), 6);
+}
+
+#[test]
+fn all_receivers_together_get_fifty_errors_at_once() {
+    let mut judge = Judge::new("-A INPUT -j REJECT");
+    let sent = |judge: &mut Judge| {
+        (1..=200)
+            .filter(|&host| judge.answer(&ping(host)).is_some())
+            .count()
+    };
+    assert_eq!(sent(&mut judge), 50);
+    // Four a tick.
+    judge.world.jiffies += 2;
+    assert_eq!(sent(&mut judge), 8);
+}
+
+#[test]
+fn resets_are_not_limited() {
+    let mut judge = Judge::new("-A INPUT -p tcp -j REJECT --reject-with tcp-reset");
+    assert!((0..200).all(|_| judge.answer(&syn()).is_some()));
 }

@@ -17,7 +17,7 @@ pub const HOPS: u8 = 64;
 pub const MORE_FRAGMENTS: u8 = 0x20;
 
 /// Protocols whose packets are answered without a look at their checksum (`nf_reject_verify_csum`,
-/// include/net/netfilter/nf_reject.h): GRE, ESP, AH, SCTP, UDP-Lite. Kernels before 6.18 have DCCP here too.
+/// include/net/netfilter/nf_reject.h): GRE, ESP, AH, SCTP, UDP-Lite. Older kernels have DCCP too; 6.18 does not.
 pub const UNVERIFIED: [u8; 5] = [47, 50, 51, 132, 136];
 pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
@@ -28,17 +28,19 @@ pub const NO_NEXT_HEADER: u8 = 59;
 /// The function `u32 answer(context, packet)`, which gives the program's result for a dropped packet of a
 /// family: the frame is its own answer, or dropped. None when no rule rejects with an answer.
 pub fn link(linker: &mut Linker<'_>, filter: &FamilyFilter) -> Option<FunctionId> {
-    let mut answers = filter.routines().filter_map(|routine| match routine {
+    let answers = filter.routines().filter_map(|routine| match routine {
         Routine::Reject(note) => Some(note.0),
         _ => None,
     });
-    let first = answers.next()?;
-    let all: Vec<Answer> = std::iter::once(first).chain(answers).collect();
+    let (resets, errors): (Vec<_>, Vec<_>) = answers.partition(|it| *it == Answer::Reset);
+    if resets.is_empty() && errors.is_empty() {
+        return None;
+    }
     let family = linker.family;
     let checksum = checksum::link(linker);
     let verify = verify(linker, checksum);
-    let reset = all.contains(&Answer::Reset).then(|| reset::link(linker));
-    let unreachable = all.iter().any(|it| *it != Answer::Reset).then(|| {
+    let reset = (!resets.is_empty()).then(|| reset::link(linker));
+    let unreachable = (!errors.is_empty()).then(|| {
         let bucket = bucket::link(linker);
         unreachable::link(linker, checksum, bucket)
     });
