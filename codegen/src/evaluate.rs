@@ -4,6 +4,7 @@
 //! programs are held against.
 
 use crate::field::Field;
+use crate::meaning::reject::Answer;
 use crate::packet::Packet;
 use crate::routine::World;
 use crate::semantic::{
@@ -11,7 +12,7 @@ use crate::semantic::{
     Verdict,
 };
 use crate::track::table::{confirm, track};
-use ipt2bpf_parser::ruleset::TableKind;
+use ipt2bpf_parser::ruleset::{NfHook, TableKind};
 
 /// Where routing sends a packet; asked only at hooks that see both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +30,9 @@ pub enum Route<'a> {
 pub struct Outcome {
     /// Whether it passed.
     pub verdict: Verdict,
+    /// The hook that rejected it and how its sender is to be told, which
+    /// [`reply`](crate::meaning::reject::reply::reply) does.
+    pub rejected: Option<(NfHook, Answer)>,
     /// What happened on its way, in order.
     pub trace: Vec<Event>,
 }
@@ -85,6 +89,7 @@ pub fn evaluate(
         trace.push(Event::LaterFragment);
         return Outcome {
             verdict: Verdict::Accept,
+            rejected: None,
             trace,
         };
     }
@@ -110,6 +115,7 @@ pub fn evaluate(
         if run_table(filter, stage.chain, &mut packet, world, &mut trace) == Verdict::Drop {
             return Outcome {
                 verdict: Verdict::Drop,
+                rejected: packet.rejected().map(|answer| (stage.nf_hook, answer)),
                 trace,
             };
         }
@@ -124,6 +130,7 @@ pub fn evaluate(
     }
     Outcome {
         verdict: Verdict::Accept,
+        rejected: None,
         trace,
     }
 }

@@ -13,7 +13,7 @@ use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
-use crate::meaning::{hashlimit, limit, quota, recent, statistic, time};
+use crate::meaning::{hashlimit, limit, quota, recent, reject, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -117,6 +117,8 @@ routines! {
     Turn(statistic::Turn),
     /// `-m time`
     AskClock(time::AskClock),
+    /// `-j REJECT`
+    Reject(reject::NoteAnswer),
 }
 
 impl fmt::Display for Routine {

@@ -2,8 +2,8 @@
 
 mod frame;
 pub mod link;
-mod parse;
-mod program;
+pub(crate) mod parse;
+pub mod program;
 mod rules;
 mod test;
 pub mod weight;
@@ -12,6 +12,7 @@ pub mod worker;
 
 use crate::asm::{Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
+use crate::meaning::reject;
 use crate::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
     RULES_MAP,
@@ -129,6 +130,7 @@ pub fn emit(
                 packet_size: frame.packet_size() as u32,
             };
             let calls = linker.link(family);
+            let answer = reject::link(&mut linker, family);
             let tracking = family.tracking.map(|_| linker.tracking());
             let stages = plans.iter().map(|plan| {
                 let stage = rules::Stage {
@@ -142,6 +144,7 @@ pub fn emit(
             families.push(CompiledFamily {
                 filter: family,
                 stages: stages.collect(),
+                answer,
                 tracking,
             });
         }

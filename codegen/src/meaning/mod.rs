@@ -33,7 +33,7 @@ mod policy;
 pub mod quota;
 mod realm;
 pub mod recent;
-mod reject;
+pub mod reject;
 mod sctp;
 pub mod sctp_chunks;
 mod shared;

@@ -5,6 +5,7 @@ use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::frame::{self, ip_packet};
 use ipt2bpf_codegen::listing::listing;
+use ipt2bpf_codegen::meaning::reject::reply::{Arrival, reply};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
@@ -39,6 +40,9 @@ fn clock_value() -> Vec<u8> {
     value.extend(1u32.to_le_bytes());
     value
 }
+
+/// What routing prefers as the source of what the host sends.
+const SOURCE: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// Compares the two sides on one packet at one hook.
 fn compare(
@@ -99,10 +103,21 @@ fn compare(
     };
     let packet = Packet::new(family, &bytes, &devices).map(|packet| packet.with(metadata));
     let rules = filter.families.iter().find(|rules| rules.family == family);
+    let mut answer = None;
     let (verdict, counted) = match (packet, rules) {
         (Some(packet), Some(rules)) => {
             let outcome = evaluate(rules, &packet, route, world);
             let counted: Vec<u32> = outcome.counters(rules).map(|counter| counter.0).collect();
+            answer = outcome.rejected.and_then(|(nf_hook, answer)| {
+                let arrival = Arrival {
+                    frame: &frame,
+                    hook: nf_hook,
+                    // The lookup gives the address where it gives a way.
+                    source: (!drawn.local).then_some(SOURCE),
+                    tick_rate: options.tick_rate,
+                };
+                reply(answer, &packet, arrival, world)
+            });
             (outcome.verdict, counted)
         }
         _ => (Verdict::Accept, Vec::new()),
@@ -114,6 +129,7 @@ fn compare(
         true => (Verdict::Drop, Vec::new()),
         false => (verdict, counted),
     };
+    let answer = answer.filter(|_| !(vlan && asks));
     let mut context = Context::new(if hook == Hook::Xdp {
         &frame
     } else {
@@ -130,19 +146,16 @@ fn compare(
     context.packet_type = drawn.packet_type.into();
     context.cpu = drawn.processor;
     context.fib = FibAnswer {
-        code: if drawn.local && options.xdp_path == XdpPath::Auto {
-            4
-        } else {
-            0
-        },
+        code: if drawn.local { 4 } else { 0 },
+        source: SOURCE,
         ifindex: ((drawn.interface + 1) % INTERFACES.len()) as u32 + 1,
     };
     context.jiffies = world.jiffies;
     let real = u128::from(world.seconds.unsigned_abs()) * 1_000_000_000;
     context.boot_time = (real - u128::from(REAL_LESS_BOOT)) as u64;
     context.atomic_time = (real + u128::from(TAI_LESS_REAL)) as u64;
-    let returned = machine
-        .run(hook, &context)
+    let (returned, left) = machine
+        .run_and_keep(hook, &context)
         .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
     let passed = returned == if hook == Hook::Xdp { 2 } else { 1 };
     prop_assert_eq!(
@@ -152,6 +165,8 @@ fn compare(
         hook,
         drawn
     );
+    let sent = (hook == Hook::Xdp && returned == 3).then_some(left);
+    prop_assert_eq!(sent, answer, "answer at {} to {:?}", hook, drawn);
     let mut expected = before;
     for counter in counted {
         expected[counter as usize].0 += 1;
