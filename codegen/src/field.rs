@@ -81,8 +81,12 @@ pub mod layout {
     pub const TRANSPORT: i16 = 138;
     /// The netfilter hook whose chains the packet is in, as [`nf_hook_number`] has it: `u8`.
     pub const NF_HOOK: i16 = 87;
+    /// Whether a TRACE rule has matched: `u8`.
+    pub const TRACED: i16 = 136;
+    /// The interface that routing has chosen for a packet to another host, 0 before that: `u32`.
+    pub const OUT_INDEX: i16 = 140;
     /// The return stack: `u16` each.
-    pub const STACK: i16 = 140;
+    pub const STACK: i16 = 144;
 
     /// The number of a netfilter hook (`enum nf_inet_hooks`, include/uapi/linux/netfilter.h).
     pub const fn nf_hook_number(hook: NfHook) -> u8 {

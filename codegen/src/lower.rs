@@ -9,6 +9,9 @@ use ipt2bpf_parser::span::Span;
 
 use crate::counters::CounterLayout;
 use crate::field::Field;
+use crate::log::record::{LINE_BYTES, Occasion};
+use crate::meaning::tell::Tell;
+use crate::meaning::trace::StartTrace;
 use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning};
 use crate::module::Hook;
 use crate::options::{Options, XdpPath};
@@ -69,9 +72,11 @@ pub fn lower(
             options,
             counters,
             chains: Vec::new(),
+            numbers: Vec::new(),
             diagnostics: &mut diagnostics,
         };
         let stages = lowering.stages(ruleset);
+        lowering.trace();
         let chains = lowering.chains;
         let filter = FamilyFilter {
             family: ruleset.family,
@@ -92,6 +97,8 @@ struct Lowering<'a> {
     options: &'a Options,
     counters: &'a CounterLayout,
     chains: Vec<Chain>,
+    /// The chains' numbers in traces.
+    numbers: Vec<u32>,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -149,7 +156,11 @@ impl Lowering<'_> {
                 name: chain.name.clone(),
                 rules: Vec::new(),
                 end: End::Return,
+                effects: Vec::new(),
             });
+            let counters = self.counters;
+            self.numbers
+                .push(counters.chain_number(self.family, table.kind, &chain.name));
         }
         id
     }
@@ -180,6 +191,42 @@ impl Lowering<'_> {
             name: chain.name.clone(),
             rules: rules.collect(),
             end,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Lets every rule, policy and end of a user chain tell of traced packets, where a rule traces any.
+    fn trace(&mut self) {
+        let start = Routine::from(StartTrace);
+        let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        if !rules.any(|rule| rule.effects.contains(&start)) {
+            return;
+        }
+        let tell = |occasion, number| {
+            Routine::from(Tell {
+                occasion,
+                number,
+                bytes: LINE_BYTES,
+            })
+        };
+        for (chain, &number) in self.chains.iter_mut().zip(&self.numbers) {
+            for rule in &mut chain.rules {
+                let told = tell(Occasion::TracedRule, rule.counter.0);
+                rule.effects.insert(0, told);
+            }
+            match chain.end {
+                End::Policy(_, counter) => {
+                    chain.effects = vec![tell(Occasion::TracedPolicy, counter.0)];
+                }
+                End::Return => chain.rules.push(Rule {
+                    steps: Vec::new(),
+                    counter: CounterId::NONE,
+                    effects: vec![tell(Occasion::TracedReturn, number)],
+                    action: Action::Continue,
+                    text: format!("(end of {})", chain.name),
+                    span: Span::default(),
+                }),
+            }
         }
     }
 
@@ -341,7 +388,7 @@ impl<'r> TableChains<'r> {
 fn may_approximate(effects: &[Routine], action: Action) -> bool {
     match action {
         Action::Verdict(_) => true,
-        Action::Continue => effects.is_empty(),
+        Action::Continue => effects.iter().all(|effect| effect.work().only_tells()),
         Action::Return | Action::Jump(_) | Action::Goto(_) => false,
     }
 }

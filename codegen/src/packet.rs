@@ -30,6 +30,7 @@ pub struct Packet<'a> {
     transport: usize,
     answer: u32,
     nf_hook: NfHook,
+    traced: bool,
 }
 
 impl<'a> Packet<'a> {
@@ -50,6 +51,7 @@ impl<'a> Packet<'a> {
                     transport: 4 * usize::from(header[0] & 15),
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
+                    traced: false,
                 })
             }
             Family::V6 => {
@@ -66,6 +68,7 @@ impl<'a> Packet<'a> {
                     transport: end.offset,
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
+                    traced: false,
                 })
             }
         }
@@ -90,6 +93,16 @@ impl<'a> Packet<'a> {
     /// Whose chains the packet is in.
     pub fn nf_hook(&self) -> NfHook {
         self.nf_hook
+    }
+
+    /// From now on, what it meets is told.
+    pub fn set_traced(&mut self) {
+        self.traced = true;
+    }
+
+    /// Whether what it meets is told.
+    pub fn is_traced(&self) -> bool {
+        self.traced
     }
 
     /// All its bytes, from the IP header on.

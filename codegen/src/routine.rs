@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
-use crate::meaning::limit;
+use crate::meaning::{limit, tell, trace};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
 
@@ -27,6 +27,11 @@ pub trait Perform: fmt::Display {
     /// IPv4's protocol.
     fn reads(&self) -> Vec<Field> {
         Vec::new()
+    }
+
+    /// Whether it does no more than tell of the packet, so that no verdict depends on it.
+    fn only_tells(&self) -> bool {
+        false
     }
 }
 
@@ -59,6 +64,10 @@ macro_rules! routines {
 routines! {
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// What `-j LOG` and others tell of a packet
+    Tell(tell::Tell),
+    /// `-j TRACE`
+    StartTrace(trace::StartTrace),
 }
 
 impl fmt::Display for Routine {
@@ -83,6 +92,8 @@ pub struct World {
     pub jiffies: u64,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
+    /// What was told of packets.
+    pub told: Vec<tell::Telling>,
     state: HashMap<String, Box<dyn Any>>,
 }
 

@@ -39,22 +39,27 @@ impl Add for Weight {
 /// The size of a node's code, or a little more.
 pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
     let mut code = Code::default();
-    let mut called = Weight::default();
-    if let NodeKind::Rule(chain, rule) = node.kind {
-        let target = code.label();
-        let rule = &filter.chain(chain).rules[rule];
-        let mut calls = rule.effects.len();
-        for step in &rule.steps {
-            match step {
-                Step::Check { test, .. } => branch(&mut code, test, false, target),
-                Step::Ask(_) => calls += 1,
+    let mut calls = 0;
+    match node.kind {
+        NodeKind::Rule(chain, rule) => {
+            let target = code.label();
+            let rule = &filter.chain(chain).rules[rule];
+            calls += rule.effects.len();
+            for step in &rule.steps {
+                match step {
+                    Step::Check { test, .. } => branch(&mut code, test, false, target),
+                    Step::Ask(_) => calls += 1,
+                }
             }
         }
-        called = Weight {
-            branches: calls * CALLED.branches,
-            instructions: calls * CALLED.instructions,
-        };
+        NodeKind::Policy(_) => {
+            calls += filter.chains.iter().map(|chain| chain.effects.len()).max().unwrap_or(0);
+        }
     }
+    let called = Weight {
+        branches: calls * CALLED.branches,
+        instructions: calls * CALLED.instructions,
+    };
     let branches = code
         .ops()
         .iter()

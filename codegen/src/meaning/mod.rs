@@ -11,6 +11,8 @@ mod log;
 mod multiport;
 mod reject;
 mod tcp;
+pub mod tell;
+pub mod trace;
 mod udp;
 mod untranslated;
 
@@ -93,7 +95,9 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
 pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
     match extension {
         Target::Log(log) => log,
+        Target::Nflog(nflog) => nflog,
         Target::Reject(reject) => reject,
+        Target::Trace(trace) => trace,
         _ => &untranslated::Untranslated,
     }
 }

@@ -9,6 +9,8 @@ use crate::module::Hook;
 pub struct Context<'p> {
     /// The frame at XDP; from the IP header on at the other hooks.
     pub packet: &'p [u8],
+    /// What lies in front of the packet at cgroup hooks: the link layer's header.
+    pub link_header: &'p [u8],
     /// How many bytes of the packet programs may read directly; more than there are means all.
     pub linear: usize,
     /// `__sk_buff.len`, in bytes.
@@ -27,6 +29,8 @@ pub struct Context<'p> {
     pub fib: FibAnswer,
     /// The kernel's clock of ticks.
     pub jiffies: u64,
+    /// The kernel's monotonic clock, in nanoseconds.
+    pub nanoseconds: u64,
     /// The number of the processor.
     pub cpu: u32,
 }
@@ -45,6 +49,7 @@ impl<'p> Context<'p> {
     pub fn new(packet: &'p [u8]) -> Self {
         Context {
             packet,
+            link_header: &[],
             linear: packet.len(),
             length: u32::try_from(packet.len()).unwrap_or(u32::MAX),
             ifindex: 0,
@@ -54,6 +59,7 @@ impl<'p> Context<'p> {
             packet_type: 0,
             fib: FibAnswer::default(),
             jiffies: 0,
+            nanoseconds: 0,
             cpu: 0,
         }
     }

@@ -5,6 +5,8 @@ use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::frame::ip_packet;
 use ipt2bpf_codegen::listing::listing;
+use ipt2bpf_codegen::log::record::{RING, Record};
+use ipt2bpf_codegen::meaning::tell::Telling;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Packet};
@@ -30,6 +32,8 @@ fn compare(
     world: &mut World,
 ) -> Result<(), TestCaseError> {
     let before = machine.counters();
+    let told_before = machine.records(RING).len();
+    world.told.clear();
     let filter = compiled
         .filters
         .iter()
@@ -126,7 +130,26 @@ fn compare(
         hook,
         drawn
     );
+    let told: Vec<Option<Telling>> = machine.records(RING)[told_before..]
+        .iter()
+        .map(|bytes| Record::read(bytes).map(telling))
+        .collect();
+    let expected: Vec<Option<Telling>> = match vlan && asks {
+        true => Vec::new(),
+        false => world.told.drain(..).map(Some).collect(),
+    };
+    prop_assert_eq!(told, expected, "records at {} on {:?}", hook, drawn);
     Ok(())
+}
+
+fn telling(record: Record) -> Telling {
+    Telling {
+        occasion: record.occasion,
+        number: record.number,
+        nf_hook: record.nf_hook,
+        length: record.length,
+        bytes: record.bytes,
+    }
 }
 
 fn asks_for_in_device(filter: &FamilyFilter) -> bool {

@@ -14,6 +14,7 @@ use crate::asm::{Alu, Code, Cond, Label, Reg, Size};
 use crate::field::{Field, layout};
 use crate::frame::MAX_VLAN_TAGS;
 use crate::module::Hook;
+use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Test};
 use ipt2bpf_parser::ruleset::Family;
 
@@ -67,6 +68,8 @@ pub struct Demand {
     pub in_device: bool,
     /// The sending interface.
     pub out_device: bool,
+    /// The index of the interface that routing chooses at XDP.
+    pub out_index: bool,
 }
 
 impl Demand {
@@ -79,6 +82,7 @@ impl Demand {
             Test::Not(_) | Test::All(_) | Test::Any(_) => {}
         });
         for routine in filter.routines() {
+            demand.out_index |= matches!(routine, Routine::Tell(_));
             routine
                 .work()
                 .reads()
