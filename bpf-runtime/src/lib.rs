@@ -39,6 +39,7 @@ mod load;
 mod maps;
 mod mounts;
 mod pin;
+mod ring;
 mod sys;
 mod test_run;
 
@@ -47,4 +48,5 @@ pub use devices::{Interface, interfaces};
 pub use error::{Error, Step};
 pub use load::{Loaded, load};
 pub use maps::{Counter, Maps};
+pub use ring::{Enough, Ring};
 pub use test_run::{TestPacket, TestRun};
