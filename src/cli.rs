@@ -8,7 +8,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_parser::ruleset::Family;
 
-use crate::{attach, check, compile, detach, explain, load, show, zero};
+use crate::{attach, check, compile, detach, explain, load, log, show, zero};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,6 +60,7 @@ pub enum Command {
     /// Lists what ipt2bpf has attached
     List,
     Show(show::Arguments),
+    Log(log::Arguments),
     Zero(zero::Arguments),
 }
 

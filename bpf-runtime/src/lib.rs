@@ -44,9 +44,9 @@ mod sys;
 mod test_run;
 
 pub use attach::{Attachment, Registry, Site, XdpMode};
-pub use devices::{Interface, interfaces};
+pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};
 pub use load::{Loaded, load};
 pub use maps::{Counter, Maps};
-pub use ring::{Enough, Ring};
+pub use ring::{Enough, Ring, since_epoch};
 pub use test_run::{TestPacket, TestRun};

@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aya_obj::generated::bpf_map_type;
-use ipt2bpf_codegen::log::record::{LOST, RING};
+use ipt2bpf_codegen::log::record::{LOST, RING, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::{Error, Step};
 use crate::maps::Maps;
@@ -115,23 +116,42 @@ impl Ring {
         let header = self.producer.word(offset)?.load(Ordering::Acquire);
         let length = (header & !(BUSY | DISCARDED)) as usize;
         match header & BUSY {
-            0 => Some((header, self.producer.bytes(offset + HEADER as usize, length)?)),
+            0 => Some((
+                header,
+                self.producer.bytes(offset + HEADER as usize, length)?,
+            )),
             _ => None,
         }
     }
 
-    /// Waits until there is a record to read, or so long. Also a signal ends it.
+    /// Waits until one of some rings has a record to read, or so long. Also a signal ends it.
     ///
     /// # Errors
     /// What poll(2) says.
-    pub fn wait(&self, longest: Duration) -> io::Result<()> {
+    pub fn wait<'r>(
+        rings: impl IntoIterator<Item = &'r Ring>,
+        longest: Duration,
+    ) -> io::Result<()> {
         let longest = Timespec::try_from(longest).ok();
-        let mut waiting = [PollFd::from_borrowed_fd(self.map.as_fd(), PollFlags::IN)];
+        let waiting = rings.into_iter();
+        let mut waiting: Vec<PollFd<'_>> = waiting
+            .map(|ring| PollFd::from_borrowed_fd(ring.map.as_fd(), PollFlags::IN))
+            .collect();
         match poll(&mut waiting, longest.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The time of a record as the time since 1970, by how far the clocks are apart now.
+pub fn since_epoch(record: &Record) -> Duration {
+    let now = |clock| {
+        let time = clock_gettime(clock);
+        Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+    };
+    let apart = now(ClockId::Realtime).saturating_sub(now(ClockId::Monotonic));
+    apart + Duration::from_nanos(record.time)
 }
 
 /// Whether a reader wants no more.
@@ -191,9 +211,7 @@ impl Mapping {
     fn bytes(&self, offset: usize, length: usize) -> Option<&[u8]> {
         let fits = offset.checked_add(length)? <= self.length;
         // SAFETY: they lie within the mapping and do not change while they are borrowed.
-        fits.then(|| unsafe {
-            std::slice::from_raw_parts(self.start.as_ptr().add(offset), length)
-        })
+        fits.then(|| unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) })
     }
 }
 

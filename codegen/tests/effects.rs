@@ -44,10 +44,17 @@ fn rule(table: &'static str, chain: &'static str) -> impl Strategy<Value = Strin
     if chain != "own" {
         targets.extend(["-j own", "-g own", "-j DROP"]);
     }
-    let matches = select(&["", "-p tcp", "-p udp -m udp --dport 53", "-s ::/1", "-d 8.0.0.0/5"][..]);
-    (matches, select(targets)).prop_map(move |(matches, target)| {
-        format!("-A {chain} {matches} {target}\n")
-    })
+    let matches = select(
+        &[
+            "",
+            "-p tcp",
+            "-p udp -m udp --dport 53",
+            "-s ::/1",
+            "-d 8.0.0.0/5",
+        ][..],
+    );
+    (matches, select(targets))
+        .prop_map(move |(matches, target)| format!("-A {chain} {matches} {target}\n"))
 }
 
 fn table(name: &'static str, chains: &'static [&'static str]) -> impl Strategy<Value = String> {

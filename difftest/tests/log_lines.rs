@@ -17,10 +17,10 @@ use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::constants::{Aim, Constants};
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
-use ipt2bpf_difftest::packets::{Packets, seed};
-use ipt2bpf_difftest::subjects::ruleset;
 use ipt2bpf_difftest::netfilter::Netfilter;
 use ipt2bpf_difftest::netns;
+use ipt2bpf_difftest::packets::{Packets, seed};
+use ipt2bpf_difftest::subjects::ruleset;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::{Enough, Loaded, Ring, TestPacket, interfaces, load};
 use nix::fcntl::OFlag;
@@ -64,7 +64,10 @@ impl KernelLog {
             let (head, text) = entry.split_once(';').context("an entry without a head")?;
             let priority: u32 = head.split(',').next().unwrap_or_default().parse()?;
             let text = text.split('\n').next().unwrap_or_default();
-            if INTERFACES.iter().any(|name| text.contains(&format!("={name} "))) {
+            if INTERFACES
+                .iter()
+                .any(|name| text.contains(&format!("={name} ")))
+            {
                 lines.push(((priority & 7) as u8, text.to_owned()));
             }
         }
@@ -152,7 +155,9 @@ impl Told {
             length: record.length,
             in_device: name(record.in_index),
             out_device: name(record.out_index),
-            link: record.link_header.map_or(LinkHeader::None, LinkHeader::Ethernet),
+            link: record
+                .link_header
+                .map_or(LinkHeader::None, LinkHeader::Ethernet),
             mark: record.mark,
             owner: None,
         };
@@ -216,12 +221,7 @@ fn quoting(random: &mut Rng, family: Family, quoted: &Frame) -> Frame {
 }
 
 /// Sends frames to both and compares all lines; gives how many there were.
-fn compare(
-    family: Family,
-    routing: &Routing,
-    texts: &[String],
-    count: usize,
-) -> Result<usize> {
+fn compare(family: Family, routing: &Routing, texts: &[String], count: usize) -> Result<usize> {
     let seed = seed()?;
     let aim = |protocol| Aim {
         protocols: vec![protocol],
@@ -295,7 +295,11 @@ fn lines_are_the_kernels() {
             .filter(|(bit, _)| set & (1 << bit) != 0)
             .map(|(_, option)| *option)
             .collect();
-        let prefix = ["", "--log-prefix \"a prefix: \"", "--log-prefix 12345678901234567890123456789"];
+        let prefix = [
+            "",
+            "--log-prefix \"a prefix: \"",
+            "--log-prefix 12345678901234567890123456789",
+        ];
         let (prefix, level) = (prefix[set as usize % 3], set % 8);
         let options = options.join(" ");
         format!("*raw\n-A PREROUTING -j LOG --log-level {level} {prefix} {options}\nCOMMIT\n")

@@ -53,7 +53,12 @@ pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
             }
         }
         NodeKind::Policy(_) => {
-            calls += filter.chains.iter().map(|chain| chain.effects.len()).max().unwrap_or(0);
+            calls += filter
+                .chains
+                .iter()
+                .map(|chain| chain.effects.len())
+                .max()
+                .unwrap_or(0);
         }
     }
     let called = Weight {

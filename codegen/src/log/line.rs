@@ -325,9 +325,7 @@ impl Writer<'_> {
         };
         let (source, destination) = (be16(&header, 0), be16(&header, 2));
         let length = be16(&header, 4);
-        self.add(format_args!(
-            "SPT={source} DPT={destination} LEN={length} "
-        ));
+        self.add(format_args!("SPT={source} DPT={destination} LEN={length} "));
         Ok(())
     }
 
@@ -423,11 +421,7 @@ impl Writer<'_> {
 
     /// Tells of the extension headers and gives what follows them: the protocol, where it begins, and
     /// whether that is in a later fragment.
-    fn extension_headers(
-        &mut self,
-        first: u8,
-        start: usize,
-    ) -> Result<(u8, usize, bool), Stop> {
+    fn extension_headers(&mut self, first: u8, start: usize) -> Result<(u8, usize, bool), Stop> {
         let told = self.details.ip_options;
         let (mut protocol, mut at, mut later_fragment) = (first, start, false);
         while matches!(protocol, 0 | 43 | 44 | 50 | 51 | 60) {
@@ -574,6 +568,8 @@ fn colons(bytes: &[u8]) -> String {
 
 /// An IPv6 address with all its zeros.
 fn groups(bytes: &[u8]) -> String {
-    let words = bytes.chunks_exact(2).map(|group| format!("{:04x}", be16(group, 0)));
+    let words = bytes
+        .chunks_exact(2)
+        .map(|group| format!("{:04x}", be16(group, 0)));
     words.collect::<Vec<_>>().join(":")
 }

@@ -6,4 +6,5 @@
 
 pub mod book;
 pub mod line;
+pub mod pcap;
 pub mod record;

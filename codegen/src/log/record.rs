@@ -114,9 +114,9 @@ impl Record {
     /// Reads a record; none for bytes that no program of ours has written.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let occasion = Occasion::ALL.get(usize::from(number::<1>(bytes, layout::OCCASION)? as u8));
-        let nf_hook = NF_HOOKS
-            .into_iter()
-            .find(|&hook| Some(u64::from(nf_hook_number(hook))) == number::<1>(bytes, layout::NF_HOOK));
+        let nf_hook = NF_HOOKS.into_iter().find(|&hook| {
+            Some(u64::from(nf_hook_number(hook))) == number::<1>(bytes, layout::NF_HOOK)
+        });
         let hook = Hook::ALL.get(number::<1>(bytes, layout::HOOK)? as usize);
         let has_link_header = number::<1>(bytes, layout::HAS_LINK_HEADER)? != 0;
         let captured = number::<4>(bytes, layout::CAPTURED)? as usize;
@@ -160,9 +160,7 @@ impl Record {
     fn pass_router(&mut self) {
         let family = self.family();
         match (family, self.bytes.as_mut_slice()) {
-            (Some(Family::V4), [_, _, _, _, _, _, _, _, ttl, _, high, low, ..])
-                if *ttl > 0 =>
-            {
+            (Some(Family::V4), [_, _, _, _, _, _, _, _, ttl, _, high, low, ..]) if *ttl > 0 => {
                 *ttl -= 1;
                 // The sum loses 256, so its complement gains it (RFC 1624).
                 let sum = u32::from(u16::from_be_bytes([*high, *low])) + 0x0100;
