@@ -493,8 +493,17 @@ fn what_the_verifier_would_refuse_is_a_fault() {
         (vec![Op::CallFunction(FunctionId(9))], Cause::NoSuchFunction),
         (vec![Op::CallFunction(FunctionId(0))], Cause::TooManyFrames),
         (
-            vec![Op::CallHelper(Helper::ProbeReadKernel)],
-            helper(Helper::ProbeReadKernel, Hook::Xdp),
+            vec![Op::CallHelper(Helper::SkbLoadBytesRelative)],
+            helper(Helper::SkbLoadBytesRelative, Hook::Xdp),
+        ),
+        (
+            vec![
+                mov(R1, 0),
+                mov(R2, 8),
+                mov(R3, 0),
+                Op::CallHelper(Helper::ProbeReadKernel),
+            ],
+            Cause::Argument(3),
         ),
         (
             vec![Op::CallHelper(Helper::SkbLoadBytes)],

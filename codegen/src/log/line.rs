@@ -573,3 +573,86 @@ fn groups(bytes: &[u8]) -> String {
         .map(|group| format!("{:04x}", be16(group, 0)));
     words.collect::<Vec<_>>().join(":")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From 10.0.0.1 to 10.0.0.2: UDP from port 53 to port 5353.
+    const UDP: [u8; 28] = [
+        0x45, 0, 0, 28, 0, 7, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0x14, 0xe9, 0,
+        8, 0, 0,
+    ];
+
+    fn sight(bytes: &[u8]) -> Sight<'_> {
+        Sight {
+            family: Family::V4,
+            bytes,
+            length: 28,
+            in_device: "",
+            out_device: "eth0",
+            link: LinkHeader::None,
+            mark: 0,
+            owner: None,
+        }
+    }
+
+    fn text(sight: &Sight<'_>, details: Details) -> String {
+        String::from_utf8(line(b"p: ", sight, details)).unwrap()
+    }
+
+    #[test]
+    fn owner_and_mark_come_last() {
+        let sight = Sight {
+            mark: 0xab,
+            owner: Some(Owner { user: 0, group: 7 }),
+            ..sight(&UDP)
+        };
+        let details = Details {
+            owner: true,
+            ..Details::default()
+        };
+        assert_eq!(
+            text(&sight, details),
+            "p: IN= OUT=eth0 SRC=10.0.0.1 DST=10.0.0.2 LEN=28 TOS=0x00 PREC=0x00 TTL=64 ID=7 DF PROTO=UDP \
+             SPT=53 DPT=5353 LEN=8 UID=0 GID=7 MARK=0xab "
+        );
+        assert!(!text(&sight, Details::default()).contains("UID"));
+    }
+
+    #[test]
+    fn what_the_record_lacks_is_not_what_the_packet_lacks() {
+        let cut = text(&sight(&UDP[..24]), Details::default());
+        assert!(cut.ends_with("PROTO=UDP ..."), "{cut}");
+        let short = Sight {
+            length: 24,
+            ..sight(&UDP[..24])
+        };
+        let short = text(&short, Details::default());
+        assert!(short.ends_with("PROTO=UDP INCOMPLETE [4 bytes] "), "{short}");
+        for length in 0..20 {
+            let cut = text(&sight(&UDP[..length]), Details::default());
+            assert_eq!(cut, "p: IN= OUT=eth0 ...");
+        }
+    }
+
+    #[test]
+    fn lines_end_where_the_kernels_buffer_does() {
+        // Hop-by-hop headers without end, each of which is told.
+        let mut packet = vec![0x60, 0, 0, 0, 0x10, 0, 0, 64];
+        packet.resize(40 + 0x1000, 0);
+        let sight = Sight {
+            family: Family::V6,
+            bytes: &packet,
+            length: packet.len() as u32,
+            ..sight(&[])
+        };
+        let details = Details {
+            ip_options: true,
+            ..Details::default()
+        };
+        let line = text(&sight, details);
+        assert_eq!(line.len(), LONGEST);
+        assert!(line.ends_with("OPT ( ) OPT ( ) OPT"), "{line}");
+    }
+}
