@@ -15,7 +15,7 @@ use crate::module::{Hook, Module};
 use crate::object;
 use crate::options::{KernelVersion, Options};
 use crate::plan::StagePlan;
-use crate::semantic::{Filter, family_name};
+use crate::semantic::{Filter, Tracking, family_name};
 use crate::simplify::simplify;
 
 /// What became of rulesets.
@@ -89,7 +89,24 @@ pub fn translate(
             diagnostics.extend(said);
         }
     }
+    track_where_asked(&mut filters);
     (filters, counters, diagnostics)
+}
+
+/// A family whose rules ask for connections at one hook is tracked at all: a program that sees only one
+/// direction knows nothing.
+fn track_where_asked(filters: &mut [Filter]) {
+    let families = filters.iter().flat_map(|filter| &filter.families);
+    let asking: Vec<Family> = families
+        .filter(|family| family.asks_for_connections())
+        .map(|family| family.family)
+        .collect();
+    for filter in filters {
+        let hook = filter.hook;
+        for family in &mut filter.families {
+            family.tracking = asking.contains(&family.family).then(|| Tracking::at(hook));
+        }
+    }
 }
 
 /// What the object keeps of a ruleset: enough to read it again, with its family.

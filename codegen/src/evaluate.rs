@@ -10,6 +10,8 @@ use crate::semantic::{
     Action, ChainId, CounterId, End, FamilyFilter, Otherwise, Path, Rule, Stage, Step, Test,
     Verdict,
 };
+use crate::track::table::{confirm, track};
+use ipt2bpf_parser::ruleset::TableKind;
 
 /// Where routing sends a packet; asked only at hooks that see both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,7 +81,20 @@ pub fn evaluate(
 ) -> Outcome {
     let mut trace = Vec::new();
     let mut packet = packet.clone();
+    let mut untracked = filter.tracking;
+    if untracked.is_some_and(|it| it.fragments) && packet.is_later_fragment() {
+        trace.push(Event::LaterFragment);
+        return Outcome {
+            verdict: Verdict::Accept,
+            trace,
+        };
+    }
     for stage in &filter.stages {
+        if stage.table != TableKind::Raw
+            && let Some(tracking) = untracked.take()
+        {
+            track(&mut packet, tracking.arrives, world);
+        }
         match (stage.path, route) {
             (Path::All, _) => {}
             (Path::Local, Route::Local) => {
@@ -98,6 +113,14 @@ pub fn evaluate(
                 verdict: Verdict::Drop,
                 trace,
             };
+        }
+    }
+    if let Some(tracking) = filter.tracking {
+        if untracked.is_some() {
+            track(&mut packet, tracking.arrives, world);
+        }
+        if route != Route::Nowhere {
+            confirm(&packet, tracking.arrives, world);
         }
     }
     Outcome {

@@ -48,6 +48,14 @@ pub enum Field {
     TcpOptionsWhole,
     /// What the routine asked last has answered.
     Answer,
+    /// The state of the packet's connection: one bit of [`track::state`](crate::track::state).
+    CtState,
+    /// 0 for a packet of the side that opened the connection, 1 for one of the other.
+    CtDirection,
+    /// What is known of the connection: [`track::status`](crate::track::status).
+    CtStatus,
+    /// The connection's mark.
+    CtMark,
 }
 
 /// How a field lies in `struct packet`.
@@ -83,10 +91,12 @@ pub mod layout {
     pub const NF_HOOK: i16 = 87;
     /// Whether a TRACE rule has matched: `u8`.
     pub const TRACED: i16 = 136;
+    /// 1 when the packet begins a connection that is not in the table yet: `u8`.
+    pub const UNCONFIRMED: i16 = 149;
     /// The interface that routing has chosen for a packet to another host, 0 before that: `u32`.
-    pub const OUT_INDEX: i16 = 140;
+    pub const OUT_INDEX: i16 = 156;
     /// The return stack: `u16` each.
-    pub const STACK: i16 = 144;
+    pub const STACK: i16 = 160;
 
     /// The number of a netfilter hook (`enum nf_inet_hooks`, include/uapi/linux/netfilter.h).
     pub const fn nf_hook_number(hook: NfHook) -> u8 {
@@ -112,6 +122,14 @@ impl Field {
             16 => u128::MAX,
             size => (1 << (8 * size as u32)) - 1,
         }
+    }
+
+    /// Whether the field tells of the packet's connection.
+    pub const fn is_connection(self) -> bool {
+        matches!(
+            self,
+            Field::CtState | Field::CtDirection | Field::CtStatus | Field::CtMark
+        )
     }
 
     /// Whether the field lies in the transport header.
@@ -149,6 +167,10 @@ impl Field {
             Field::IcmpType => (84, 1, false),
             Field::IcmpCode => (85, 1, false),
             Field::Answer => (132, 4, false),
+            Field::CtMark => (140, 4, false),
+            Field::CtState => (145, 1, false),
+            Field::CtDirection => (146, 1, false),
+            Field::CtStatus => (147, 1, false),
         };
         Place {
             offset,
@@ -177,6 +199,10 @@ impl fmt::Display for Field {
             Field::TcpFlags => "tcp flags",
             Field::TcpOptionsWhole => "tcp options whole",
             Field::Answer => "answer",
+            Field::CtState => "connection state",
+            Field::CtDirection => "connection direction",
+            Field::CtStatus => "connection status",
+            Field::CtMark => "connection mark",
         })
     }
 }

@@ -51,5 +51,6 @@ pub mod plan;
 pub mod routine;
 pub mod semantic;
 pub mod simplify;
+pub mod track;
 mod types;
 pub mod vm;

@@ -82,6 +82,7 @@ pub fn lower(
             family: ruleset.family,
             chains,
             stages,
+            tracking: None,
         };
         diagnostics.extend(vlan_diagnostic(ruleset, &filter, hook));
         families.push(filter);

@@ -154,10 +154,13 @@ pub enum MapKind {
 pub struct HashShape {
     /// Bytes of a key.
     pub key: u32,
-    /// Bytes behind the lock, which takes 8.
+    /// Bytes of a value, behind the lock if there is one, which takes 8.
     pub bytes: u32,
     /// Number of entries.
     pub entries: u32,
     /// Whether a full map forgets what was used least lately; else it takes nothing more.
     pub evicts: bool,
+    /// Whether each entry has a lock, which a map that evicts cannot have. Without one, the value is the
+    /// bytes alone.
+    pub locked: bool,
 }

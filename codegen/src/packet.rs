@@ -3,6 +3,7 @@
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
 use crate::field::Field;
+use crate::track::state;
 
 /// How many IPv6 extension headers a program walks before it calls the chain broken. A chain that
 /// fits an Ethernet frame of 1,500 bytes has at most 182; the kernel itself knows no limit.
@@ -15,6 +16,34 @@ pub struct Devices {
     pub input: String,
     /// The sending interface.
     pub output: String,
+}
+
+/// What is known of a packet's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// One bit of [`track::state`](crate::track::state).
+    pub state: u8,
+    /// 0 for the side that opened it, 1 for the other.
+    pub direction: u8,
+    /// Bits of [`track::status`](crate::track::status).
+    pub status: u8,
+    /// Its mark.
+    pub mark: u32,
+    /// Whether the packet begins it, so that it is not in the table yet.
+    pub is_unconfirmed: bool,
+}
+
+impl Default for Connected {
+    /// Before tracking: none.
+    fn default() -> Self {
+        Connected {
+            state: state::INVALID,
+            direction: 0,
+            status: 0,
+            mark: 0,
+            is_unconfirmed: false,
+        }
+    }
 }
 
 /// The facts about one packet.
@@ -31,6 +60,7 @@ pub struct Packet<'a> {
     answer: u32,
     nf_hook: NfHook,
     traced: bool,
+    connection: Connected,
 }
 
 impl<'a> Packet<'a> {
@@ -52,6 +82,7 @@ impl<'a> Packet<'a> {
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
                     traced: false,
+                    connection: Connected::default(),
                 })
             }
             Family::V6 => {
@@ -69,6 +100,7 @@ impl<'a> Packet<'a> {
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
                     traced: false,
+                    connection: Connected::default(),
                 })
             }
         }
@@ -83,6 +115,21 @@ impl<'a> Packet<'a> {
     /// Notes what a routine has answered.
     pub fn set_answer(&mut self, answer: u32) {
         self.answer = answer;
+    }
+
+    /// Notes what is known of its connection.
+    pub fn set_connection(&mut self, connection: Connected) {
+        self.connection = connection;
+    }
+
+    /// What is known of its connection.
+    pub fn connection(&self) -> Connected {
+        self.connection
+    }
+
+    /// Whether it is a fragment other than the first.
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragment_offset != 0
     }
 
     /// Notes whose chains the packet is in.
@@ -155,6 +202,10 @@ impl<'a> Packet<'a> {
             Field::TcpHeaderWords => self.number(self.transport + 12, 1) >> 4,
             Field::TcpFlags => self.number(self.transport + 13, 1),
             Field::Answer => self.answer.into(),
+            Field::CtState => self.connection.state.into(),
+            Field::CtDirection => self.connection.direction.into(),
+            Field::CtStatus => self.connection.status.into(),
+            Field::CtMark => self.connection.mark.into(),
             Field::TcpOptionsWhole => {
                 let header = 4 * self.get(Field::TcpHeaderWords);
                 (header <= self.get(Field::TransportLength)).into()

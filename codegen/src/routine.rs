@@ -12,8 +12,10 @@ use std::fmt;
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
 use crate::meaning::{limit, tell, trace};
+use crate::options::DEFAULT_TICK_RATE;
 use crate::packet::Packet;
 use crate::semantic::CounterId;
+use crate::track::table::Flows;
 
 /// The work of a routine.
 pub trait Perform: fmt::Display {
@@ -86,15 +88,31 @@ pub struct Place {
 }
 
 /// What the reference knows and remembers beyond a packet: clocks, chance, and the state of matches.
-#[derive(Default)]
 pub struct World {
     /// The kernel's clock of ticks, as `bpf_jiffies64` gives it.
     pub jiffies: u64,
+    /// How many of them a second has.
+    pub tick_rate: u32,
+    /// The connections.
+    pub flows: Flows,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
     /// What was told of packets.
     pub told: Vec<tell::Telling>,
     state: HashMap<String, Box<dyn Any>>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        World {
+            told: Vec::new(),
+            jiffies: 0,
+            tick_rate: DEFAULT_TICK_RATE,
+            flows: Flows::new(),
+            random: Vec::new(),
+            state: HashMap::new(),
+        }
+    }
 }
 
 impl World {

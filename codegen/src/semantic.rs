@@ -40,6 +40,28 @@ pub struct FamilyFilter {
     pub chains: Vec<Chain>,
     /// What a packet passes, in order. The first that drops it ends its way.
     pub stages: Vec<Stage>,
+    /// How connections are tracked, if they are: behind the raw table, and confirmed at the end.
+    pub tracking: Option<Tracking>,
+}
+
+/// How packets of a hook are tracked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracking {
+    /// They come from outside.
+    pub arrives: bool,
+    /// They may be fragments, of which netfilter sees only the whole: all but the first pass, and the
+    /// first decides.
+    pub fragments: bool,
+}
+
+impl Tracking {
+    /// That of a hook.
+    pub fn at(hook: Hook) -> Self {
+        Tracking {
+            arrives: hook != Hook::CgroupEgress,
+            fragments: hook == Hook::Xdp,
+        }
+    }
 }
 
 /// A chain by its index in [`FamilyFilter::chains`].
@@ -270,6 +292,17 @@ impl FamilyFilter {
         }
     }
 
+    /// Whether a rule looks at the packet's connection.
+    pub fn asks_for_connections(&self) -> bool {
+        let mut asks = false;
+        self.leaves(&mut |leaf| {
+            asks |= matches!(leaf, Test::Masked { field, .. } | Test::Range { field, .. }
+                if field.is_connection());
+        });
+        let mut routines = self.routines();
+        asks || routines.any(|it| it.work().reads().iter().any(|field| field.is_connection()))
+    }
+
     /// All routines of all rules, in order, as often as they are asked.
     pub fn routines(&self) -> impl Iterator<Item = &Routine> {
         let policies = self.chains.iter().flat_map(|chain| &chain.effects);
@@ -290,6 +323,9 @@ impl fmt::Display for Filter {
         writeln!(f, "hook {}", self.hook)?;
         for family in &self.families {
             writeln!(f, "  family {}", family_name(family.family))?;
+            if family.tracking.is_some() {
+                writeln!(f, "    track connections")?;
+            }
             for stage in &family.stages {
                 let path = match stage.path {
                     Path::All => "",

@@ -45,7 +45,10 @@ pub fn states(btf: &mut Btf, name: &str, bytes: u32, entries: u32) -> TypeId {
 /// The definition of a hash in the section `.maps`, as a variable.
 pub fn hash(btf: &mut Btf, name: &str, shape: HashShape) -> TypeId {
     let key = memory(btf, "key", shape.key);
-    let value = locked(btf, "entry", shape.bytes);
+    let value = match shape.locked {
+        true => locked(btf, "entry", shape.bytes),
+        false => memory(btf, "entry", shape.bytes),
+    };
     let kind = match shape.evicts {
         true => BPF_MAP_TYPE_LRU_HASH,
         false => BPF_MAP_TYPE_HASH,

@@ -226,7 +226,7 @@ impl<'host> Netfilter<'host> {
     /// # Errors
     /// When iptables-save fails or its output is not understood.
     pub fn counters(&self) -> Result<Vec<CountedRule>> {
-        parse_counters(&tool::run(&program(self.family, "save"), &["-c"], "")?)
+        counters(self.family)
     }
 
     /// Injects frames; gives back what the taps saw, and empties them.
@@ -267,6 +267,15 @@ impl<'host> Netfilter<'host> {
             forwarded: forwarded.collect(),
         })
     }
+}
+
+/// All rules and policies of the current namespace with what they have counted, in the order of
+/// iptables-save.
+///
+/// # Errors
+/// When iptables-save fails or its output is not understood.
+pub fn counters(family: Family) -> Result<Vec<CountedRule>> {
+    parse_counters(&tool::run(&program(family, "save"), &["-c"], "")?)
 }
 
 /// Loads the tables of a save text into the current namespace.

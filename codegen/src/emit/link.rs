@@ -10,6 +10,8 @@ use crate::module::{FunctionKind, Hook, Map, MapKind, Parameter};
 use crate::options::Options;
 use crate::routine::Routine;
 use crate::semantic::FamilyFilter;
+use crate::track::code::{self, question};
+use crate::track::{FLOWS, FLOWS_MAP, LOCKS, LOCKS_MAP};
 use ipt2bpf_parser::ruleset::Family;
 
 /// The call of a routine's function: `u32 function(context, packet, arguments...)`.
@@ -19,6 +21,15 @@ pub struct Call {
     pub function: FunctionId,
     /// At most three numbers, in R3 and on.
     pub arguments: Vec<u32>,
+}
+
+/// The functions that track connections.
+#[derive(Clone, Copy, Debug)]
+pub struct TrackingCalls {
+    /// `resolve(context, packet, question)`
+    pub resolve: FunctionId,
+    /// `track(context, packet, question, commit)`
+    pub track: FunctionId,
 }
 
 /// The calls of all routines of a family's rules.
@@ -40,15 +51,38 @@ pub struct Linker<'a> {
 
 impl Linker<'_> {
     /// The functions for all routines of some rules.
-    pub fn link(mut self, filter: &FamilyFilter) -> Calls {
+    pub fn link(&mut self, filter: &FamilyFilter) -> Calls {
         let mut calls = Calls::new();
         for routine in filter.routines() {
             if !calls.contains_key(routine) {
-                let call = routine.work().link(&mut self);
+                let call = routine.work().link(self);
                 calls.insert(routine.clone(), call);
             }
         }
         calls
+    }
+
+    /// The functions that track connections.
+    pub(super) fn tracking(&mut self) -> TrackingCalls {
+        let flows = self.map(FLOWS_MAP, MapKind::Hash(FLOWS));
+        let locks = self.map(
+            LOCKS_MAP,
+            MapKind::State {
+                entries: LOCKS,
+                bytes: 8,
+            },
+        );
+        let question = Parameter::Memory(question::SIZE as u32);
+        let family = self.family;
+        let resolve = self.function_of("resolve", &[question], |body| {
+            code::resolve(body, family);
+        });
+        let maps = code::Maps { flows, locks };
+        let rate = self.options.tick_rate;
+        let track = self.function_of("track", &[question, Parameter::U32], |body| {
+            code::track(body, maps, rate);
+        });
+        TrackingCalls { resolve, track }
     }
 
     /// The map of a name, made when it is not there yet.
@@ -84,13 +118,27 @@ impl Linker<'_> {
         arguments: usize,
         write: impl FnOnce(&mut Body),
     ) -> FunctionId {
-        let mut body = Body::new(name, self.hook, self.linkage == FunctionKind::Global);
-        write(&mut body);
+        self.function_of(name, &vec![Parameter::U32; arguments], write)
+    }
+
+    /// A function with parameters of any kind behind the context and the packet.
+    fn function_of(
+        &mut self,
+        name: &str,
+        more: &[Parameter],
+        write: impl FnOnce(&mut Body),
+    ) -> FunctionId {
+        let mut body = Body::new(name, self.hook);
         let mut parameters = vec![
             Parameter::Context(self.hook),
             Parameter::Memory(self.packet_size),
         ];
-        parameters.extend(std::iter::repeat_n(Parameter::U32, arguments));
+        parameters.extend(more);
+        if self.linkage == FunctionKind::Global {
+            body.refuse_null(&parameters);
+        }
+        body.keep_arguments();
+        write(&mut body);
         let code = body.finish();
         self.callees.share(name, self.linkage, parameters, code)
     }
@@ -112,17 +160,27 @@ pub const PACKET: Reg = super::test::PACKET;
 pub const CONTEXT: Reg = Reg::R7;
 
 impl Body {
-    fn new(name: &str, hook: Hook, may_be_null: bool) -> Self {
+    fn new(name: &str, hook: Hook) -> Self {
         let mut code = Code::default();
         code.line(name);
-        code.mov(CONTEXT, Reg::R1);
-        code.mov(PACKET, Reg::R2);
         let end = code.label();
-        if may_be_null {
-            code.mov(Reg::R0, 0);
-            code.branch(Cond::Eq, PACKET, 0, end);
-        }
         Body { code, hook, end }
+    }
+
+    /// Returns when a pointer to memory is null, as the verifier takes it to be in a global function.
+    fn refuse_null(&mut self, parameters: &[Parameter]) {
+        self.code.mov(Reg::R0, 0);
+        let registers = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
+        for (register, parameter) in registers.into_iter().zip(parameters) {
+            if let Parameter::Memory(_) = parameter {
+                self.code.branch(Cond::Eq, register, 0, self.end);
+            }
+        }
+    }
+
+    fn keep_arguments(&mut self) {
+        self.code.mov(CONTEXT, Reg::R1);
+        self.code.mov(PACKET, Reg::R2);
     }
 
     fn finish(mut self) -> Code {
@@ -174,7 +232,7 @@ impl Body {
             }
             Hook::Xdp => {
                 // Frames are shorter; the verifier wants to see it.
-                code.branch(Cond::Gt, at, 0xff00, missing);
+                code.branch(Cond::Gt, at, 0xfe00, missing);
                 code.load(Size::B, Reg::R2, PACKET, layout::IP_HEADER);
                 code.load(Size::W, Reg::R4, CONTEXT, xdp::DATA);
                 code.alu(Alu::Add, Reg::R4, Reg::R2);

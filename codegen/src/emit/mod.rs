@@ -7,6 +7,7 @@ mod program;
 mod rules;
 mod test;
 pub mod weight;
+pub mod words;
 
 use crate::asm::{Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
@@ -107,7 +108,7 @@ pub fn emit(
         });
         let mut families = Vec::new();
         for (family, plans) in filter.families.iter().zip(plans) {
-            let linker = Linker {
+            let mut linker = Linker {
                 hook: filter.hook,
                 family: family.family,
                 options,
@@ -117,6 +118,7 @@ pub fn emit(
                 packet_size: frame.packet_size() as u32,
             };
             let calls = linker.link(family);
+            let tracking = family.tracking.map(|_| linker.tracking());
             let stages = plans.iter().map(|plan| {
                 let stage = rules::Stage {
                     filter: family,
@@ -129,6 +131,7 @@ pub fn emit(
             families.push(CompiledFamily {
                 filter: family,
                 stages: stages.collect(),
+                tracking,
             });
         }
         let settings = Settings {

@@ -6,9 +6,10 @@
 
 use std::ops::Range;
 
-use ipt2bpf_parser::ruleset::Family;
+use ipt2bpf_parser::ruleset::{Family, TableKind};
 
 use super::frame::Frame;
+use super::link::TrackingCalls;
 use super::parse::{CONTEXT, Demand, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Parser, xdp};
 use super::rules::{entries_of, takes_entry};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
@@ -55,6 +56,8 @@ pub struct CompiledFamily<'a> {
     pub filter: &'a FamilyFilter,
     /// Its stages, in order.
     pub stages: Vec<CompiledStage>,
+    /// What tracks its connections, where that is asked for.
+    pub tracking: Option<TrackingCalls>,
 }
 
 /// What a program needs to know besides its rules.
@@ -86,7 +89,7 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
     };
     let active: Vec<&CompiledFamily<'_>> = families
         .iter()
-        .filter(|family| !family.stages.is_empty())
+        .filter(|family| !family.stages.is_empty() || family.tracking.is_some())
         .collect();
     if !active.is_empty() {
         writer.parser().ethertype();
@@ -207,9 +210,35 @@ impl Writer {
                 .iter()
                 .filter(move |stage| stage.plan.stage.path == path)
         };
-        for stage in on(Path::All) {
+        if family.filter.tracking.is_some_and(|it| it.fragments) {
+            self.later_fragments_pass();
+        }
+        let is_raw = |stage: &&CompiledStage| stage.plan.stage.table == TableKind::Raw;
+        for stage in on(Path::All).filter(is_raw) {
             self.stage(family.filter, stage);
         }
+        if let Some(tracking) = family.tracking {
+            self.track(tracking);
+        }
+        for stage in on(Path::All).filter(|stage| !is_raw(stage)) {
+            self.stage(family.filter, stage);
+        }
+        let accepted = self.code.label();
+        self.routed(family, accepted, demand);
+        self.code.bind(accepted);
+        if let Some(tracking) = family.tracking {
+            self.confirm(tracking);
+        }
+    }
+
+    /// The stages for packets whose way routing decides; those that pass come to `accepted`.
+    fn routed(&mut self, family: &CompiledFamily<'_>, accepted: Label, demand: Demand) {
+        let on = |path: Path| {
+            family
+                .stages
+                .iter()
+                .filter(move |stage| stage.plan.stage.path == path)
+        };
         let has = |path: Path| on(path).next().is_some();
         if !has(Path::Local) && !has(Path::Transit) {
             return;
@@ -230,7 +259,7 @@ impl Writer {
             }
         }
         if path == XdpPath::Auto {
-            self.code.jump(self.pass);
+            self.code.jump(accepted);
         }
         if path != XdpPath::Input {
             self.code.bind(transit);
@@ -238,6 +267,46 @@ impl Writer {
             for stage in on(Path::Transit) {
                 self.stage(family.filter, stage);
             }
+        }
+    }
+
+    /// Gives the packet the state of its connection.
+    fn track(&mut self, tracking: TrackingCalls) {
+        self.code.line("track the connection");
+        self.question(tracking);
+        self.tell(tracking, 0);
+    }
+
+    /// Remembers the connection that an accepted packet begins.
+    fn confirm(&mut self, tracking: TrackingCalls) {
+        self.code.line("remember a new connection");
+        let unconfirmed = self.settings.frame.address(layout::UNCONFIRMED);
+        self.code.load(Size::B, Reg::R1, Reg::R10, unconfirmed);
+        self.code.branch(Cond::Eq, Reg::R1, 0, self.pass);
+        // Others have used the scratch area since.
+        self.question(tracking);
+        self.tell(tracking, 1);
+    }
+
+    fn question(&mut self, tracking: TrackingCalls) {
+        self.tracking_arguments();
+        self.code.call_function(tracking.resolve);
+    }
+
+    fn tell(&mut self, tracking: TrackingCalls, commit: i32) {
+        self.tracking_arguments();
+        self.code.mov(Reg::R4, commit);
+        self.code.call_function(tracking.track);
+    }
+
+    /// Context, packet and question; the question lies in the scratch area.
+    fn tracking_arguments(&mut self) {
+        let frame = self.settings.frame;
+        self.code.mov(Reg::R1, CONTEXT);
+        for (register, offset) in [(Reg::R2, 0), (Reg::R3, frame.scratch())] {
+            self.code.mov(register, Reg::R10);
+            let address = i32::from(frame.address(offset));
+            self.code.alu(Alu::Add, register, address);
         }
     }
 

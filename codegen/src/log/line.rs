@@ -580,8 +580,8 @@ mod tests {
 
     /// From 10.0.0.1 to 10.0.0.2: UDP from port 53 to port 5353.
     const UDP: [u8; 28] = [
-        0x45, 0, 0, 28, 0, 7, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0x14, 0xe9, 0,
-        8, 0, 0,
+        0x45, 0, 0, 28, 0, 7, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0x14, 0xe9,
+        0, 8, 0, 0,
     ];
 
     fn sight(bytes: &[u8]) -> Sight<'_> {
@@ -629,7 +629,10 @@ mod tests {
             ..sight(&UDP[..24])
         };
         let short = text(&short, Details::default());
-        assert!(short.ends_with("PROTO=UDP INCOMPLETE [4 bytes] "), "{short}");
+        assert!(
+            short.ends_with("PROTO=UDP INCOMPLETE [4 bytes] "),
+            "{short}"
+        );
         for length in 0..20 {
             let cut = text(&sight(&UDP[..length]), Details::default());
             assert_eq!(cut, "p: IN= OUT=eth0 ...");

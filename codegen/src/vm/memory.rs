@@ -106,6 +106,11 @@ pub(super) enum Values<'m> {
 /// Bytes that a lock takes at the start of a value.
 const LOCK_SIZE: usize = 8;
 
+/// Bytes of a value of a hash.
+fn hash_value_size(shape: &HashShape) -> usize {
+    shape.bytes as usize + if shape.locked { LOCK_SIZE } else { 0 }
+}
+
 impl<'m> Values<'m> {
     /// The initial contents of a map.
     pub(super) fn of(map: &'m Map) -> Self {
@@ -154,7 +159,7 @@ impl<'m> Values<'m> {
             Values::Hash { shape, keys, bytes } => {
                 let same = |it: &Option<Vec<u8>>| it.as_deref() == Some(bytes_of_key);
                 let index = keys.iter().position(same)?;
-                (index, LOCK_SIZE + shape.bytes as usize, bytes.len())
+                (index, hash_value_size(shape), bytes.len())
             }
             Values::Ring(_) => return None,
             Values::Counters(bytes) => (key as usize, COUNTER_SIZE, bytes.len()),
@@ -173,6 +178,10 @@ impl<'m> Values<'m> {
         const NO_EXIST: u64 = 1;
         const EXIST: u64 = 2;
         let known = self.lookup(key);
+        let lock = match self {
+            Values::Hash { shape, .. } if !shape.locked => 0,
+            _ => LOCK_SIZE,
+        };
         match (flags, known) {
             (NO_EXIST, Some(_)) => return -17,
             (EXIST, None) => return -2,
@@ -182,7 +191,7 @@ impl<'m> Values<'m> {
             (Values::Array { bytes, .. } | Values::Hash { bytes, .. }, Some(at)) => {
                 let place = &mut bytes[at as usize..][..value.len()];
                 // The lock is no part of what is copied.
-                place[LOCK_SIZE..].copy_from_slice(&value[LOCK_SIZE..]);
+                place[lock..].copy_from_slice(&value[lock..]);
                 0
             }
             (Values::Hash { shape, keys, bytes }, None) => {
@@ -239,7 +248,7 @@ impl<'m> Values<'m> {
     pub(super) fn value_size(&self) -> Option<usize> {
         match self {
             Values::Array { size, .. } => Some(*size),
-            Values::Hash { shape, .. } => Some(LOCK_SIZE + shape.bytes as usize),
+            Values::Hash { shape, .. } => Some(hash_value_size(shape)),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod conversation;
 pub mod judges;
 pub mod texts;
 pub mod universe;

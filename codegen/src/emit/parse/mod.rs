@@ -16,6 +16,7 @@ use crate::frame::MAX_VLAN_TAGS;
 use crate::module::Hook;
 use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Test};
+use crate::track::state;
 use ipt2bpf_parser::ruleset::Family;
 
 /// The context, all through a program.
@@ -64,6 +65,8 @@ pub struct Demand {
     pub transport: bool,
     /// TCP options.
     pub tcp_options: bool,
+    /// The state of connections.
+    pub tracking: bool,
     /// The receiving interface.
     pub in_device: bool,
     /// The sending interface.
@@ -89,6 +92,8 @@ impl Demand {
                 .into_iter()
                 .for_each(|field| demand.add(field));
         }
+        demand.tracking = filter.tracking.is_some();
+        demand.walk |= demand.tracking;
         demand.transport |= demand.tcp_options;
         demand.walk |= demand.transport;
         demand
@@ -178,6 +183,10 @@ impl Parser<'_> {
         }
         if self.hook == Hook::Xdp {
             self.keep(Size::B, layout::IP_HEADER, AT);
+        }
+        if demand.tracking {
+            let place = Field::CtState.place().offset;
+            self.store(Size::B, place, i32::from(state::INVALID));
         }
         self.set(AT, 0);
         match family {

@@ -1,0 +1,28 @@
+//! Tracking in bytecode: two functions that a program calls.
+//!
+//! `resolve(context, packet, question)` fills the [`question`], which lies in the program's scratch area;
+//! `track(context, packet, question, commit)` gives the packet its state, and with `commit` remembers the
+//! flow that it begins.
+
+mod resolve;
+mod tcp;
+mod tell;
+
+pub use resolve::resolve;
+pub use tell::{Maps, track};
+
+/// Where a [`Question`](super::resolve::Question) lies in the scratch area.
+pub mod question {
+    use crate::track::Key;
+
+    /// The key.
+    pub const KEY: i16 = 0;
+    /// The [`Class`](crate::track::resolve::Class): one byte.
+    pub const CLASS: i16 = Key::SIZE as i16;
+    /// 1 when the packet goes from the first end to the second.
+    pub const FORWARD: i16 = CLASS + 1;
+    /// 1 when only an entry may answer.
+    pub const IS_ANSWER: i16 = CLASS + 2;
+    /// Bytes, a multiple of 8.
+    pub const SIZE: i16 = CLASS + 8;
+}

@@ -1,0 +1,194 @@
+//! Connection tracking of our own, as netfilter does it (net/netfilter/nf_conntrack_core.c), in a map
+//! that the programs of an object share.
+//!
+//! A packet is first [resolved](resolve): which connection it belongs to, and which way it goes in it.
+//! Then its connection's [`Flow`] is looked up and told of the packet; that gives the state that rules
+//! see. All this happens before the rules run, behind the raw table. A packet that begins a connection
+//! enters it into the map only when all rules have accepted it.
+//!
+//! [`table`] and [`tcp`] are the reference; [`code`] says the same in bytecode. What differs from the
+//! kernel by design:
+//! - Checksums are not verified: at cgroup hooks they cannot be, and at XDP frames of virtual devices do
+//!   not have them yet.
+//! - A full table forgets what was used least lately, whatever its state.
+//! - SCTP and GRE are tracked as protocols without a state of their own; a UDP-Lite packet that
+//!   arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6 redirects.
+//! - There are no helpers: nothing is expected.
+
+pub mod code;
+pub mod resolve;
+pub mod table;
+pub mod tcp;
+
+use crate::module::HashShape;
+
+/// The map of the flows.
+pub const FLOWS_MAP: &str = "flows";
+/// The map of the locks, each for the flows of one hash.
+pub const LOCKS_MAP: &str = "flow_locks";
+/// How many flows are remembered.
+pub const MAX_FLOWS: u32 = 262_144;
+/// How many locks there are: a power of two.
+pub const LOCKS: u32 = 1024;
+
+/// The states that rules see, as `xt_conntrack` numbers them (`XT_CONNTRACK_STATE_*`,
+/// include/uapi/linux/netfilter/xt_conntrack.h). A packet has one.
+pub mod state {
+    /// It has no connection.
+    pub const INVALID: u8 = 1;
+    /// Its connection has seen packets of both sides.
+    pub const ESTABLISHED: u8 = 2;
+    /// It tells of an error on a connection.
+    pub const RELATED: u8 = 4;
+    /// Its connection has seen packets of one side only.
+    pub const NEW: u8 = 8;
+    /// It is not tracked.
+    pub const UNTRACKED: u8 = 64;
+}
+
+/// What is known of a flow (`enum ip_conntrack_status`).
+pub mod status {
+    /// The other side has answered.
+    pub const SEEN_REPLY: u8 = 2;
+    /// It is worth keeping.
+    pub const ASSURED: u8 = 4;
+    /// It is in the map.
+    pub const CONFIRMED: u8 = 8;
+}
+
+/// The bytes by which a flow is found, equal for both directions.
+///
+/// Both ends stand in a fixed order, that of their addresses and ports, so that a packet and its answer
+/// give the same key. For ICMP queries the side that asks comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub [u8; Key::SIZE]);
+
+impl Key {
+    /// Bytes of a key.
+    pub const SIZE: usize = 40;
+    /// Where the address of the first end lies: 16 bytes; IPv4 takes the first 4.
+    pub const FIRST: usize = 0;
+    /// The address of the other end.
+    pub const SECOND: usize = 16;
+    /// The port of the first end, or the identifier of an ICMP query; network byte order.
+    pub const FIRST_PORT: usize = 32;
+    /// The port of the other end.
+    pub const SECOND_PORT: usize = 34;
+    /// The protocol's number.
+    pub const PROTOCOL: usize = 36;
+    /// 4 or 6.
+    pub const FAMILY: usize = 37;
+    /// The type of an ICMP query, as it asks.
+    pub const ICMP_TYPE: usize = 38;
+    /// The code of an ICMP query.
+    pub const ICMP_CODE: usize = 39;
+}
+
+/// One side of a TCP connection, as its packets show it (`struct ip_ct_tcp_state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Side {
+    /// The sequence number behind the last it has sent.
+    pub end: u32,
+    /// The greatest that it may send.
+    pub max_end: u32,
+    /// Its greatest window.
+    pub max_window: u32,
+    /// The last acknowledgement it has sent.
+    pub max_ack: u32,
+    /// The shift of its windows.
+    pub scale: u8,
+    /// [`tcp::flags`].
+    pub flags: u8,
+}
+
+/// A connection in the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// The tick at which it is forgotten.
+    pub expires: u32,
+    /// The connection's mark.
+    pub mark: u32,
+    /// Packets of the original and the reply direction.
+    pub packets: [u64; 2],
+    /// Their bytes.
+    pub bytes: [u64; 2],
+    /// Whether the original direction is from the key's second end to its first.
+    pub backwards: bool,
+    /// [`status`].
+    pub status: u8,
+    /// The TCP part.
+    pub tcp: tcp::Connection,
+    /// UDP: the tick from which packets of both sides make it a stream.
+    pub stream_from: u32,
+}
+
+/// Where a [`Flow`] lies in the map's value.
+pub mod layout {
+    #![allow(missing_docs)]
+    pub const EXPIRES: i16 = 0;
+    pub const MARK: i16 = 4;
+    pub const PACKETS: [i16; 2] = [8, 24];
+    pub const BYTES: [i16; 2] = [16, 32];
+    pub const BACKWARDS: i16 = 40;
+    pub const STATUS: i16 = 41;
+    pub const TCP_STATE: i16 = 42;
+    pub const LAST_INDEX: i16 = 43;
+    pub const LAST_DIRECTION: i16 = 44;
+    pub const LAST_SCALE: i16 = 45;
+    pub const LAST_FLAGS: i16 = 46;
+    pub const RETRANSMITS: i16 = 47;
+    pub const LAST_SEQUENCE: i16 = 48;
+    pub const LAST_ACK: i16 = 52;
+    pub const LAST_END: i16 = 56;
+    pub const LAST_WINDOW: i16 = 60;
+    /// The two sides, the original's first.
+    pub const SIDES: [i16; 2] = [64, 84];
+    /// Takes the place of what only TCP has.
+    pub const STREAM_FROM: i16 = 64;
+    /// Bytes of a value.
+    pub const SIZE: i16 = 104;
+
+    /// Where the parts of a side lie, from its start.
+    pub mod side {
+        pub const END: i16 = 0;
+        pub const MAX_END: i16 = 4;
+        pub const MAX_WINDOW: i16 = 8;
+        pub const MAX_ACK: i16 = 12;
+        pub const SCALE: i16 = 16;
+        pub const FLAGS: i16 = 17;
+    }
+}
+
+/// The shape of the map of the flows.
+pub const FLOWS: HashShape = HashShape {
+    key: Key::SIZE as u32,
+    bytes: layout::SIZE as u32,
+    entries: MAX_FLOWS,
+    evicts: true,
+    locked: false,
+};
+
+/// How long a flow is remembered after a packet, in seconds, by what it is: the defaults of the
+/// kernel's `net.netfilter.nf_conntrack_*_timeout*`.
+pub mod timeouts {
+    /// TCP, by its state's number in [`tcp::State`](super::tcp::State).
+    pub const TCP: [u32; 10] = [0, 120, 60, 432_000, 120, 60, 30, 120, 10, 120];
+    /// TCP that repeats itself.
+    pub const TCP_RETRANSMITTING: u32 = 300;
+    /// TCP with data that nobody has acknowledged.
+    pub const TCP_UNACKNOWLEDGED: u32 = 300;
+    /// UDP without an answer, or just answered.
+    pub const UDP: u32 = 30;
+    /// UDP that goes both ways for longer.
+    pub const UDP_STREAM: u32 = 120;
+    /// Seconds after which answered UDP is a stream.
+    pub const UDP_STREAM_AFTER: u32 = 2;
+    /// ICMP queries.
+    pub const ICMP: u32 = 30;
+    /// GRE without an answer.
+    pub const GRE: u32 = 30;
+    /// GRE with one.
+    pub const GRE_STREAM: u32 = 180;
+    /// All other protocols.
+    pub const GENERIC: u32 = 600;
+}

@@ -1,0 +1,271 @@
+//! The table of flows, the reference: what state a packet gets, and what it leaves behind.
+
+use std::collections::HashMap;
+
+use super::resolve::{Class, resolve};
+use super::tcp::{Answer, Connection, Segment};
+use super::{Flow, Key, state, status, tcp, timeouts};
+use crate::field::Field;
+use crate::packet::{Connected, Packet};
+use crate::routine::World;
+
+/// All flows by their keys.
+pub type Flows = HashMap<Key, Flow>;
+
+/// Gives a packet the state that rules see, and tells its flow of it. A flow that it begins is only
+/// remembered when the packet is [confirmed](confirm).
+pub fn track(packet: &mut Packet<'_>, arrives: bool, world: &mut World) {
+    let connected = visit(packet, arrives, world, false);
+    packet.set_connection(connected);
+}
+
+/// Remembers the flow that an accepted packet begins.
+pub fn confirm(packet: &Packet<'_>, arrives: bool, world: &mut World) {
+    if packet.connection().is_unconfirmed {
+        visit(packet, arrives, world, true);
+    }
+}
+
+fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) -> Connected {
+    let invalid = Connected {
+        state: state::INVALID,
+        ..Connected::default()
+    };
+    let untracked = Connected {
+        state: state::UNTRACKED,
+        ..Connected::default()
+    };
+    if packet.connection().state == state::UNTRACKED {
+        return untracked;
+    }
+    let question = resolve(packet, arrives);
+    let now = Clock {
+        now: world.jiffies as u32,
+        rate: world.tick_rate,
+    };
+    match question.class {
+        Class::Invalid => return invalid,
+        Class::Untracked => return untracked,
+        _ => {}
+    }
+    let segment = packet
+        .bytes()
+        .get(packet.transport()..)
+        .and_then(Segment::new);
+    if question.class == Class::Tcp && segment.is_none() {
+        return invalid;
+    }
+    if question.class == Class::Udp && !udp_is_whole(packet) {
+        return invalid;
+    }
+    let flows = &mut world.flows;
+    if flows
+        .get(&question.key)
+        .is_some_and(|it| now.is_past(it.expires))
+    {
+        flows.remove(&question.key);
+    }
+    // A closed TCP connection that is opened again is forgotten first.
+    for _ in 0..2 {
+        let Some(flow) = flows.get_mut(&question.key) else {
+            break;
+        };
+        let direction = usize::from(question.forward == flow.backwards);
+        let mut connected = Connected {
+            state: state::RELATED,
+            direction: direction as u8,
+            status: flow.status,
+            mark: flow.mark,
+            is_unconfirmed: false,
+        };
+        if question.class == Class::Error {
+            return connected;
+        }
+        let answered = direction == 1 || flow.status & status::SEEN_REPLY != 0;
+        connected.state = match answered {
+            true => state::ESTABLISHED,
+            false => state::NEW,
+        };
+        let told = Told {
+            class: question.class,
+            direction,
+            segment,
+            length: packet.len(),
+        };
+        let fate = flow.tell(&told, &now);
+        connected.status = flow.status;
+        match fate {
+            Fate::Lives => {}
+            Fate::Dies => {
+                flows.remove(&question.key);
+            }
+            Fate::Refuses => return invalid,
+            Fate::MakesWay => {
+                flows.remove(&question.key);
+                continue;
+            }
+        }
+        return connected;
+    }
+    if question.class == Class::Error || question.is_answer {
+        return invalid;
+    }
+    let mut flow = Flow {
+        backwards: !question.forward,
+        ..Flow::default()
+    };
+    if let (Class::Tcp, Some(segment)) = (question.class, &segment) {
+        match Connection::begin(segment) {
+            Some(connection) => flow.tcp = connection,
+            None => return invalid,
+        }
+    }
+    if question.class == Class::Udp {
+        flow.stream_from = now.after(timeouts::UDP_STREAM_AFTER);
+    }
+    let told = Told {
+        class: question.class,
+        direction: 0,
+        segment,
+        length: packet.len(),
+    };
+    match flow.tell(&told, &now) {
+        Fate::Refuses => return invalid,
+        Fate::Lives if commit => {
+            flow.mark = packet.connection().mark;
+            flow.status |= status::CONFIRMED;
+            flows.insert(question.key, flow);
+        }
+        Fate::Lives | Fate::Dies | Fate::MakesWay => {}
+    }
+    Connected {
+        state: state::NEW,
+        direction: 0,
+        status: 0,
+        mark: 0,
+        is_unconfirmed: true,
+    }
+}
+
+/// `udp_error`: the header is there, and the length it says is possible.
+fn udp_is_whole(packet: &Packet<'_>) -> bool {
+    let bytes = packet.bytes().get(packet.transport()..).unwrap_or_default();
+    let Some(&[_, _, _, _, high, low, _, _]) = bytes.first_chunk() else {
+        return false;
+    };
+    // UDP-Lite says there how much of it the checksum covers; 0 is all.
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let is_lite = packet.get(Field::Protocol) as u8 == super::resolve::protocol::UDPLITE;
+    (is_lite && length == 0) || (8..=bytes.len()).contains(&length)
+}
+
+/// The kernel's clock of ticks, in the 32 bits that flows are dated with.
+struct Clock {
+    now: u32,
+    rate: u32,
+}
+
+impl Clock {
+    fn after(&self, seconds: u32) -> u32 {
+        self.now.wrapping_add(seconds.wrapping_mul(self.rate))
+    }
+
+    fn is_past(&self, tick: u32) -> bool {
+        tick.wrapping_sub(self.now) as i32 <= 0
+    }
+}
+
+/// What a flow is told of a packet.
+struct Told<'a> {
+    class: Class,
+    direction: usize,
+    segment: Option<Segment<'a>>,
+    length: u64,
+}
+
+/// What a packet means to its flow.
+enum Fate {
+    /// It goes on.
+    Lives,
+    /// The packet was its last.
+    Dies,
+    /// The packet is none of its.
+    Refuses,
+    /// It was over; the packet begins another.
+    MakesWay,
+}
+
+impl Flow {
+    fn tell(&mut self, told: &Told<'_>, clock: &Clock) -> Fate {
+        let seen = self.status & status::SEEN_REPLY != 0;
+        let mut fate = Fate::Lives;
+        let mut refresh = true;
+        let seconds = match (told.class, &told.segment) {
+            (Class::Tcp, Some(segment)) => {
+                match self.tcp.packet(segment, told.direction, self.status) {
+                    Answer::Invalid => return Fate::Refuses,
+                    Answer::Reopened => return Fate::MakesWay,
+                    Answer::Ignored => {
+                        refresh = false;
+                        0
+                    }
+                    Answer::Valid(old, new) => {
+                        let opened = [tcp::State::SynReceived, tcp::State::Established];
+                        let established = tcp::State::Established as u8;
+                        if !seen && segment.index() == tcp::Index::Rst {
+                            fate = Fate::Dies;
+                        } else if seen
+                            && opened.iter().any(|it| *it as u8 == old)
+                            && new == established
+                        {
+                            self.status |= status::ASSURED;
+                        }
+                        self.tcp_timeout(segment, new, seen)
+                    }
+                }
+            }
+            (Class::Udp, _) if !seen => timeouts::UDP,
+            (Class::Udp, _) if clock.is_past(self.stream_from.wrapping_add(1)) => {
+                self.status |= status::ASSURED;
+                timeouts::UDP_STREAM
+            }
+            (Class::Udp, _) => timeouts::UDP,
+            (Class::Icmp, _) => timeouts::ICMP,
+            (Class::Gre, _) if seen => {
+                self.status |= status::ASSURED;
+                timeouts::GRE_STREAM
+            }
+            (Class::Gre, _) => timeouts::GRE,
+            _ => timeouts::GENERIC,
+        };
+        if refresh {
+            self.expires = clock.after(seconds);
+            self.packets[told.direction] += 1;
+            self.bytes[told.direction] += told.length;
+        }
+        if told.direction == 1 {
+            self.status |= status::SEEN_REPLY;
+        }
+        fate
+    }
+
+    fn tcp_timeout(&self, segment: &Segment<'_>, new: u8, seen: bool) -> u32 {
+        let normal = timeouts::TCP[usize::from(new) % timeouts::TCP.len()];
+        let flags = self.tcp.sides[0].flags | self.tcp.sides[1].flags;
+        let timeout = if self.tcp.retransmits >= tcp::MAX_RETRANSMITS {
+            normal.min(timeouts::TCP_RETRANSMITTING)
+        } else if segment.index() == tcp::Index::Rst {
+            timeouts::TCP[tcp::State::Close as usize]
+        } else if flags & tcp::flags::UNACKNOWLEDGED != 0 {
+            normal.min(timeouts::TCP_UNACKNOWLEDGED)
+        } else if self.tcp.last_window == 0 {
+            normal.min(timeouts::TCP_RETRANSMITTING)
+        } else {
+            normal
+        };
+        match !seen && new == tcp::State::Established as u8 {
+            true => timeout.min(timeouts::TCP_UNACKNOWLEDGED),
+            false => timeout,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Connection tracking: the bytecode and the reference give every packet of a conversation the same
+//! state, in both directions, and remember the same connections.
+
+mod support;
+
+use ipt2bpf_codegen::compile::{Compiled, compile};
+use ipt2bpf_codegen::evaluate::{Route, evaluate};
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::options::Options;
+use ipt2bpf_codegen::packet::{Devices, Packet};
+use ipt2bpf_codegen::routine::World;
+use ipt2bpf_codegen::semantic::Verdict;
+use ipt2bpf_codegen::vm::{Context, Machine};
+use ipt2bpf_parser::ruleset::Family;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use support::conversation::{Sent, conversation};
+use support::texts::filter;
+
+/// Rules that count every state, flag and direction, and drop some packets, so that their connections
+/// are not remembered.
+const RULES: &str = "\
+:states - [0:0]
+-A INPUT -j states
+-A INPUT -p tcp -m tcp --sport 4000 -m conntrack --ctstate NEW -j DROP
+-A OUTPUT -j states
+-A OUTPUT -p udp -m udp --dport 4000 -m state --state NEW -j DROP
+-A states -m conntrack --ctstate INVALID
+-A states -m conntrack --ctstate NEW
+-A states -m conntrack --ctstate ESTABLISHED
+-A states -m conntrack --ctstate RELATED
+-A states -m conntrack --ctstate UNTRACKED
+-A states -m state ! --state NEW,INVALID
+-A states -m conntrack --ctdir REPLY
+-A states -m conntrack --ctstate INVALID --ctdir REPLY
+-A states -m conntrack --ctstatus SEEN_REPLY
+-A states -m conntrack --ctstatus ASSURED
+-A states -m conntrack ! --ctstatus CONFIRMED
+-A states -m conntrack --ctstatus NONE
+";
+
+/// Runs the packets one after the other; gives an error at the first on which the two sides differ.
+fn judge(compiled: &Compiled, sent: &[Sent]) -> Result<(), TestCaseError> {
+    let fail = |reason: String| TestCaseError::fail(reason);
+    let mut machine = Machine::new(&compiled.module).map_err(|error| fail(error.to_string()))?;
+    let mut world = World::default();
+    for (number, packet) in sent.iter().enumerate() {
+        world.jiffies = packet.jiffies;
+        let hook = match packet.leaves {
+            true => Hook::CgroupEgress,
+            false => Hook::CgroupIngress,
+        };
+        let filter = compiled.filters.iter().find(|filter| filter.hook == hook);
+        let filter = filter.expect("a filter per hook");
+        let rules = filter.families.iter().find(|it| it.family == packet.family);
+        let rules = rules.expect("both families");
+        let read = Packet::new(packet.family, &packet.bytes, &Devices::default());
+        let before = machine.counters();
+        let outcome = evaluate(rules, &read.expect("a header"), Route::Local, &mut world);
+        let mut context = Context::new(&packet.bytes);
+        context.jiffies = packet.jiffies;
+        context.protocol = match packet.family {
+            Family::V4 => 0x0800,
+            Family::V6 => 0x86dd,
+        };
+        let returned = machine.run(hook, &context);
+        let returned = returned.map_err(|fault| fail(format!("{number}: {fault}")))?;
+        let texts: Vec<&str> = counted(compiled, &before, &machine.counters(), rules);
+        let mut expected: Vec<&str> = Vec::new();
+        for counter in outcome.counters(rules) {
+            let chains = rules.chains.iter().flat_map(|chain| &chain.rules);
+            expected.extend(
+                chains
+                    .filter(|rule| rule.counter == counter)
+                    .map(|rule| rule.text.as_str()),
+            );
+        }
+        expected.sort_unstable();
+        prop_assert_eq!(texts, expected, "packet {}: {:?}", number, packet);
+        prop_assert_eq!(
+            returned == 1,
+            outcome.verdict == Verdict::Accept,
+            "packet {}",
+            number
+        );
+    }
+    Ok(())
+}
+
+/// The rules whose counters a packet has moved.
+fn counted<'a>(
+    _: &'a Compiled,
+    before: &[(u64, u64)],
+    after: &[(u64, u64)],
+    rules: &'a ipt2bpf_codegen::semantic::FamilyFilter,
+) -> Vec<&'a str> {
+    let chains = rules.chains.iter().flat_map(|chain| &chain.rules);
+    let moved = chains.filter(|rule| {
+        let index = rule.counter.0 as usize;
+        before[index] != after[index]
+    });
+    let mut texts: Vec<&str> = moved.map(|rule| rule.text.as_str()).collect();
+    texts.sort_unstable();
+    texts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_packet_has_the_same_state(conversations in vec(prop_oneof![conversation(0, Family::V4), conversation(0, Family::V6)], 1..3)) {
+        let mut rulesets = filter(Family::V4, RULES);
+        rulesets.extend(filter(Family::V6, RULES));
+        let compiled = compile(&rulesets, &Options::default()).expect("compiles");
+        let sent: Vec<Sent> = conversations.concat();
+        judge(&compiled, &sent)?;
+    }
+}

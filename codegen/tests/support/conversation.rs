@@ -1,0 +1,282 @@
+//! Conversations: packets of two hosts, mostly as they would talk, some hostile.
+
+use std::fmt;
+
+use ipt2bpf_parser::ruleset::Family;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// One packet of a conversation.
+#[derive(Clone)]
+pub struct Sent {
+    /// Whether this host sends it.
+    pub leaves: bool,
+    /// Its family.
+    pub family: Family,
+    /// From the IP header on.
+    pub bytes: Vec<u8>,
+    /// When, in ticks.
+    pub jiffies: u64,
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = if self.leaves { "leaves" } else { "arrives" };
+        let header = if self.family == Family::V4 { 20 } else { 40 };
+        let protocol = self.bytes[if header == 20 { 9 } else { 6 }];
+        write!(f, "{way} at {}, protocol {protocol}:", self.jiffies)?;
+        let transport = self.bytes[header..].iter();
+        transport
+            .into_iter()
+            .try_for_each(|byte| write!(f, " {byte:02x}"))
+    }
+}
+
+const HERE4: [u8; 4] = [10, 0, 0, 1];
+const THERE4: [u8; 4] = [10, 0, 0, 2];
+const HERE6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+const THERE6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+
+/// An act of one of the two.
+#[derive(Clone, Debug)]
+enum Act {
+    Tcp {
+        leaves: bool,
+        flags: u8,
+        /// Added to the number that would be right.
+        sequence: i32,
+        ack: i32,
+        window: u16,
+        payload: u8,
+        options: &'static [u8],
+    },
+    Udp {
+        leaves: bool,
+        port: u16,
+    },
+    Echo {
+        leaves: bool,
+        answer: bool,
+    },
+    /// An error about an earlier packet, by its distance.
+    Error {
+        about: usize,
+        to_sender: bool,
+    },
+    Other {
+        leaves: bool,
+        protocol: u8,
+    },
+    /// Nothing for so many seconds.
+    Pause(u32),
+}
+
+/// MSS; window scale and SACK permitted; timestamps; a SACK block far ahead and one close by; broken.
+const OPTIONS: [&[u8]; 7] = [
+    &[],
+    &[2, 4, 5, 180],
+    &[1, 3, 3, 7, 4, 2, 0, 0],
+    &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2],
+    &[1, 1, 5, 10, 0, 0, 10, 0, 0, 0, 11, 0],
+    &[3, 3, 20, 1],
+    &[9, 0, 4, 2],
+];
+
+fn act() -> impl Strategy<Value = Act> {
+    let right = prop_oneof![6 => Just(0), 1 => -3..4i32, 1 => select(&[-70_000, 70_000, 2_000_000_000][..])];
+    let flags = select(
+        &[
+            0x02u8, 0x12, 0x10, 0x10, 0x18, 0x11, 0x04, 0x14, 0x00, 0x03, 0x30,
+        ][..],
+    );
+    let tcp = (
+        any::<bool>(),
+        flags,
+        right.clone(),
+        right,
+        select(&[0u16, 1, 500, 65535][..]),
+        select(&[0u8, 0, 1, 20][..]),
+        select(&OPTIONS[..]),
+    );
+    let tcp = tcp.prop_map(
+        |(leaves, flags, sequence, ack, window, payload, options)| Act::Tcp {
+            leaves,
+            flags,
+            sequence,
+            ack,
+            window,
+            payload,
+            options,
+        },
+    );
+    prop_oneof![
+        12 => tcp,
+        2 => (any::<bool>(), select(&[53u16, 4000][..])).prop_map(|(leaves, port)| Act::Udp { leaves, port }),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(leaves, answer)| Act::Echo { leaves, answer }),
+        2 => (0..6usize, prop::bool::weighted(0.8)).prop_map(|(about, to_sender)| Act::Error { about, to_sender }),
+        1 => (any::<bool>(), select(&[47u8, 50, 59, 132, 136, 1, 58][..])).prop_map(|(leaves, protocol)| Act::Other { leaves, protocol }),
+        1 => select(&[1u32, 3, 11, 31, 121, 301, 500_000][..]).prop_map(Act::Pause),
+    ]
+}
+
+/// A handshake, or none, and what follows, between the two hosts of a network by its number.
+pub fn conversation(network: u8, family: Family) -> impl Strategy<Value = Vec<Sent>> {
+    let port = select(&[80u16, 4000][..]);
+    (port, any::<bool>(), 0..4usize, vec(act(), 1..24)).prop_map(
+        move |(port, client, handshake, acts)| {
+            let step = |leaves: bool, flags: u8| Act::Tcp {
+                leaves,
+                flags,
+                sequence: 0,
+                ack: 0,
+                window: 1000,
+                payload: 0,
+                options: OPTIONS[2],
+            };
+            let opening = [step(client, 0x02), step(!client, 0x12), step(client, 0x10)];
+            let mut talk = Talk::new(network, family, port);
+            let acts = opening.into_iter().take(handshake).chain(acts);
+            acts.for_each(|act| talk.act(act));
+            talk.sent
+        },
+    )
+}
+
+struct Talk {
+    network: u8,
+    family: Family,
+    port: u16,
+    /// The next sequence number of this host and of the other.
+    next: [u32; 2],
+    jiffies: u64,
+    sent: Vec<Sent>,
+}
+
+impl Talk {
+    fn new(network: u8, family: Family, port: u16) -> Self {
+        Talk {
+            network,
+            family,
+            port,
+            next: [0xffff_fff0, 1000],
+            jiffies: 4_294_000_000,
+            sent: Vec::new(),
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        self.jiffies += 1;
+        match act {
+            Act::Pause(seconds) => self.jiffies += u64::from(seconds) * 250,
+            Act::Tcp {
+                leaves,
+                flags,
+                sequence,
+                ack,
+                window,
+                payload,
+                options,
+            } => {
+                let (own, other) = if leaves { (0, 1) } else { (1, 0) };
+                let number = self.next[own].wrapping_add_signed(sequence);
+                let acknowledged = self.next[other].wrapping_add_signed(ack);
+                let ports = if leaves {
+                    [33000, self.port]
+                } else {
+                    [self.port, 33000]
+                };
+                let mut bytes = [ports[0].to_be_bytes(), ports[1].to_be_bytes()].concat();
+                bytes.extend(number.to_be_bytes());
+                bytes.extend(acknowledged.to_be_bytes());
+                bytes.extend([((20 + options.len()) as u8) << 2, flags]);
+                bytes.extend(window.to_be_bytes());
+                bytes.extend([0; 4]);
+                bytes.extend(options);
+                bytes.extend(vec![0; payload.into()]);
+                if sequence == 0 {
+                    let room = u32::from(flags & 2 != 0) + u32::from(flags & 1 != 0);
+                    self.next[own] = number.wrapping_add(u32::from(payload) + room);
+                }
+                self.send(leaves, 6, bytes);
+            }
+            Act::Udp { leaves, port } => {
+                let ports = if leaves { [5000, port] } else { [port, 5000] };
+                let mut bytes = [ports[0].to_be_bytes(), ports[1].to_be_bytes()].concat();
+                bytes.extend([0, 9, 0, 0, 7]);
+                self.send(leaves, 17, bytes);
+            }
+            Act::Echo { leaves, answer } => {
+                let (protocol, kinds) = match self.family {
+                    Family::V4 => (1, [8, 0]),
+                    Family::V6 => (58, [128, 129]),
+                };
+                let kind = kinds[usize::from(answer)];
+                self.send(leaves, protocol, vec![kind, 0, 0, 0, 0, 7, 0, 1]);
+            }
+            Act::Error { about, to_sender } => {
+                let Some(index) = self.sent.len().checked_sub(about + 1) else {
+                    return;
+                };
+                let packet = self.sent[index].clone();
+                if packet.family != self.family {
+                    return;
+                }
+                let (protocol, kind) = match self.family {
+                    Family::V4 => (1, 3),
+                    Family::V6 => (58, 1),
+                };
+                let mut bytes = vec![kind, 1, 0, 0, 0, 0, 0, 0];
+                bytes.extend(packet.bytes.iter().take(72));
+                self.send(packet.leaves != to_sender, protocol, bytes);
+            }
+            Act::Other { leaves, protocol } => {
+                self.send(
+                    leaves,
+                    protocol,
+                    vec![0, 1, 0x88, 0x0b, 0, 12, 0, 0, 0, 0, 0, 0],
+                );
+            }
+        }
+    }
+
+    fn send(&mut self, leaves: bool, protocol: u8, transport: Vec<u8>) {
+        let bytes = match self.family {
+            Family::V4 => {
+                let length = (20 + transport.len()) as u16;
+                let mut bytes = vec![0x45, 0];
+                bytes.extend(length.to_be_bytes());
+                bytes.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
+                let mut ends = if leaves {
+                    [HERE4, THERE4]
+                } else {
+                    [THERE4, HERE4]
+                };
+                ends.iter_mut().for_each(|end| end[2] = self.network);
+                bytes.extend(ends.concat());
+                bytes.extend(transport);
+                bytes
+            }
+            Family::V6 => {
+                let mut bytes = vec![0x60, 0, 0, 0];
+                bytes.extend((transport.len() as u16).to_be_bytes());
+                bytes.extend([protocol, 64]);
+                let mut ends = if leaves {
+                    [HERE6, THERE6]
+                } else {
+                    [THERE6, HERE6]
+                };
+                ends.iter_mut().for_each(|end| end[5] = self.network);
+                bytes.extend(ends.concat());
+                bytes.extend(transport);
+                bytes
+            }
+        };
+        self.sent.push(Sent {
+            leaves,
+            family: self.family,
+            bytes,
+            jiffies: self.jiffies,
+        });
+    }
+}
