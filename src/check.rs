@@ -24,8 +24,8 @@ use crate::sets;
 ///
 /// Counts the rules that each hook runs: those translated exactly, those that --approximate would
 /// translate so that they err towards dropping, and those that are refused. Below stands one line
-/// per problem. With --ipset, a rule whose set is in none of the files is a problem, too. The exit
-/// status is 0 only if all rules are exact at all hooks.
+/// per problem. With --ipset, a rule whose set is in none of the files or of the other family is a
+/// problem, too. The exit status is 0 only if all rules are exact at all hooks.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     let rules = RuleSpans::of(&input.rulesets);
     let mut said = input.diagnostics;
     if arguments.sets.are_given() {
-        said.extend(sets::missing(&input.rulesets, &input.sets));
+        said.extend(sets::check(&input.rulesets, &input.sets));
     }
     let mut hooks = Vec::new();
     for hook in Hook::ALL {

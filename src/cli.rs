@@ -82,6 +82,9 @@ pub struct Rules {
     /// The rules are IPv6
     #[arg(short = '6', long)]
     ipv6: bool,
+    /// Put the rules of each file onto those of the files before it, as iptables-restore --noflush does
+    #[arg(short, long)]
+    pub noflush: bool,
     /// Files as iptables-save writes them; standard input when none is given, or for -
     #[arg(value_name = "RULES")]
     pub files: Vec<PathBuf>,

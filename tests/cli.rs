@@ -324,6 +324,58 @@ fn one_table_in_two_files_is_an_error() {
 }
 
 #[test]
+fn with_noflush_files_are_put_onto_each_other() {
+    let desk = Desk::new();
+    let more = "*filter\n:SSH - [0:0]\n-A SSH -s 192.0.2.7 -j ACCEPT\n-D OUTPUT 1\n-P FORWARD DROP\nCOMMIT\n\
+                *raw\n-A PREROUTING -i lo -j NOTRACK\nCOMMIT\n";
+    fs::write(desk.path("more.v4"), more).unwrap();
+    let again = "*filter\n-I INPUT -i lo -j ACCEPT\nCOMMIT\n";
+    let arguments = [
+        "--noflush",
+        "--emit",
+        "rules",
+        "-c",
+        "rules.v4",
+        "more.v4",
+        "-",
+    ];
+    insta::assert_snapshot!(shown(&desk.feed(&arguments, again)));
+    // The other family is another ruleset.
+    let both = desk.run(&["-n", "--emit", "rules", "rules.v4", "rules.v6"]);
+    let beside = desk.run(&["--emit", "rules", "rules.v4", "rules.v6"]);
+    assert_eq!(shown(&both), shown(&beside));
+    // A mistake of an earlier file is told once, and a later one names its own file.
+    let loops = "*filter\n:a - [0:0]\n-A a -j a\nCOMMIT\n";
+    fs::write(desk.path("loops.v4"), loops).unwrap();
+    let wrong = "*filter\n-D a 2\nCOMMIT\n";
+    insta::assert_snapshot!(shown(&desk.feed(&["check", "-n", "loops.v4", "-"], wrong)));
+}
+
+#[test]
+fn users_and_groups_are_those_of_this_machine() {
+    let desk = Desk::new();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    let user = passwd.lines().rev().find_map(|line| {
+        let mut fields = line.split(':');
+        Some((fields.next()?, fields.nth(1)?)).filter(|&(name, _)| name != "root")
+    });
+    let Some((name, number)) = user else {
+        eprintln!("skipped: /etc/passwd has no user but root");
+        return;
+    };
+    let rules = |user| format!("*filter\n-A OUTPUT -m owner --uid-owner {user} -j DROP\nCOMMIT\n");
+    let output = desk.feed(&["--emit", "rules"], &rules(name));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains(&format!("--uid-owner {number} -j DROP")),
+        "{text}"
+    );
+    insta::assert_snapshot!(shown(
+        &desk.feed(&["--emit", "rules"], &rules("no-such-user"))
+    ));
+}
+
+#[test]
 fn tables_of_several_files_are_put_together() {
     let desk = Desk::new();
     fs::write(
@@ -407,6 +459,76 @@ fn check_tells_which_sets_are_missing() {
     );
     // Who gives no sets is not told that there are none.
     assert_eq!(missing(&[]), Vec::<String>::new());
+}
+
+/// Rules and sets of both families, for the command and for iptables.
+const SETS: &str = "\
+create pairs hash:ip,port
+create plain hash:ip
+create six hash:net family inet6
+create ports bitmap:port range 0-1023
+create list list:set
+";
+
+#[test]
+fn check_holds_sets_against_the_rules() {
+    let desk = Desk::new();
+    fs::write(desk.path("sets"), SETS).unwrap();
+    let rules = "*mangle\n\
+        -A INPUT -m set --match-set pairs src,dst -m set --match-set plain src,dst -j DROP\n\
+        -A INPUT -m set --match-set ports dst -m set --match-set list src -j DROP\n\
+        -A INPUT -m set --match-set pairs src -j DROP\n\
+        -A INPUT -m set ! --match-set pairs src -j DROP\n\
+        -A INPUT -m set --match-set six src -j DROP\n\
+        -A INPUT -j SET --add-set plain src --del-set missing src\n\
+        -A INPUT -j SET --add-set pairs src\n\
+        -A INPUT -j SET --map-set pairs src --map-mark\n\
+        -A INPUT -j SET --del-set six dst\n\
+        COMMIT\n";
+    let output = desk.feed(&["check", "--ipset", "sets", "--hook", "xdp"], rules);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("<stdin>:"));
+    let about_sets: Vec<&str> = lines.filter(|line| !line.contains("at xdp")).collect();
+    insta::assert_snapshot!(about_sets.join("\n"));
+}
+
+/// What the command says of sets is what iptables does.
+#[test]
+fn iptables_refuses_the_same_sets() {
+    let desk = Desk::new();
+    fs::write(desk.path("sets"), SETS).unwrap();
+    let rules = [
+        "-A INPUT -m set --match-set pairs src -j DROP",
+        "-A INPUT -m set --match-set ports dst -j DROP",
+        "-A INPUT -m set --match-set list src -j DROP",
+        "-A INPUT -m set --match-set six src -j DROP",
+        "-A INPUT -m set --match-set nowhere src -j DROP",
+        "-A INPUT -j SET --add-set pairs src",
+        "-A INPUT -j SET --add-set six src",
+        "-A INPUT -j SET --del-set nowhere src",
+    ];
+    for (tool, option) in [("iptables", "-4"), ("ip6tables", "-6")] {
+        for rule in rules {
+            let text = format!("*filter\n{rule}\nCOMMIT\n");
+            fs::write(desk.path("rules"), &text).unwrap();
+            let script =
+                format!("ipset restore < sets && {tool}-legacy-restore -w < rules; echo $?");
+            let output = Command::new("unshare")
+                .args(["-n", "sh", "-c", &script])
+                .current_dir(desk.path("."))
+                .output();
+            let code = output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
+            let is_taken = match code.as_deref() {
+                Ok("0") => true,
+                Ok("1" | "2") => false,
+                _ => return eprintln!("skipped: ipset or iptables cannot be run in a namespace"),
+            };
+            let output = desk.run(&["check", option, "--ipset", "sets", "rules"]);
+            let said = String::from_utf8(output.stdout).unwrap();
+            let is_refused = said.contains("there is no set") || said.contains("and the rule is");
+            assert_eq!(is_refused, !is_taken, "{tool}: {rule}\n{said}");
+        }
+    }
 }
 
 #[test]

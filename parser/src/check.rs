@@ -30,7 +30,8 @@ pub(crate) fn table(table: &Table, diagnostics: &mut Vec<Diagnostic>) {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
         No,
-        OnPath,
+        /// At this place.
+        OnPath(usize),
         Done,
     }
     let mut seen = vec![Seen::No; table.chains.len()];
@@ -38,7 +39,7 @@ pub(crate) fn table(table: &Table, diagnostics: &mut Vec<Diagnostic>) {
         if seen[root] != Seen::No {
             continue;
         }
-        seen[root] = Seen::OnPath;
+        seen[root] = Seen::OnPath(0);
         let mut path = vec![(root, edges[root].iter())];
         while let Some((at, rest)) = path.last_mut() {
             let at = *at;
@@ -49,24 +50,18 @@ pub(crate) fn table(table: &Table, diagnostics: &mut Vec<Diagnostic>) {
                 }
                 Some(&(jump, to)) => match seen[to] {
                     Seen::No => {
-                        seen[to] = Seen::OnPath;
+                        seen[to] = Seen::OnPath(path.len());
                         path.push((to, edges[to].iter()));
                     }
-                    Seen::OnPath => {
-                        let names: Vec<&str> = path
-                            .iter()
-                            .map(|(chain, _)| *chain)
-                            .skip_while(|&chain| chain != to)
-                            .chain([to])
-                            .map(|chain| table.chains[chain].name.as_str())
-                            .collect();
+                    Seen::OnPath(start) => {
+                        let round = path[start..].iter().map(|(chain, _)| *chain);
                         diagnostics.push(
                             Diagnostic::error(
                                 code::LOOP,
                                 jump.span,
                                 "this jump closes a loop of chains",
                             )
-                            .with_label(shorten(&names)),
+                            .with_label(way_round(table, round, to)),
                         );
                     }
                     Seen::Done => {}
@@ -83,10 +78,14 @@ fn jumps(chain: &Chain) -> impl Iterator<Item = &Spanned<String>> {
     })
 }
 
-/// The way round, with the middle left out when it is long.
-fn shorten(names: &[&str]) -> String {
-    match names {
-        [first, second, .., last] if names.len() > 6 => format!("{first}, {second}, ..., {last}"),
-        _ => names.join(", "),
-    }
+/// The names of the chains of a loop and of the one that it comes back to, with the middle left out
+/// when it is long.
+fn way_round(table: &Table, round: impl ExactSizeIterator<Item = usize>, back: usize) -> String {
+    let name = |chain: usize| table.chains[chain].name.as_str();
+    let is_long = round.len() > 5;
+    let shown = if is_long { 2 } else { round.len() };
+    let mut names: Vec<&str> = round.take(shown).map(name).collect();
+    names.extend(is_long.then_some("..."));
+    names.push(name(back));
+    names.join(", ")
 }

@@ -117,6 +117,8 @@ pub mod code {
     pub const NEVER_MATCHES: &str = "never-matches";
     /// An option that is read and changes nothing.
     pub const NO_EFFECT: &str = "no-effect";
+    /// A name that iptables-save prints so that it reads as something else.
+    pub const LOSSY_SAVE: &str = "lossy-save";
     /// A value cut short, as iptables does.
     pub const TRUNCATED: &str = "truncated";
 }

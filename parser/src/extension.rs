@@ -137,7 +137,7 @@ pub(crate) struct Surroundings<'a> {
     pub base: &'a BaseMatch,
     /// The matches before a match, or all of them for a target.
     pub matches: &'a [Spanned<Match>],
-    /// The names of protocols and services.
+    /// The names that stand for numbers.
     pub names: &'a Names,
 }
 
@@ -345,6 +345,7 @@ pub(crate) struct Spec<E> {
     pub tables: &'static [TableKind],
     pub options: &'static [&'static OptionSpec],
     pub build: fn(&mut Arguments<'_>) -> Result<E, Diagnostic>,
+    pub print: fn(&E, &mut Line),
 }
 
 /// Makes an extension enum and the registry of its variants, and what dispatches over them.
@@ -372,6 +373,7 @@ macro_rules! registry {
                 build: |arguments| {
                     <$type as $crate::extension::Extension>::build(arguments).map($enum::$variant)
                 },
+                print: $enum::print,
             },
         )+];
 

@@ -32,28 +32,30 @@
 //! - Defaults are filled in (`REJECT`, `limit`).
 //! - Chains stand in the order of `iptables-legacy-save`. Tables stand in the order of the text.
 //!
-//! A [`Span`](span::Span) tells where in the text a part was read. Spans do not count when matches,
-//! actions and rules are compared.
+//! A [`Span`](span::Span) tells where in the text a part was read. Spans do not count when rulesets
+//! and their parts are compared.
 //!
 //! # What `parse` promises
+//!
+//! [`parse`] reads a text as `iptables-restore` does, and [`parse_onto`] puts one onto rulesets that
+//! are there, as `iptables-restore --noflush` does.
 //!
 //! - Every text has a [`Parsed`], whatever bytes it is made of. Nothing panics. Nothing is read but
 //!   the text. After a hundred errors the rest of the text is not looked at.
 //! - A text that iptables-legacy-restore 1.8.9 refuses has an error among the diagnostics, and a text
-//!   that it takes has none, with these exceptions: names of hosts other than `localhost` and of users
-//!   and groups other than `root` are errors, as nothing is looked up; the names of protocols and
-//!   services are those of Debian and of [`ParseOptions::names`]; any ipset, counter, estimator,
+//!   that it takes has none, with these exceptions: names of hosts other than `localhost` are errors, as
+//!   nothing is looked up; the names of protocols and services are those of Debian and of
+//!   [`ParseOptions::names`], and those of users and groups are `root` and the latter; any ipset, counter, estimator,
 //!   control group, connection tracking helper, timeout policy and security context may exist; ports
-//!   above 65535, which udp cuts to 16 bits, are errors; so are chains that form a loop no packet can
-//!   enter; and the options of extensions without a type here are not checked.
+//!   above 65535, which udp cuts to 16 bits, are errors; and so are chains that form a loop no packet
+//!   can enter.
 //! - Without errors, every chain that a rule leads to is in the table, no chain can reach itself, and
 //!   each extension stands where the kernel takes it.
-//! - An extension of iptables without a type here is [`Unknown`](unknown::Unknown) and keeps its
-//!   words. It ends at the next option that is known. That is not an error: whether a ruleset is of
-//!   use without its meaning is for the caller to say.
+//! - Every extension of iptables 1.8.9 has a type. An [`Unknown`](unknown::Unknown) one comes only
+//!   from the binary form ([`mod@blob`]), whose kernels may have others.
 //! - Printing the ruleset of an error-free text gives what `iptables-legacy-save` prints after a
-//!   restore, byte for byte, except for [`Unknown`](unknown::Unknown) extensions, which print as
-//!   given, with the quotes that they had.
+//!   restore, byte for byte. Where the tool prints a name without the quotes that it needs, there is
+//!   a warning ([`code::LOSSY_SAVE`](diagnostic::code::LOSSY_SAVE)).
 //!
 //! # Where things are
 //!
@@ -73,6 +75,7 @@ mod extension;
 mod family;
 pub mod header_options;
 pub mod ipset;
+mod lossy;
 pub mod matches;
 mod names;
 mod placement;
@@ -95,5 +98,5 @@ mod words;
 pub use databases::Names;
 pub use family::heading;
 pub use print::{Counts, Place};
-pub use reader::{ParseOptions, Parsed, parse};
+pub use reader::{ParseOptions, Parsed, parse, parse_onto};
 pub use render::{Style, render};

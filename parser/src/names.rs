@@ -112,24 +112,6 @@ pub(crate) fn service(name: &[u8]) -> Option<u16> {
 /// The protocols that the resolver of glibc tries for a service: TCP, UDP, DCCP, UDP-Lite.
 pub(crate) const RESOLVED: [u8; 4] = [6, 17, 33, 136];
 
-/// Matches of iptables 1.8.9 that have no type here, with the family when only one has them.
-const MATCHES: &[(&str, Option<Family>)] = &[("ipvs", None)];
-
-fn names_in(
-    table: &'static [(&'static str, Option<Family>)],
-    family: Family,
-) -> impl Iterator<Item = &'static str> {
-    table
-        .iter()
-        .filter(move |row| row.1.is_none_or(|only| only == family))
-        .map(|row| row.0)
-}
-
-/// The matches of a family that have no type here.
-pub(crate) fn untyped_matches(family: Family) -> impl Iterator<Item = &'static str> {
-    names_in(MATCHES, family)
-}
-
 /// The match that options after `-p` belong to when none is loaded, by protocol number.
 pub(crate) fn protocol_match(protocol: u8, family: Family) -> Option<&'static str> {
     Some(match (protocol, family) {

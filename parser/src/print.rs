@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use bstr::ByteSlice;
 
+use crate::lossy;
 use crate::names;
 use crate::ruleset::{
     Action, BaseMatch, Chain, Counters, Family, InterfacePattern, Negatable, Network, NfHook,
@@ -92,7 +93,7 @@ impl Table {
 impl Rule {
     /// The rule as `-A CHAIN ...`, without counters and newline.
     pub fn print(&self, chain: &Chain) -> Vec<u8> {
-        let mut line = Line(format!("-A {}", chain.name).into_bytes());
+        let mut line = Line::new(format!("-A {}", chain.name));
         self.base.print(&mut line);
         for extension in &self.matches {
             line.word("-m");
@@ -119,7 +120,7 @@ impl Rule {
                 target.value.print(&mut line);
             }
         }
-        line.0
+        line.bytes
     }
 }
 
@@ -141,7 +142,7 @@ impl BaseMatch {
                 .filter(|it| !it.value.value.name.is_empty())
             {
                 line.option(interface.negated, option);
-                line.word(&interface.value.value);
+                line.raw(interface.value.value.to_string().as_bytes());
             }
         }
         if let Some(Negatable { negated, value }) =
@@ -168,13 +169,30 @@ impl Unknown {
 }
 
 /// A line that grows word by word.
-pub(crate) struct Line(Vec<u8>);
+#[derive(Default)]
+pub(crate) struct Line {
+    bytes: Vec<u8>,
+    is_lossy: bool,
+}
 
 impl Line {
-    /// A word that needs no quotes.
+    /// A line that starts with this.
+    pub fn new(start: impl Into<Vec<u8>>) -> Self {
+        Self {
+            bytes: start.into(),
+            is_lossy: false,
+        }
+    }
+
+    /// Whether iptables-restore reads something else than what was put in.
+    pub fn is_lossy(&self) -> bool {
+        self.is_lossy
+    }
+
+    /// Words that need no quotes.
     pub fn word(&mut self, word: impl Display) {
-        self.0.push(b' ');
-        self.0.extend_from_slice(word.to_string().as_bytes());
+        self.bytes.push(b' ');
+        self.bytes.extend_from_slice(word.to_string().as_bytes());
     }
 
     /// An option, behind `!` when inverted.
@@ -192,34 +210,38 @@ impl Line {
         if !text.is_empty() && text.iter().all(is_plain) {
             self.raw(text);
         } else {
-            self.quoted(text);
+            self.quoted(text, b"\"\\'");
         }
     }
 
-    /// Bytes that the tool prints as they are, even where it could not read them back.
-    pub fn raw(&mut self, text: &[u8]) {
-        self.0.push(b' ');
-        self.0.extend_from_slice(text);
+    /// A word that the tool prints as it is, even where it could not read it back.
+    pub fn raw(&mut self, word: &[u8]) {
+        self.is_lossy |= !lossy::needs_no_quotes(word);
+        self.bytes.push(b' ');
+        self.bytes.extend_from_slice(word);
     }
 
     /// A word of an extension that nobody read: in quotes if it stood in quotes.
     fn as_given(&mut self, word: &Argument) {
         if word.quoted {
-            self.quoted(&word.text);
+            self.quoted(&word.text, b"\"\\'");
         } else {
             self.raw(&word.text);
         }
     }
 
-    fn quoted(&mut self, text: &[u8]) {
-        self.0.extend_from_slice(b" \"");
-        for &byte in text {
-            if matches!(byte, b'"' | b'\\' | b'\'') {
-                self.0.push(b'\\');
+    /// A string in quotes, with a backslash before some of its bytes. Nothing helps against a newline,
+    /// which ends the line.
+    pub fn quoted(&mut self, text: &[u8], escaped: &[u8]) {
+        self.is_lossy |= text.contains(&b'\n');
+        self.bytes.extend_from_slice(b" \"");
+        for byte in text {
+            if escaped.contains(byte) {
+                self.bytes.push(b'\\');
             }
-            self.0.push(byte);
+            self.bytes.push(*byte);
         }
-        self.0.push(b'"');
+        self.bytes.push(b'"');
     }
 }
 

@@ -8,11 +8,12 @@ use crate::command::{self, Place};
 use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::family::Families;
+use crate::lossy;
 use crate::names;
 use crate::placement;
 use crate::ruleset::{Counters, Family, Ruleset, TableKind};
 use crate::span::{SourceId, Sources, Span};
-use crate::table::OpenTable;
+use crate::table::{OpenTable, Restore};
 use crate::value;
 use crate::words;
 
@@ -21,17 +22,17 @@ use crate::words;
 pub struct ParseOptions {
     /// The family of every table. Without it each save tells its own.
     pub family: Option<Family>,
-    /// Names of protocols and services beside the built-in ones.
+    /// Names of protocols, services, users and groups beside the built-in ones.
     pub names: Names,
 }
 
 /// What a text says, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed {
-    /// At most one per family. Rules with errors are left out, so with an error among the
+    /// At most one per family. Lines with errors are left out, so with an error among the
     /// diagnostics these are only good for looking at.
     pub rulesets: Vec<Ruleset>,
-    /// In the order of the text.
+    /// In the order of the text, behind those about the texts before it.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -41,11 +42,42 @@ const LINE_LIMIT: usize = 10_238;
 /// Reading stops after so many errors: nobody reads more, and hostile texts cost no more than others.
 const ERROR_LIMIT: usize = 100;
 
+/// The most rules and matches that the lists of addresses of one text may stand for, so that a short
+/// text takes no more than some hundred megabytes.
+const EXPANSION_LIMIT: usize = 1 << 18;
+
 /// Reads one source. Every text has a result; errors are among its diagnostics.
 ///
 /// Several saves may stand one behind the other, of both families. A second table of the same
 /// family and name replaces the first and takes over its policies, as restoring both would do.
 pub fn parse(sources: &Sources, id: SourceId, options: &ParseOptions) -> Parsed {
+    read(sources, id, options, Restore::Flush, Vec::new())
+}
+
+/// Reads one source onto rulesets that are there, as `iptables-restore --noflush` does. The result
+/// has all of them, changed.
+///
+/// A table that the text does not name stays as it is. In one that it names, rules and policies stay
+/// until a command changes them; a `:` line of a user chain that is there empties it. A table of a
+/// text that has nothing of its family about it is of the family of the rulesets, when they are one.
+///
+/// The rulesets are those of error-free texts, at most one per family.
+pub fn parse_onto(
+    rulesets: Vec<Ruleset>,
+    sources: &Sources,
+    id: SourceId,
+    options: &ParseOptions,
+) -> Parsed {
+    read(sources, id, options, Restore::NoFlush, rulesets)
+}
+
+fn read(
+    sources: &Sources,
+    id: SourceId,
+    options: &ParseOptions,
+    restore: Restore,
+    rulesets: Vec<Ruleset>,
+) -> Parsed {
     let text = &sources.get(id).text;
     if u32::try_from(text.len()).is_err() {
         let span = Span {
@@ -54,7 +86,7 @@ pub fn parse(sources: &Sources, id: SourceId, options: &ParseOptions) -> Parsed 
             end: 0,
         };
         return Parsed {
-            rulesets: Vec::new(),
+            rulesets,
             diagnostics: vec![Diagnostic::error(
                 code::TOO_LONG,
                 span,
@@ -62,15 +94,21 @@ pub fn parse(sources: &Sources, id: SourceId, options: &ParseOptions) -> Parsed 
             )],
         };
     }
+    let usual = match rulesets.as_slice() {
+        [only] => only.family,
+        _ => Family::V4,
+    };
     let mut reader = Reader {
         source: id,
-        families: Families::new(text, options.family),
+        families: Families::new(text, options.family, usual),
         names: &options.names,
-        rulesets: Vec::new(),
+        restore,
+        rulesets,
         open: None,
         diagnostics: Vec::new(),
         counted: 0,
         errors: 0,
+        expanded: 0,
     };
     let mut start = 0;
     for line in text.split_inclusive(|&byte| byte == b'\n') {
@@ -87,12 +125,15 @@ struct Reader<'a> {
     source: SourceId,
     families: Families,
     names: &'a Names,
+    restore: Restore,
     rulesets: Vec<Ruleset>,
     open: Option<OpenTable>,
     diagnostics: Vec<Diagnostic>,
     /// How many of the diagnostics have been looked at, and how many of those are errors.
     counted: usize,
     errors: usize,
+    /// How many rules and matches lists of addresses have stood for.
+    expanded: usize,
 }
 
 impl Reader<'_> {
@@ -182,14 +223,14 @@ impl Reader<'_> {
         let kind = kind.unwrap_or(TableKind::Filter);
         let before = self.rulesets.iter().find(|it| it.family == family);
         let before = before.and_then(|it| it.tables.iter().find(|it| it.kind == kind));
-        let open = OpenTable::new(family, kind, before, span);
-        if before.is_some() {
+        if before.is_some() && self.restore == Restore::Flush {
             let message = format!("this {family} {kind} table replaces the one above");
-            self.error(
+            self.diagnostics.push(
                 Diagnostic::warning(code::REPLACED_TABLE, span, message)
                     .with_help("if it is of the other family, say so with its # Generated by line or with -4 or -6"),
             );
         }
+        let open = OpenTable::new(family, kind, self.restore, before, span);
         self.open = Some(open);
     }
 
@@ -269,7 +310,19 @@ impl Reader<'_> {
             chain_names: &|| open.chain_names(),
         };
         let read = command::read(&words, whole, counters, &place, &mut self.diagnostics);
-        let result = read.map_or(Ok(()), |line| open.carry_out(line, span));
+        let Some(line) = read else { return };
+        if let [rule, _, ..] = line.rules.as_slice() {
+            self.expanded += line.rules.len() * (1 + rule.matches.len());
+            if self.expanded > EXPANSION_LIMIT {
+                let message = "the address lists of this text stand for too many rules";
+                return self.error(Diagnostic::error(code::TOO_LONG, whole, message).with_help(
+                    format!(
+                        "a text may stand for {EXPANSION_LIMIT} with their matches; use ipsets"
+                    ),
+                ));
+            }
+        }
+        let result = open.carry_out(line, span);
         self.diagnostics.extend(result.err());
     }
 
@@ -278,6 +331,7 @@ impl Reader<'_> {
         let Some(open) = self.open.take() else { return };
         check::table(&open.table, &mut self.diagnostics);
         placement::table(&open.table, &mut self.diagnostics);
+        lossy::chains(&open.table, &mut self.diagnostics);
         let mut table = open.table;
         table.chains.sort_by(|a, b| match (&a.builtin, &b.builtin) {
             (Some(a), Some(b)) => a.hook.cmp(&b.hook),
@@ -313,7 +367,7 @@ impl Reader<'_> {
             self.commit();
         }
         let mut diagnostics = self.diagnostics;
-        diagnostics.sort_by_key(|it| it.span.start);
+        diagnostics.sort_by_key(|it| (it.span.source, it.span.start));
         Parsed {
             rulesets: self.rulesets,
             diagnostics,

@@ -126,8 +126,8 @@ pub enum Policy {
     Drop,
 }
 
-/// A chain of rules.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A chain of rules. Chains compare by meaning, wherever they are declared.
+#[derive(Clone, Debug, Serialize)]
 pub struct Chain {
     /// Its name; at most 28 bytes (`XT_EXTENSION_MAXNAMELEN` less one).
     pub name: String,
@@ -140,6 +140,21 @@ pub struct Chain {
     /// The declaration line, or the table line when there is none.
     pub span: Span,
 }
+
+impl PartialEq for Chain {
+    fn eq(&self, other: &Self) -> bool {
+        let Chain {
+            name,
+            builtin,
+            counters,
+            rules,
+            span: _,
+        } = self;
+        (name, builtin, counters, rules)
+            == (&other.name, &other.builtin, &other.counters, &other.rules)
+    }
+}
+impl Eq for Chain {}
 
 /// What makes a chain a built-in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -17,37 +17,44 @@ use crate::words::Word;
 /// `XT_EXTENSION_MAXNAMELEN` less the NUL.
 const CHAIN_NAME_LIMIT: usize = 28;
 
+/// What becomes of a table when a text names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restore {
+    /// It is emptied: `iptables-restore`.
+    Flush,
+    /// It stays: `iptables-restore --noflush`.
+    NoFlush,
+}
+
 /// A table whose `COMMIT` has not come.
 pub(crate) struct OpenTable {
     pub family: Family,
     pub table: Table,
     /// The line that names it.
     pub span: Span,
+    restore: Restore,
     /// Where each chain is in `table.chains`.
     index: HashMap<String, usize>,
 }
 
 impl OpenTable {
-    /// A table with its built-in chains, whose policies are those of the table that it replaces, or
-    /// ACCEPT.
-    pub fn new(family: Family, kind: TableKind, before: Option<&Table>, span: Span) -> Self {
-        let chains = kind.hooks().iter().enumerate().map(|(at, &hook)| {
-            let builtin = before.and_then(|table| table.chains.get(at)?.builtin);
-            let policy = builtin.map_or(Policy::Accept, |builtin| builtin.policy);
-            Chain {
-                name: hook.to_string(),
-                builtin: Some(Builtin { hook, policy }),
-                counters: Counters::default(),
-                rules: Vec::new(),
-                span,
-            }
-        });
-        let chains = chains.collect();
-        let table = Table { kind, chains };
+    /// A table of which nothing but this line is known. `before` is the table as it was.
+    pub fn new(
+        family: Family,
+        kind: TableKind,
+        restore: Restore,
+        before: Option<&Table>,
+        span: Span,
+    ) -> Self {
+        let table = match (restore, before) {
+            (Restore::NoFlush, Some(table)) => table.clone(),
+            _ => flushed(kind, before, span),
+        };
         let mut open = Self {
             family,
             table,
             span,
+            restore,
             index: HashMap::new(),
         };
         open.reindex();
@@ -98,7 +105,7 @@ impl OpenTable {
         }
     }
 
-    /// Declares a chain; a built-in one exists already.
+    /// A `:` line: declares a chain. A built-in one exists already.
     pub fn declare(&mut self, name: &Word, span: Span) -> Result<(), Diagnostic> {
         let bad = |message: String| Diagnostic::error(code::BAD_CHAIN, name.span, message);
         let Ok(text) = name.as_bytes().to_str() else {
@@ -107,6 +114,12 @@ impl OpenTable {
         match self.chain_kind(text) {
             ChainKind::Builtin(_) => {
                 self.get(name)?.span = span;
+                return Ok(());
+            }
+            ChainKind::User if self.restore == Restore::NoFlush => {
+                let chain = self.get(name)?;
+                chain.rules.clear();
+                chain.span = span;
                 return Ok(());
             }
             ChainKind::User => {
@@ -245,7 +258,8 @@ impl OpenTable {
             let message = format!("{} is a target and cannot name a chain", chain.show());
             return Err(Diagnostic::error(code::BAD_CHAIN, chain.span, message));
         }
-        if let ChainKind::Builtin(_) = self.chain_kind(name.to_str().unwrap_or_default()) {
+        let kind = self.chain_kind(name.to_str().unwrap_or_default());
+        if kind != ChainKind::Missing {
             let message = format!("the chain {} exists already", chain.show());
             return Err(Diagnostic::error(
                 code::DUPLICATE_CHAIN,
@@ -340,6 +354,25 @@ impl OpenTable {
     fn reindex(&mut self) {
         let chains = self.table.chains.iter().enumerate();
         self.index = chains.map(|(at, chain)| (chain.name.clone(), at)).collect();
+    }
+}
+
+/// A table with its built-in chains, whose policies are those of the table before, or ACCEPT.
+fn flushed(kind: TableKind, before: Option<&Table>, span: Span) -> Table {
+    let chains = kind.hooks().iter().enumerate().map(|(at, &hook)| {
+        let builtin = before.and_then(|table| table.chains.get(at)?.builtin);
+        let policy = builtin.map_or(Policy::Accept, |builtin| builtin.policy);
+        Chain {
+            name: hook.to_string(),
+            builtin: Some(Builtin { hook, policy }),
+            counters: Counters::default(),
+            rules: Vec::new(),
+            span,
+        }
+    });
+    Table {
+        kind,
+        chains: chains.collect(),
     }
 }
 

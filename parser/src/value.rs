@@ -205,11 +205,14 @@ pub(crate) fn port_range(word: &[u8], rule: &Surroundings<'_>) -> Result<PortRan
     })
 }
 
-/// A port as the resolver reads it: a decimal number, or the name of a service over any protocol
-/// (libxtables, `xtables_getportbyname`). The resolver cuts greater numbers to 16 bits; here they are
-/// refused.
-fn resolved_port(word: &[u8], names: &Names) -> Result<u16, Problem> {
-    let number = || word.trim_start().to_str().ok()?.parse().ok();
+/// A port as the resolver reads it: a decimal number, or the name of a service over any protocol; an
+/// empty word is port 0 (libxtables, `xtables_getportbyname`). The resolver cuts greater numbers to 16
+/// bits; here they are refused.
+pub(crate) fn resolved_port(word: &[u8], names: &Names) -> Result<u16, Problem> {
+    let number = || match word {
+        b"" => Some(0),
+        word => word.trim_start().to_str().ok()?.parse().ok(),
+    };
     number().or_else(|| names.service(word)).ok_or_else(|| {
         let shown = BStr::new(word);
         let problem = Problem::new(format!("{shown:?} is no port number or known service"));
@@ -221,17 +224,14 @@ fn resolved_port(word: &[u8], names: &Names) -> Result<u16, Problem> {
     })
 }
 
-/// `port`, `low:high`, `low:` or `:high` for the resolver; an empty word is port 0 (libxtables,
-/// `xtopt_parse_mport`). A range may run backwards.
+/// `port`, `low:high`, `low:` or `:high` for the resolver (libxtables, `xtopt_parse_mport`). A range
+/// may run backwards.
 pub(crate) fn resolved_ports(word: &[u8], names: &Names) -> Result<PortRange, Problem> {
-    let end = |word: &[u8], missing| match word {
-        b"" => Ok(missing),
-        word => resolved_port(word, names),
-    };
     let (low, high) = match word.split_once_str(":") {
-        Some((low, high)) => (end(low, 0)?, end(high, u16::MAX)?),
+        Some((low, b"")) => (resolved_port(low, names)?, u16::MAX),
+        Some((low, high)) => (resolved_port(low, names)?, resolved_port(high, names)?),
         None => {
-            let port = end(word, 0)?;
+            let port = resolved_port(word, names)?;
             (port, port)
         }
     };

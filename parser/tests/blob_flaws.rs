@@ -5,13 +5,19 @@ use ipt2bpf_parser::blob::{
     BasePart, Flaw, Listing, Replace, SetNames, decode_entries, decode_replace, encode_entries,
     encode_replace,
 };
-use ipt2bpf_parser::ruleset::{Family, NfHook};
+use ipt2bpf_parser::matches::Match;
+use ipt2bpf_parser::ruleset::{Action, Family, NfHook};
+use ipt2bpf_parser::targets::Target;
 use proptest::prelude::*;
-use proptest::sample::Index;
+use proptest::sample::{Index, select};
+use std::path::Path;
 
 const SERVER: &[u8] = include_bytes!("../testdata/blobs/server-v4-filter.replace.bin");
-const SERVER_6: &[u8] = include_bytes!("../testdata/blobs/server-v6-filter.replace.bin");
-const WEB: &[u8] = include_bytes!("../testdata/blobs/web-v4-nat.replace.bin");
+const MATCHES: &[u8] = include_bytes!("../testdata/blobs/matches-v4-filter.replace.bin");
+const COUNTING: &[u8] = include_bytes!("../testdata/blobs/counting-v4-filter.replace.bin");
+const HASHING: &[u8] = include_bytes!("../testdata/blobs/hashing-v4-mangle.replace.bin");
+const PREFIXES: &[u8] = include_bytes!("../testdata/blobs/prefixes-v6-mangle.replace.bin");
+const LACKING: &[u8] = include_bytes!("../testdata/blobs/lacking-v4-mangle.replace.bin");
 
 /// Offsets in the blob of the server. Entries are named by what they hold.
 mod at {
@@ -247,6 +253,132 @@ fn data_without_an_option_is_unknown() {
     assert_eq!(again, Ok(blob));
 }
 
+/// A recorded blob with these bytes in the data of the first extension of this name.
+fn damaged(original: &[u8], name: &str, at: usize, bytes: &[u8]) -> Result<Replace, Flaw> {
+    let mut field = name.as_bytes().to_vec();
+    field.resize(29, 0);
+    let header = original
+        .windows(29)
+        .position(|window| window == field)
+        .expect("the blob has the extension");
+    let at = header + 30 + at;
+    let mut blob = original.to_vec();
+    blob[at..at + bytes.len()].copy_from_slice(bytes);
+    let family = match original == PREFIXES {
+        true => Family::V6,
+        false => Family::V4,
+    };
+    server(family, &blob)
+}
+
+#[test]
+fn data_that_the_kernel_refuses_is_a_flaw() {
+    let refused = |original: &[u8], name: &str, at: usize, bytes: &[u8]| {
+        let flaw = damaged(original, name, at, bytes).expect_err(name);
+        assert!(
+            matches!(flaw, Flaw::Data { name: it, .. } if it == name),
+            "{flaw:?}"
+        );
+    };
+    refused(COUNTING, "rateest", 32, &[0]);
+    refused(COUNTING, "rateest", 32, &[0x16]);
+    refused(COUNTING, "rateest", 32, &[0x02]);
+    refused(COUNTING, "rateest", 34, &[0]);
+    refused(COUNTING, "rateest", 0, &[b'x'; 16]);
+    refused(COUNTING, "RATEEST", 16, &[4]);
+    refused(COUNTING, "RATEEST", 16, &[0xfd]);
+    refused(COUNTING, "RATEEST", 17, &[0]);
+    refused(COUNTING, "RATEEST", 17, &[31]);
+    refused(COUNTING, "RATEEST", 0, &[b'x'; 16]);
+    refused(COUNTING, "IDLETIMER", 0, &[0]);
+    refused(COUNTING, "IDLETIMER", 0, &2_147_483_u32.to_le_bytes());
+    refused(COUNTING, "IDLETIMER", 4, b"power\0");
+    refused(COUNTING, "IDLETIMER", 4, b"\0");
+    refused(COUNTING, "IDLETIMER", 4, b"a/b");
+    refused(COUNTING, "IDLETIMER", 32, &[1]);
+    refused(COUNTING, "IDLETIMER", 33, &[2]);
+    refused(HASHING, "ECN", 0, &[0x32]);
+    refused(HASHING, "ECN", 1, &[4]);
+    refused(HASHING, "HMARK", 52, &[0; 4]);
+    refused(HASHING, "HMARK", 40, &[0x4f]);
+    refused(HASHING, "HMARK", 40, &[0x67]);
+    refused(HASHING, "HMARK", 40, &[0x63, 0x2f]);
+    refused(PREFIXES, "DNPT", 32, &[65]);
+    refused(PREFIXES, "DNPT", 32, &[47]);
+    refused(PREFIXES, "SNPT", 20, &[1]);
+    refused(PREFIXES, "srh", 105, &[0x40]);
+    refused(PREFIXES, "srh", 107, &[0x80]);
+    refused(LACKING, "CLUSTERIP", 48, &[3]);
+    refused(LACKING, "CLUSTERIP", 12, &[17]);
+    refused(LACKING, "LED", 0, &[0]);
+    refused(LACKING, "SECMARK", 0, &[2]);
+    refused(LACKING, "ULOG", 16, &[51]);
+    refused(LACKING, "ULOG", 24, &[b'x'; 32]);
+}
+
+/// Of each extension what the kernel takes, and no option says.
+#[test]
+fn data_that_cannot_be_written_is_unknown() {
+    let unknown = |original: &[u8], name: &str, at: usize, bytes: &[u8]| {
+        let replace = damaged(original, name, at, bytes).expect(name);
+        let rules = replace.table.chains.iter().flat_map(|chain| &chain.rules);
+        let mut names = rules.flat_map(|rule| {
+            let matches = rule.matches.iter().filter_map(|it| match &it.value {
+                Match::Unknown(unknown) => Some(&unknown.name),
+                _ => None,
+            });
+            let target = match &rule.action {
+                Action::Target(target) => match &target.value {
+                    Target::Unknown(unknown) => Some(&unknown.name),
+                    _ => None,
+                },
+                _ => None,
+            };
+            matches.chain(target)
+        });
+        assert_eq!(names.next().map(String::as_str), Some(name));
+    };
+    unknown(COUNTING, "osf", 0, b"\0");
+    unknown(COUNTING, "osf", 44, &[3]);
+    unknown(COUNTING, "nfacct", 0, &[0; 4]);
+    unknown(COUNTING, "rateest", 36, &[1]);
+    unknown(COUNTING, "rateest", 16, b"fast");
+    unknown(COUNTING, "RATEEST", 17, &[30]);
+    unknown(COUNTING, "SYNPROXY", 0, &[0x3f]);
+    unknown(COUNTING, "SYNPROXY", 0, &[0x1d]);
+    unknown(HASHING, "ECN", 0, &[0]);
+    unknown(HASHING, "ECN", 2, &[4]);
+    unknown(HASHING, "HMARK", 2, &[1]);
+    unknown(HASHING, "HMARK", 41, &[0x0d]);
+    unknown(PREFIXES, "srh", 104, &[0x21]);
+    unknown(LACKING, "CLUSTERIP", 4, &[2]);
+    unknown(LACKING, "CLUSTERIP", 10, &[17]);
+    unknown(LACKING, "CLUSTERIP", 14, &[0]);
+    unknown(LACKING, "CLUSTERIP", 16, &[1]);
+    unknown(LACKING, "LED", 0, b"NETFILTER-");
+    unknown(LACKING, "LED", 27, &[2]);
+    unknown(LACKING, "SECMARK", 1, &[b'x'; 256]);
+    unknown(LACKING, "ULOG", 0, &[1]);
+    unknown(LACKING, "ULOG", 16, &[0]);
+}
+
+/// libxt_policy keeps the number as it is written, in host order. That the kernel takes it for one in
+/// network order is no matter of this form.
+#[test]
+fn the_spi_of_a_policy_is_in_host_order() {
+    let element = 64;
+    let replace = damaged(MATCHES, "policy", element, &0x1234_5678_u32.to_le_bytes());
+    let text = replace
+        .expect("the blob is sound")
+        .table
+        .print(Counts::Chains);
+    let text = String::from_utf8(text).expect("the text is UTF-8");
+    assert!(
+        text.contains("--reqid 4 --spi 0x12345678 --proto esp"),
+        "{text}"
+    );
+}
+
 #[test]
 fn the_answers_of_the_kernel_belong_together() {
     let sets = SetNames::default();
@@ -267,6 +399,26 @@ fn the_answers_of_the_kernel_belong_together() {
     assert_eq!(flaw(|it| it.entries[0] = b'x'), Flaw::TableName);
     assert_eq!(flaw(|it| it.entries[32] += 8), Flaw::Size(6008));
     assert_eq!(flaw(|it| it.entries.truncate(6000)), Flaw::Size(6000));
+}
+
+/// Every recorded blob.
+fn recorded() -> Vec<(Family, Vec<u8>)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/blobs");
+    let directories = [directory.join("loose"), directory];
+    let files = directories
+        .iter()
+        .flat_map(|it| std::fs::read_dir(it).expect("it is there"));
+    let files = files.map(|it| it.expect("an entry").path().to_string_lossy().into_owned());
+    let mut files: Vec<String> = files.filter(|it| it.ends_with(".replace.bin")).collect();
+    files.sort();
+    let read = |path: String| {
+        let family = match path.contains("-v6-") {
+            true => Family::V6,
+            false => Family::V4,
+        };
+        (family, std::fs::read(path).expect("it can be read"))
+    };
+    files.into_iter().map(read).collect()
 }
 
 /// One way to damage a blob.
@@ -326,11 +478,10 @@ proptest! {
     /// rules than fit, prints, and is the same after a way there and back.
     #[test]
     fn damaged_blobs_never_panic(
-        original in prop_oneof![Just(SERVER), Just(SERVER_6), Just(WEB)],
+        (family, original) in select(recorded()),
         damages in proptest::collection::vec(damage(), 1..4),
     ) {
-        let family = if original == SERVER_6 { Family::V6 } else { Family::V4 };
-        let mut blob = original.to_vec();
+        let mut blob = original;
         for damage in &damages {
             damage.to(&mut blob);
         }

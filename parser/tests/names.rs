@@ -1,4 +1,4 @@
-//! Names of protocols and services that the caller brings along.
+//! Names of protocols, services, users and groups that the caller brings along.
 
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{Counts, Names, ParseOptions, parse};
@@ -6,7 +6,10 @@ use ipt2bpf_parser::{Counts, Names, ParseOptions, parse};
 /// The rule of a filter table as printed, or the message of its first problem.
 fn save(rule: &str, names: &Names) -> Result<String, String> {
     let mut sources = Sources::default();
-    let id = sources.add("<test>", format!("*filter\n-A INPUT {rule}\nCOMMIT\n"));
+    let id = sources.add(
+        "<test>",
+        format!("*filter\n:c - [0:0]\n-A c {rule}\nCOMMIT\n"),
+    );
     let options = ParseOptions {
         names: names.clone(),
         ..ParseOptions::default()
@@ -17,7 +20,7 @@ fn save(rule: &str, names: &Names) -> Result<String, String> {
     }
     let text = parsed.rulesets[0].print(Counts::Chains);
     let text = String::from_utf8_lossy(&text).into_owned();
-    let rule = text.lines().find_map(|line| line.strip_prefix("-A INPUT "));
+    let rule = text.lines().find_map(|line| line.strip_prefix("-A c "));
     Ok(rule.unwrap_or_default().to_owned())
 }
 
@@ -71,4 +74,44 @@ fn the_resolver_takes_a_service_of_any_protocol() {
     assert_eq!(save("-p udp --dport game", &own()), saved(4711));
     assert_eq!(save("-p udp --dport toy", &own()), saved(4711));
     assert_eq!(save("-p udp --dport ssh", &own()), saved(22));
+}
+
+/// What is printed behind `-m owner`.
+fn owner(rule: &str) -> Result<String, String> {
+    let mut names = Names::default();
+    names.add_users(
+        b"root:x:0:0:root:/root:/bin/bash\ntor:x:107:115::/var/lib/tor:/bin/false\ntor:x:9:9::/:/\n\
+        1000:x:7:7::/:/\na-b:x:8:8::/:/\n+nis::::::\n#no:x:5:5::/:/\nshort:x:6\n::6:6::/:/\n\
+        nobody32:x:4294967295:1::/:/\nminus:x:-1:1::/:/\n\xff:x:11:11::/:/\n",
+    );
+    names.add_groups(b"tor:x:115:\nadm:x:4:syslog,me\n");
+    let saved = save(&format!("-m owner {rule}"), &names)?;
+    Ok(saved.trim_start_matches("-m owner ").to_owned())
+}
+
+#[test]
+fn users_and_groups_have_names_of_their_own() {
+    let saved = |rule: &str| Ok(rule.to_owned());
+    assert_eq!(owner("--uid-owner tor"), saved("--uid-owner 107"));
+    assert_eq!(owner("! --gid-owner tor"), saved("! --gid-owner 115"));
+    assert_eq!(owner("--gid-owner adm"), saved("--gid-owner 4"));
+    assert_eq!(owner("--uid-owner root"), saved("--uid-owner 0"));
+    assert_eq!(owner("--gid-owner root"), saved("--gid-owner 0"));
+    // A name goes before a number or range, as getpwnam is asked first.
+    assert_eq!(owner("--uid-owner 1000"), saved("--uid-owner 7"));
+    assert_eq!(owner("--gid-owner 1000"), saved("--gid-owner 1000"));
+    assert_eq!(owner("--uid-owner a-b"), saved("--uid-owner 8"));
+    assert_eq!(owner("--uid-owner 1-2"), saved("--uid-owner 1-2"));
+    for missing in [
+        "adm", "Tor", "tor-root", "+nis", "#no", "short", "nobody32", "minus", "\"\"",
+    ] {
+        let message = format!("--uid-owner {missing}");
+        let said = owner(&message).expect_err(missing);
+        assert!(
+            said.ends_with("is no user of this machine and no number or range"),
+            "{said}"
+        );
+    }
+    let said = owner("--gid-owner syslog").expect_err("a member is no group");
+    assert!(said.starts_with("\"syslog\" is no group"), "{said}");
 }

@@ -10,14 +10,11 @@ use ipt2bpf_parser::{Counts, ParseOptions, parse};
 fn save(family: Family, table: &str, line: &str) -> Result<Vec<String>, &'static str> {
     let mut sources = Sources::default();
     let id = sources.add("<test>", format!("*{table}\n:c - [0:0]\n{line}\nCOMMIT\n"));
-    let parsed = parse(
-        &sources,
-        id,
-        &ParseOptions {
-            family: Some(family),
-            ..ParseOptions::default()
-        },
-    );
+    let options = ParseOptions {
+        family: Some(family),
+        ..ParseOptions::default()
+    };
+    let parsed = parse(&sources, id, &options);
     if let Some(error) = parsed
         .diagnostics
         .iter()
@@ -149,6 +146,62 @@ fn targets_that_the_tool_cannot_be_asked_about() {
 }
 
 /// Whether a target may stand where packets of these hooks come, as the tool answered.
+/// What `iptables -v -A` of 1.8.9 shows before a kernel without ipvs refuses it.
+#[test]
+fn ipvs_is_read_as_the_tool_shows_it() {
+    let v4 = |options: &str| {
+        let saved = save(Family::V4, "filter", &format!("-A INPUT -m ipvs {options}"))?;
+        Ok(saved.join("").replacen("-A INPUT -m ipvs ", "", 1))
+    };
+    for (given, printed) in [
+        ("--ipvs", "--ipvs"),
+        ("! --ipvs", "! --ipvs"),
+        ("--vproto tcp", "--vproto 6"),
+        ("! --vproto TCP", "! --vproto 6"),
+        ("--vproto 0", "--vproto 0"),
+        ("--vaddr 1.2.3.4", "--vaddr 1.2.3.4"),
+        ("! --vaddr 1.2.3.4/255.255.255.0", "! --vaddr 1.2.3.4/24"),
+        ("--vaddr 10.1.2.3/0", "--vaddr 10.1.2.3/0"),
+        ("--vport http", "--vport 80"),
+        ("! --vport ssh", "! --vport 22"),
+        ("--vport \"\"", "--vport 0"),
+        ("--vdir ORIGINAL", "--vdir ORIGINAL"),
+        ("--vdir reply", "--vdir REPLY"),
+        ("--vmethod gate", "--vmethod GATE"),
+        ("! --vmethod IPIP", "! --vmethod IPIP"),
+        ("--vmethod Masq", "--vmethod MASQ"),
+        ("! --vportctl ftp", "! --vportctl 21"),
+        (
+            "--ipvs --vportctl 21 --vmethod GATE --vdir ORIGINAL --vport 22 --vaddr 1.2.3.4/16 --vproto 6",
+            "--vproto 6 --vaddr 1.2.3.4/16 --vport 22 --vdir ORIGINAL --vmethod GATE --vportctl 21",
+        ),
+    ] {
+        assert_eq!(v4(given), Ok(printed.to_owned()), "{given}");
+    }
+    for (given, code) in [
+        ("", "missing-option"),
+        ("--vproto nonsense", "bad-value"),
+        ("--vproto 256", "bad-value"),
+        ("--vaddr 1.2.3.4,1.2.3.5", "bad-value"),
+        ("--vaddr fe80::1/64", "bad-value"),
+        ("--vport 22:23", "bad-value"),
+        ("--vport 0x16", "bad-value"),
+        ("--vdir rep", "bad-value"),
+        ("! --vdir reply", "bad-negation"),
+        ("--vmethod MAS", "bad-value"),
+        ("! --ipvs --vport 22", "bad-negation"),
+        ("--vport 22 --vport 23", "repeated-option"),
+    ] {
+        assert_eq!(v4(given), Err(code), "{given}");
+    }
+    let v6 = |options: &str| save(Family::V6, "filter", &format!("-A INPUT -m ipvs {options}"));
+    assert_eq!(
+        v6("--vaddr fe80::1/64"),
+        Ok(vec!["-A INPUT -m ipvs --vaddr fe80::1/64".to_owned()])
+    );
+    assert_eq!(v6("--vaddr 1.2.3.4"), Err("bad-value"));
+}
+
 #[test]
 fn a_target_stands_only_where_its_hooks_lead() {
     let nat = |text: &str| save(Family::V4, "nat", text).err();
@@ -295,6 +348,33 @@ fn tests_that_save_shows_as_something_else_are_warned_of() {
         "-A INPUT -m rateest --rateest 0123456789012345 --rateest-lt --rateest-pps 5",
     ] {
         assert_eq!(warnings(Family::V4, rule), ["truncated"], "{rule}");
+    }
+    for rule in [
+        "-A INPUT -i \"a b\"",
+        "-A FORWARD ! -o a\"b\\\"c\"",
+        "-A INPUT -m hashlimit --hashlimit 1/s --hashlimit-name \"a b\"",
+        "-A INPUT -m recent --set --name \"a\\\"b\"",
+        "-A INPUT -p tcp -m osf --genre \"a b\"",
+        "-A INPUT -p tcp -m osf --genre \"\"",
+        "-A INPUT -m physdev --physdev-in \"a b\"",
+        "-A INPUT -m set --match-set \"a b\" src",
+        "-A INPUT -m rateest --rateest \"a b\" --rateest-lt --rateest-pps 5",
+        "-A INPUT -j IDLETIMER --timeout 5 --label \"a b\"",
+        "-A INPUT -j SET --add-set \"a\tb\" src",
+        "-A INPUT -m comment --comment \"never closed",
+        "-N a\"\\\"b\"",
+    ] {
+        assert_eq!(warnings(Family::V4, rule), ["lossy-save"], "{rule}");
+    }
+    for rule in [
+        "-A INPUT -m comment --comment \"a b\\\"c\" -m recent --set --name ab",
+        "-A INPUT -m helper --helper \"a b\"",
+        "-A INPUT -m helper --helper \"\"",
+        "-A INPUT -j LED --led-trigger-id \"a \\\"b\"",
+        "-A INPUT -m recent --set --name \"plain\"",
+        "-A INPUT -m recent --set --name a'b\\",
+    ] {
+        assert!(warnings(Family::V4, rule).is_empty(), "{rule}");
     }
     let usual = "-A INPUT -p esp -m esp ! --espspi 3:4";
     assert!(warnings(Family::V4, usual).is_empty());

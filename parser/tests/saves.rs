@@ -89,6 +89,17 @@ fn a_second_table_replaces_the_first_and_keeps_its_policies() {
 }
 
 #[test]
+fn rulesets_compare_by_meaning_wherever_they_stand() {
+    let spread = read(
+        "# a comment\n*filter\n\n:c - [0:0]\n:INPUT ACCEPT [0:0]\n-A INPUT  -p 6  -j c\nCOMMIT\n",
+    );
+    let dense = read("*filter\n-N c\n-A INPUT -p tcp -j c\nCOMMIT\n");
+    assert_eq!(spread.rulesets, dense.rulesets);
+    let other = read("*filter\n-N c\n-A INPUT -p tcp -g c\nCOMMIT\n");
+    assert_ne!(other.rulesets, dense.rulesets);
+}
+
+#[test]
 fn chains_stand_in_the_order_of_save() {
     let parsed = read("*nat\n:b -\n:POSTROUTING DROP\n:a -\n:PREROUTING ACCEPT\n:Z -\nCOMMIT\n");
     let names: Vec<&str> = parsed.rulesets[0].tables[0]
@@ -150,37 +161,6 @@ fn an_address_list_is_inserted_backwards() {
             "-A OUTPUT -s 9.9.9.9/32"
         ]
     );
-}
-
-#[test]
-fn an_unknown_extension_ends_at_the_next_known_option() {
-    for (line, printed) in [
-        (
-            "-m ipvs --vport 80 -j MARK --set-mark 2",
-            "-m ipvs --vport 80 -j MARK --set-xmark 0x2/0xffffffff",
-        ),
-        (
-            "-p tcp -m ipvs --vdir REPLY --dport 22",
-            "-p tcp -m ipvs --vdir REPLY -m tcp --dport 22",
-        ),
-        (
-            "-m ipvs -o lo --vport 5 -j DROP",
-            "-o lo -m ipvs --vport 5 -j DROP",
-        ),
-        (
-            "-m ipvs ! --vport 1 ! -s 1.1.1.1",
-            "! -s 1.1.1.1/32 -m ipvs ! --vport 1",
-        ),
-    ] {
-        let parsed = read(&format!("*mangle\n-A OUTPUT {line}\nCOMMIT\n"));
-        assert_eq!(codes(&parsed), [], "{line}");
-        assert!(
-            parsed.rulesets[0]
-                .to_string()
-                .contains(&format!("\n-A OUTPUT {printed}\n")),
-            "{line}"
-        );
-    }
 }
 
 /// Words keep the quotes that they had, needed or not.

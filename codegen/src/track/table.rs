@@ -170,8 +170,13 @@ impl Clock {
         self.now.wrapping_add(seconds.wrapping_mul(self.rate))
     }
 
+    /// Ticks until then; negative when it is past.
+    fn left(&self, tick: u32) -> i32 {
+        tick.wrapping_sub(self.now) as i32
+    }
+
     fn is_past(&self, tick: u32) -> bool {
-        tick.wrapping_sub(self.now) as i32 <= 0
+        self.left(tick) <= 0
     }
 }
 
@@ -204,6 +209,13 @@ impl Flow {
             (Class::Tcp, Some(segment)) => {
                 match self.tcp.packet(segment, told.direction, self.status) {
                     Answer::Invalid => return Fate::Refuses,
+                    Answer::Lingers => {
+                        let soon = clock.after(timeouts::TCP_UNACKNOWLEDGED);
+                        if clock.left(self.expires) > clock.left(soon) {
+                            self.expires = soon;
+                        }
+                        return Fate::Refuses;
+                    }
                     Answer::Reopened => return Fate::MakesWay,
                     Answer::Ignored => {
                         refresh = false;

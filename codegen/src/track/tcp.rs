@@ -140,6 +140,8 @@ pub enum Answer {
     Ignored,
     /// It does not belong to it.
     Invalid,
+    /// Likewise, but both sides have said that they end it: it is not to be remembered for long.
+    Lingers,
     /// The connection is over; the packet begins another.
     Reopened,
 }
@@ -362,7 +364,7 @@ impl Connection {
             match self.in_window(segment, direction, index) {
                 Window::Inside => {}
                 Window::Ignored => return Answer::Ignored,
-                Window::Outside => return Answer::Invalid,
+                Window::Outside => return self.outside(direction, index, status),
             }
         }
         self.last_index = index as u8;
@@ -372,6 +374,20 @@ impl Connection {
             self.sides[direction].flags |= flags::CLOSE_INIT;
         }
         Answer::Valid(old, new)
+    }
+
+    /// `nf_tcp_handle_invalid`: a RST or FIN outside the windows may all the same be the end.
+    fn outside(&mut self, direction: usize, index: Index, status: u8) -> Answer {
+        let ends = |it: u8| [Index::Rst as u8, Index::Fin as u8].contains(&it);
+        if status & super::status::ASSURED == 0 || !ends(index as u8) {
+            return Answer::Invalid;
+        }
+        if usize::from(self.last_direction) != direction && ends(self.last_index) {
+            return Answer::Lingers;
+        }
+        self.last_index = index as u8;
+        self.last_direction = direction as u8;
+        Answer::Invalid
     }
 
     /// Remembers a packet that may show that the table is behind the two ends.

@@ -52,6 +52,11 @@ pub(super) trait Wire: Sized + FromBytes + IntoBytes + KnownLayout + Immutable {
 
     /// The data, or none if this struct cannot hold the value.
     fn write(value: &Self::Value, context: &Context<'_>) -> Option<Self>;
+
+    /// The same data, but what the kernel does not look at is as [`Wire::write`] leaves it.
+    fn tidied(self, _: &Context<'_>) -> Self {
+        self
+    }
 }
 
 /// A row of a table of binary forms.
@@ -115,15 +120,22 @@ impl<E> Codec<E> {
     }
 }
 
-/// Reads the struct and then the value.
+/// The value with this very data, what nobody looks at aside.
 pub(super) fn read<W: Wire>(
     data: &[u8],
     context: &Context<'_>,
 ) -> Result<Option<W::Value>, Refused> {
-    match W::read_from_prefix(data) {
-        Ok((wire, _)) => wire.read(context),
-        Err(_) => Ok(None),
-    }
+    let Ok((wire, padding)) = W::read_from_prefix(data) else {
+        return Ok(None);
+    };
+    let Some(value) = wire.read(context)? else {
+        return Ok(None);
+    };
+    let again = W::write(&value, context);
+    let wire = wire.tidied(context);
+    let is_same = again.is_some_and(|again| again.as_bytes() == wire.as_bytes());
+    let is_padded = padding.iter().all(|&byte| byte == 0);
+    Ok((is_same && is_padded).then_some(value))
 }
 
 /// Writes the value into the struct, and this into bytes.
@@ -131,7 +143,7 @@ pub(super) fn write<W: Wire>(value: &W::Value, context: &Context<'_>) -> Option<
     W::write(value, context).map(|wire| wire.as_bytes().to_vec())
 }
 
-/// The extension of this data: the first in the table that has a value with the very same data.
+/// The extension of this data: the first in the table that has a value with it.
 /// None if there is no such.
 pub(super) fn decode<E>(
     codecs: &[Codec<E>],
@@ -157,11 +169,7 @@ pub(super) fn decode<E>(
             Flaw::Data { name, reason }.at(raw.at)
         };
         if let Some(extension) = (codec.read)(raw.data, context).map_err(refused)? {
-            let again = (codec.write)(&extension, context).unwrap_or_default();
-            let (same, padding) = raw.data.split_at_checked(again.len()).unwrap_or_default();
-            if same == again && padding.iter().all(|&byte| byte == 0) {
-                return Ok(Some(extension));
-            }
+            return Ok(Some(extension));
         }
     }
     Ok(None)
@@ -227,4 +235,43 @@ pub(super) fn flag<F: Default>(is_set: bool, flag: F) -> F {
 /// The flag if the test is there and inverted, else no bits.
 pub(super) fn inversion<T, F: Default>(test: &Option<Negatable<T>>, bits: F) -> F {
     flag(test.as_ref().is_some_and(|test| test.negated), bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Codec;
+    use crate::blob::{matches, targets};
+    use crate::extension::Spec;
+    use crate::ruleset::Family;
+    use crate::{matches::REGISTRY as MATCHES, targets::REGISTRY as TARGETS};
+
+    /// The extensions that lack a binary form for a family that has them.
+    fn without_codec<E>(
+        specs: &[Spec<E>],
+        codecs: &[Codec<E>],
+        wire_name: fn(&'static str) -> &'static str,
+    ) -> Vec<&'static str> {
+        let has_codec = |spec: &Spec<E>| {
+            [Family::V4, Family::V6]
+                .into_iter()
+                .filter(|&family| spec.family.is_none_or(|only| only == family))
+                .all(|family| {
+                    let mut codecs = codecs.iter().filter(|codec| codec.is_for(family));
+                    codecs.any(|codec| codec.name == wire_name(spec.name))
+                })
+        };
+        let specs = specs.iter().filter(|&spec| !has_codec(spec));
+        specs.map(|spec| spec.name).collect()
+    }
+
+    #[test]
+    fn every_extension_has_a_binary_form() {
+        let same = |name| name;
+        assert_eq!(without_codec(MATCHES, matches::CODECS, same), [""; 0]);
+        let wire_name = |name| match name {
+            "NOTRACK" => "CT",
+            name => name,
+        };
+        assert_eq!(without_codec(TARGETS, targets::CODECS, wire_name), [""; 0]);
+    }
 }

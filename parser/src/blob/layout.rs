@@ -233,13 +233,36 @@ pub(super) fn read_network(family: Family, [address, mask]: &[InetAddress; 2]) -
 }
 
 /// The address and the mask of a network as libxtables fills them (`xtopt_parse_hostmask`): for a
-/// whole IPv4 address all bits of the mask are set, those behind it, too.
+/// whole IPv4 address, which is saved without its mask, the bits behind the mask are set, too.
 pub(super) fn write_network(network: Prefix) -> [InetAddress; 2] {
     let mask = match network.address {
         IpAddr::V4(_) if network.length >= 32 => [0xff; 16],
         _ => write_prefix(network.length),
     };
     [write_address(network.address), mask]
+}
+
+/// The mask of a whole IPv4 address, when it is given and when it is left out. Nobody looks behind the
+/// first four bytes.
+const WHOLE_IPV4: [InetAddress; 2] = [
+    [255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [255; 16],
+];
+
+/// Makes one that was left out one that was given, as [`write_prefix`] writes it.
+pub(super) fn tidy_mask(family: Family, mask: &mut InetAddress) {
+    let [given, left_out] = WHOLE_IPV4;
+    if family == Family::V4 && *mask == left_out {
+        *mask = given;
+    }
+}
+
+/// Makes one that was given one that was left out, as [`write_network`] writes it.
+pub(super) fn tidy_network(family: Family, [_, mask]: &mut [InetAddress; 2]) {
+    let [given, left_out] = WHOLE_IPV4;
+    if family == Family::V4 && *mask == given {
+        *mask = left_out;
+    }
 }
 
 /// The table of a header.

@@ -33,18 +33,18 @@
 //! - no chain reaches itself, not even one that no packet gets to;
 //! - the base match is one that an option can write, with zeros where nothing is tested.
 //!
-//! The data of an extension is typed only if the typed value has the same bytes. Everything
-//! else of an extension (another revision, a field that no option sets) is kept as
+//! The data of an extension is typed only if the typed value has the same bytes, but for those that
+//! the kernel does not look at. Everything else of an extension (another revision, a field that no option sets) is kept as
 //! [`Unknown`](crate::unknown::Unknown) with its bytes, so no bit is ever overlooked. Data that the
 //! kernel refuses for a known extension and revision is an error.
 //!
 //! # What encoding promises
 //!
 //! A blob that iptables made for a restore encodes to the same bytes after decoding, but for bytes
-//! that nobody looks at: behind the IPv4 mask of `recent` and `connlimit` they tell whether the mask
-//! was given, and what is written is that it was. In a blob that changes a table, iptables sends old
-//! counters and `comefrom` marks along, which the kernel does not look at, either; of these the
-//! marks are not kept.
+//! that nobody looks at: behind the mask of a whole IPv4 address they tell whether it was given, and
+//! what is written is what comes of the text that iptables saves. In a blob that changes a table,
+//! iptables sends old counters and `comefrom` marks along, which the kernel does not look at, either;
+//! of these the marks are not kept.
 //!
 //! The kernel's form differs from the one that iptables sends in three things: hooks that a table
 //! does not have are `u32::MAX` in the header, not zero; counters hold; and `comefrom` has the hooks

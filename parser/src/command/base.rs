@@ -2,10 +2,11 @@
 
 use bstr::ByteSlice;
 
-use super::draft::{Draft, Kind};
+use super::draft::Draft;
 use super::options::Base;
 use super::{Applies, ChainKind, Command, Jump, Result, Scan, repeated};
 use crate::diagnostic::{Diagnostic, code};
+use crate::extension::Spec;
 use crate::matches::{self, Match};
 use crate::names;
 use crate::ruleset::{Counters, Family, InterfacePattern, Negatable, TableKind, Verdict};
@@ -260,7 +261,7 @@ impl<'a> Scan<'a> {
         let typed = targets::of_family(family).find(|spec| spec.name.as_bytes() == name.as_bytes());
         self.jump = Some(match (verdict, typed) {
             (Some(verdict), _) => Jump::Verdict(verdict),
-            (_, Some(spec)) => Jump::Extension(Draft::new(Kind::Typed(spec), name.span)),
+            (_, Some(spec)) => Jump::Extension(Draft::new(spec, name.span)),
             _ => Jump::Chain(self.user_chain(name, "-j")?),
         });
         Ok(())
@@ -310,57 +311,35 @@ impl<'a> Scan<'a> {
         }
     }
 
-    pub(super) fn match_kind(&self, name: &[u8]) -> Option<Kind<Match>> {
+    pub(super) fn match_spec(&self, name: &[u8]) -> Option<&'static Spec<Match>> {
         // The names of protocols that are not the names of their matches (libxtables,
         // `xtables_find_match`).
         let name: &[u8] = match name {
             b"icmpv6" | b"ipv6-icmp" => b"icmp6",
             other => other,
         };
-        let family = self.place.family;
-        let typed = matches::REGISTRY
-            .iter()
-            .find(|spec| {
-                spec.name.as_bytes() == name && spec.family.is_none_or(|only| only == family)
-            })
-            .map(Kind::Typed);
-        let untyped = || {
-            names::untyped_matches(family)
-                .find(|it| it.as_bytes() == name)
-                .map(Kind::Untyped)
-        };
-        typed.or_else(untyped)
+        matches::of_family(self.place.family).find(|spec| spec.name.as_bytes() == name)
     }
 
     pub(super) fn load_match(&mut self, name: &Word) -> Result<()> {
         let family = self.place.family;
-        let Some(kind) = self.match_kind(name.as_bytes()) else {
+        let Some(spec) = self.match_spec(name.as_bytes()) else {
             let message = format!("{:?} is no match of {family}", name.show());
-            let typed = |family: Family| {
-                let specs = matches::REGISTRY.iter();
-                specs
-                    .filter(move |spec| spec.family.is_none_or(|only| only == family))
-                    .map(|spec| spec.name)
-            };
-            let candidates = typed(family).chain(names::untyped_matches(family));
             let diagnostic = Diagnostic::error(code::UNKNOWN_MATCH, name.span, message);
             let other = match family {
                 Family::V4 => Family::V6,
                 Family::V6 => Family::V4,
             };
-            if typed(other).any(|it| it.as_bytes() == name.as_bytes()) {
+            if matches::of_family(other).any(|it| it.name.as_bytes() == name.as_bytes()) {
                 return Err(diagnostic.with_help(format!("only {other} has it")));
             }
+            let candidates = matches::of_family(family).map(|spec| spec.name);
             return Err(match names::closest(name.as_bytes(), candidates) {
                 Some(name) => diagnostic.with_help(format!("did you mean {name}?")),
                 None => diagnostic,
             });
         };
-        let is_untyped = matches!(kind, Kind::Untyped(_));
-        self.push_match(kind, name.span);
-        if let Some(owner) = self.untyped.filter(|_| is_untyped) {
-            self.take_untyped(owner, None);
-        }
+        self.matches.push(Draft::new(spec, name.span));
         Ok(())
     }
 }

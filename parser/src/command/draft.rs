@@ -1,68 +1,38 @@
 //! An extension of a rule while its options are gathered.
 
 use crate::diagnostic::{Diagnostic, code};
-use crate::extension::{Arguments, Given, OptionSpec, Spec, Surroundings};
+use crate::extension::{Arguments, Given, Spec, Surroundings};
+use crate::lossy;
+use crate::print::Line;
 use crate::ruleset::TableKind;
-use crate::span::Span;
-use crate::unknown::{Argument, Unknown};
+use crate::span::{Span, Spanned};
 use crate::words::Word;
 
 /// An extension whose options are still coming.
 pub(super) struct Draft<E: 'static> {
-    pub kind: Kind<E>,
+    pub spec: &'static Spec<E>,
+    /// Its name in the text.
     pub span: Span,
     pub given: Vec<Given>,
-    /// Every word, for an extension that is kept as it is.
-    pub raw: Vec<Word>,
-}
-
-pub(super) enum Kind<E: 'static> {
-    Typed(&'static Spec<E>),
-    Untyped(&'static str),
 }
 
 impl<E> Draft<E> {
-    pub(super) fn new(kind: Kind<E>, span: Span) -> Self {
+    pub(super) fn new(spec: &'static Spec<E>, span: Span) -> Self {
         Self {
-            kind,
+            spec,
             span,
             given: Vec::new(),
-            raw: Vec::new(),
         }
     }
 
-    pub(super) fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Typed(spec) => spec.name,
-            Kind::Untyped(name) => name,
-        }
-    }
-
-    pub(super) fn options(&self) -> &'static [&'static OptionSpec] {
-        match self.kind {
-            Kind::Typed(spec) => spec.options,
-            Kind::Untyped(_) => &[],
-        }
-    }
-
-    /// The extension's value, or `None` for one that is kept as it is.
+    /// The extension at the place of its name and options.
     pub(super) fn build(
         &self,
         rule: Surroundings<'_>,
         diagnostics: &mut Vec<Diagnostic>,
-    ) -> Option<Built<E>> {
-        let spec = match self.kind {
-            Kind::Untyped(_) => {
-                return Some(Built::Unknown(Unknown {
-                    name: self.name().to_owned(),
-                    words: self.raw.iter().map(argument).collect(),
-                    data: None,
-                }));
-            }
-            Kind::Typed(spec) => spec,
-        };
-        if !spec.tables.contains(&rule.table) {
-            diagnostics.push(self.in_wrong_table(spec.tables, rule.table));
+    ) -> Option<Spanned<E>> {
+        if !self.spec.tables.contains(&rule.table) {
+            diagnostics.push(self.in_wrong_table(rule.table));
             return None;
         }
         let mut arguments = Arguments {
@@ -71,10 +41,16 @@ impl<E> Draft<E> {
             span: self.span,
             warnings: Vec::new(),
         };
-        let built = (spec.build)(&mut arguments);
+        let built = (self.spec.build)(&mut arguments);
         diagnostics.append(&mut arguments.warnings);
         match built {
-            Ok(extension) => Some(Built::Typed(extension)),
+            Ok(value) => {
+                diagnostics.extend(self.lossy_option(&value).map(lossy::warning));
+                Some(Spanned {
+                    value,
+                    span: self.whole_span(),
+                })
+            }
             Err(diagnostic) => {
                 diagnostics.push(diagnostic);
                 None
@@ -82,30 +58,25 @@ impl<E> Draft<E> {
         }
     }
 
-    fn in_wrong_table(&self, right: &[TableKind], table: TableKind) -> Diagnostic {
-        let name = self.name();
-        let message = format!("{name} cannot stand in the {table} table");
-        let right: Vec<String> = right.iter().map(TableKind::to_string).collect();
+    /// The option that iptables-save prints so that it reads as something else.
+    fn lossy_option(&self, value: &E) -> Option<Span> {
+        let is_odd = |word: &Word| !lossy::needs_no_quotes(word.as_bytes());
+        let mut given = self.given.iter();
+        let odd = given.find(|given| given.words.iter().any(is_odd))?;
+        let mut line = Line::default();
+        (self.spec.print)(value, &mut line);
+        line.is_lossy().then_some(odd.span)
+    }
+
+    fn in_wrong_table(&self, table: TableKind) -> Diagnostic {
+        let message = format!("{} cannot stand in the {table} table", self.spec.name);
+        let right: Vec<String> = self.spec.tables.iter().map(TableKind::to_string).collect();
         Diagnostic::error(code::MISPLACED, self.span, message)
             .with_help(format!("move the rule to the {} table", right.join(" or ")))
     }
 
-    /// The name and all options.
-    pub(super) fn whole_span(&self) -> Span {
-        self.raw
-            .iter()
-            .fold(self.span, |span, word| span.to(word.span))
+    fn whole_span(&self) -> Span {
+        let options = self.given.iter();
+        options.fold(self.span, |span, given| span.to(given.span))
     }
-}
-
-fn argument(word: &Word) -> Argument {
-    Argument {
-        text: word.text.clone(),
-        quoted: word.quoted,
-    }
-}
-
-pub(super) enum Built<E> {
-    Typed(E),
-    Unknown(Unknown),
 }

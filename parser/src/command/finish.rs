@@ -2,20 +2,19 @@
 
 use bstr::ByteSlice;
 
-use super::draft::Built;
 use super::{ChainKind, Command, Jump, Line, Place, Result, Scan};
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::extension::Surroundings;
+use crate::lossy;
 use crate::matches::Match;
 use crate::ruleset::{
     Action, BaseMatch, Family, InterfacePattern, Negatable, Network, NfHook, Rule, RuleSpan,
 };
-use crate::span::Spanned;
-use crate::targets::Target;
+use crate::span::{Span, Spanned};
 use crate::value;
 use crate::words::Word;
 
-/// The most rules that one line may stand for: `-s` and `-d` lists multiply.
+/// The most rules and matches that one line may stand for: `-s` and `-d` lists multiply.
 const EXPANSION_LIMIT: usize = 65_536;
 
 impl Scan<'_> {
@@ -63,6 +62,7 @@ impl Scan<'_> {
         fail(source_error);
         fail(destination_error);
         diagnostics.extend(warn_never_matching(&base, self.place.family));
+        diagnostics.extend(lossy_interfaces(&base).map(lossy::warning));
         if self.place.family == Family::V4
             && base.protocol.as_ref().is_some_and(|it| it.value.value == 0)
         {
@@ -71,16 +71,8 @@ impl Scan<'_> {
 
         let mut matches: Vec<Spanned<Match>> = Vec::new();
         for draft in &self.matches {
-            let span = draft.whole_span();
             let surroundings = surroundings(self.place, &base, &matches);
-            let built = draft.build(surroundings, diagnostics);
-            matches.extend(built.map(|built| match built {
-                Built::Typed(value) => Spanned { value, span },
-                Built::Unknown(unknown) => Spanned {
-                    value: Match::Unknown(unknown),
-                    span,
-                },
-            }));
+            matches.extend(draft.build(surroundings, diagnostics));
         }
         let action = match &self.jump {
             None => Action::Continue,
@@ -88,18 +80,12 @@ impl Scan<'_> {
             Some(Jump::Chain(chain)) => Action::Jump(chain.clone()),
             Some(Jump::Goto(chain)) => Action::Goto(chain.clone()),
             Some(Jump::Extension(draft)) => {
-                let span = draft.whole_span();
-                match draft.build(surroundings(self.place, &base, &matches), diagnostics) {
-                    Some(Built::Typed(value)) => Action::Target(Spanned { value, span }),
-                    Some(Built::Unknown(unknown)) => Action::Target(Spanned {
-                        value: Target::Unknown(unknown),
-                        span,
-                    }),
-                    None => Action::Continue,
-                }
+                let built = draft.build(surroundings(self.place, &base, &matches), diagnostics);
+                built.map_or(Action::Continue, Action::Target)
             }
         };
-        if sources.len().saturating_mul(destinations.len()) > EXPANSION_LIMIT {
+        let count = sources.len().saturating_mul(destinations.len());
+        if count > 1 && count.saturating_mul(1 + matches.len()) > EXPANSION_LIMIT {
             diagnostics.push(
                 Diagnostic::error(
                     code::TOO_LONG,
@@ -107,7 +93,7 @@ impl Scan<'_> {
                     "the address lists stand for too many rules",
                 )
                 .with_help(format!(
-                    "one line may stand for {EXPANSION_LIMIT}; split it or use ipsets"
+                    "one line may stand for {EXPANSION_LIMIT} with their matches; split it or use ipsets"
                 )),
             );
         }
@@ -209,6 +195,18 @@ fn check_interfaces(base: &BaseMatch, chain: &Word, place: &Place<'_>) -> Result
             _ => "the way in is not known here; -o tells the way out",
         })),
     }
+}
+
+/// Interfaces that the tool prints so that they read as something else.
+fn lossy_interfaces(base: &BaseMatch) -> impl Iterator<Item = Span> + '_ {
+    let interfaces = [&base.in_interface, &base.out_interface].into_iter();
+    interfaces
+        .flatten()
+        .filter(|it| {
+            let InterfacePattern { name, .. } = &it.value.value;
+            !name.is_empty() && !lossy::needs_no_quotes(name.as_bytes())
+        })
+        .map(|it| it.value.span)
 }
 
 /// Tests that cannot be true, of which the saved text shows nothing or the tool only warns.

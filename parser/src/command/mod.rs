@@ -65,7 +65,7 @@ pub(crate) enum ChainKind {
 pub(crate) struct Place<'a> {
     pub family: Family,
     pub table: TableKind,
-    /// The names of protocols and services.
+    /// The names that stand for numbers.
     pub names: &'a Names,
     /// The kind of a chain as far as the text has declared it.
     pub chain: &'a dyn Fn(&str) -> ChainKind,
@@ -149,8 +149,6 @@ struct Scan<'a> {
     jump: Option<Jump>,
     /// Whether an option has loaded the match of the protocol.
     protocol_used: bool,
-    /// The last extension without known options.
-    untyped: Option<Owner>,
 }
 
 impl<'a> Scan<'a> {
@@ -169,7 +167,6 @@ impl<'a> Scan<'a> {
             matches: Vec::new(),
             jump: None,
             protocol_used: false,
-            untyped: None,
         }
     }
 }

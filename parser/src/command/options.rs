@@ -94,29 +94,4 @@ impl Base {
             Fragment | Ipv4 | Ipv6 | Verbose | Flush | Zero | DeleteChain | Other
         )
     }
-
-    /// Whether it says what to do with the line.
-    pub(super) fn is_command(self) -> bool {
-        use Base::{
-            Append, Delete, DeleteChain, Flush, Insert, NewChain, Policy, Rename, Replace, Zero,
-        };
-        matches!(
-            self,
-            Append
-                | Insert
-                | Replace
-                | Delete
-                | Flush
-                | Zero
-                | NewChain
-                | DeleteChain
-                | Rename
-                | Policy
-        )
-    }
-
-    /// Whether it may be part of a rule.
-    pub(super) fn is_of_rules(self) -> bool {
-        !self.is_command() && !matches!(self, Base::Table | Base::Other)
-    }
 }

@@ -2,12 +2,12 @@
 
 use bstr::ByteSlice;
 
-use super::draft::{Draft, Kind};
+use super::draft::Draft;
 use super::options::{BASE, Base};
 use super::{Applies, Jump, Meaning, Owner, Result, Scan, repeated};
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Given, OptionSpec};
-use crate::matches::{self, Match};
+use crate::matches;
 use crate::names;
 use crate::span::Span;
 use crate::words::Word;
@@ -107,18 +107,10 @@ impl<'a> Scan<'a> {
         let meaning = match self.resolve(word, name) {
             Ok(meaning) => meaning,
             Err(diagnostic) => {
-                let is_loaded = (self.untyped.is_none() || self.is_of_protocol(name))
-                    && self.load_protocol_match(word.span);
-                match self.untyped {
-                    Some(owner) if self.exact(name).is_none() => {
-                        self.next -= 1;
-                        let negation = self.negation.take();
-                        self.take_untyped(owner, negation);
-                        return Ok(Applies::Yes);
-                    }
-                    _ if is_loaded => self.resolve(word, name)?,
-                    _ => return Err(diagnostic),
+                if !self.load_protocol_match(word.span) {
+                    return Err(diagnostic);
                 }
+                self.resolve(word, name)?
             }
         };
         match meaning {
@@ -182,9 +174,9 @@ impl<'a> Scan<'a> {
             .iter()
             .flat_map(|row| row.1.iter().map(|name| (*name, Meaning::Base(row.2))));
         let matches = self.matches.iter().enumerate().rev();
-        let matches = matches.map(|(index, draft)| (Owner::Match(index), draft.options()));
+        let matches = matches.map(|(index, draft)| (Owner::Match(index), draft.spec.options));
         let target = match &self.jump {
-            Some(Jump::Extension(draft)) => Some((Owner::Target, draft.options())),
+            Some(Jump::Extension(draft)) => Some((Owner::Target, draft.spec.options)),
             _ => None,
         };
         let extensions = matches.chain(target).flat_map(|(owner, options)| {
@@ -201,9 +193,7 @@ impl<'a> Scan<'a> {
         let message = format!("--{} is unknown here", name.as_bstr());
         let diagnostic = Diagnostic::error(code::UNKNOWN_OPTION, word.span, message);
         let family = self.place.family;
-        let owners: Vec<&str> = matches::REGISTRY
-            .iter()
-            .filter(|spec| spec.family.is_none_or(|it| it == family))
+        let owners: Vec<&str> = matches::of_family(family)
             .filter(|spec| {
                 let mut options = spec.options.iter();
                 options.any(|option| option.names.iter().any(|it| it.as_bytes() == name))
@@ -235,19 +225,11 @@ impl<'a> Scan<'a> {
             return false;
         };
         self.protocol_used = true;
-        let kind = self.match_kind(name.as_bytes());
-        let is_found = kind.is_some();
-        if let Some(kind) = kind {
-            self.push_match(kind, span);
-        }
-        is_found
-    }
-
-    pub(super) fn push_match(&mut self, kind: Kind<Match>, span: Span) {
-        if let Kind::Untyped(_) = kind {
-            self.untyped = Some(Owner::Match(self.matches.len()));
-        }
-        self.matches.push(Draft::new(kind, span));
+        let Some(spec) = self.match_spec(name.as_bytes()) else {
+            return false;
+        };
+        self.matches.push(Draft::new(spec, span));
+        true
     }
 
     pub(super) fn extension_option(
@@ -270,7 +252,6 @@ impl<'a> Scan<'a> {
             let message = format!("--{} takes no value", spec.name());
             return Err(Diagnostic::error(code::BAD_ARGUMENT, word.span, message));
         }
-        let first = self.next;
         let mut words: Vec<Word> = attached
             .map(|value| self.attached(word, value))
             .into_iter()
@@ -306,29 +287,18 @@ impl<'a> Scan<'a> {
             words,
             span,
         };
-        let raw = negation
-            .map(|span| Word {
-                text: "!".into(),
-                span,
-                quoted: false,
-            })
-            .into_iter();
-        let raw = raw
-            .chain([word.clone()])
-            .chain(self.words[first..self.next].iter().cloned());
-        let (all_given, all_raw) = match (owner, &mut self.jump) {
+        let all_given = match (owner, &mut self.jump) {
             (Owner::Match(index), _) => match self.matches.get_mut(index) {
-                Some(draft) => (&mut draft.given, &mut draft.raw),
+                Some(draft) => &mut draft.given,
                 None => return Ok(Applies::Yes),
             },
-            (Owner::Target, Some(Jump::Extension(draft))) => (&mut draft.given, &mut draft.raw),
+            (Owner::Target, Some(Jump::Extension(draft))) => &mut draft.given,
             (Owner::Target, _) => return Ok(Applies::Yes),
         };
         if !spec.repeatable && all_given.iter().any(|other| other.is(spec)) {
             return Err(repeated(&format!("--{}", spec.name()), given.span));
         }
         all_given.push(given);
-        all_raw.extend(raw);
         Ok(Applies::Yes)
     }
 
@@ -337,74 +307,6 @@ impl<'a> Scan<'a> {
         Word {
             text: value.into(),
             ..word.clone()
-        }
-    }
-
-    /// Gives the words up to the next known option to an extension.
-    pub(super) fn take_untyped(&mut self, owner: Owner, negation: Option<Span>) {
-        let words = self.untyped_words(negation);
-        match (owner, &mut self.jump) {
-            (Owner::Target, Some(Jump::Extension(draft))) => draft.raw.extend(words),
-            (Owner::Target, _) => {}
-            (Owner::Match(index), _) => {
-                if let Some(draft) = self.matches.get_mut(index) {
-                    draft.raw.extend(words);
-                }
-            }
-        }
-    }
-
-    /// The words up to the next option of iptables or of an extension with known options.
-    pub(super) fn untyped_words(&mut self, negation: Option<Span>) -> Vec<Word> {
-        let mut words: Vec<Word> = negation
-            .map(|span| Word {
-                text: "!".into(),
-                span,
-                quoted: false,
-            })
-            .into_iter()
-            .collect();
-        while let Some(word) = self.words.get(self.next) {
-            let option = match self.words.get(self.next + 1) {
-                Some(inverted) if word.as_bytes() == b"!" => inverted,
-                _ => word,
-            };
-            if self.is_known_option(option) {
-                break;
-            }
-            words.push(word.clone());
-            self.next += 1;
-        }
-        words
-    }
-
-    /// Whether a long option is one of the match that `-p` would load.
-    pub(super) fn is_of_protocol(&self, name: &[u8]) -> bool {
-        let protocol = self.base.protocol.as_ref().filter(|_| !self.protocol_used);
-        let spec = protocol
-            .and_then(|it| names::protocol_match(it.value.value, self.place.family))
-            .and_then(|name| {
-                matches::REGISTRY.iter().find(|spec| {
-                    let is_of_family = spec.family.is_none_or(|it| it == self.place.family);
-                    spec.name == name && is_of_family
-                })
-            });
-        let mut options = spec.into_iter().flat_map(|spec| spec.options);
-        options.any(|option| option.names.iter().any(|it| it.as_bytes() == name))
-    }
-
-    pub(super) fn is_known_option(&self, word: &Word) -> bool {
-        if word.quoted {
-            return false;
-        }
-        match word.as_bytes() {
-            [b'-', b'-', name @ ..] => match self.exact(name) {
-                Some(Meaning::Base(base)) => base.is_of_rules(),
-                Some(Meaning::Extension(..)) => true,
-                None => self.is_of_protocol(name),
-            },
-            [b'-', letter] => Base::by_letter(*letter).is_some_and(Base::is_of_rules),
-            _ => false,
         }
     }
 }

@@ -345,6 +345,11 @@ impl SetType {
         self.spec().name
     }
 
+    /// How many parts an element has.
+    pub fn dimension(self) -> usize {
+        self.dimensions().len()
+    }
+
     /// The parts of an element.
     pub(super) fn dimensions(self) -> &'static [Grammar] {
         self.spec().dimensions

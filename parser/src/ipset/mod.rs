@@ -76,6 +76,8 @@ pub mod code {
     pub const UNKNOWN_SET_TYPE: &str = "unknown-set-type";
     /// A set that is used and not created.
     pub const UNKNOWN_SET: &str = "unknown-set";
+    /// A set of one family in a rule of the other.
+    pub const WRONG_FAMILY: &str = "wrong-family";
     /// A set created twice.
     pub const DUPLICATE_SET: &str = "duplicate-set";
     /// More sets than the kernel can number.

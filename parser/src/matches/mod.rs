@@ -28,6 +28,7 @@ pub mod icmp;
 pub mod ipcomp;
 pub mod iprange;
 pub mod ipv6header;
+pub mod ipvs;
 pub mod length;
 pub mod limit;
 pub mod mac;
@@ -65,9 +66,9 @@ use serde::Serialize;
 use std::fmt;
 
 use crate::diagnostic::{Diagnostic, code};
-use crate::extension::{Arguments, Opt, registry};
+use crate::extension::{Arguments, Opt, Spec, registry};
 use crate::print::Line;
-use crate::ruleset::Negatable;
+use crate::ruleset::{Family, Negatable};
 use crate::value::port_range;
 
 /// An inclusive range of port numbers, host byte order. `low > high` never matches.
@@ -177,6 +178,8 @@ registry! {
         IpRange(iprange::IpRange),
         /// `-m ipv6header`
         Ipv6Header(ipv6header::Ipv6Header),
+        /// `-m ipvs`
+        Ipvs(ipvs::Ipvs),
         /// `-m length`
         Length(length::Length),
         /// `-m limit`
@@ -242,6 +245,13 @@ registry! {
         /// `-m udp`
         Udp(udp::Udp),
     }
+}
+
+/// The matches that a family has.
+pub(crate) fn of_family(family: Family) -> impl Iterator<Item = &'static Spec<Match>> {
+    REGISTRY
+        .iter()
+        .filter(move |spec| spec.family.is_none_or(|only| only == family))
 }
 
 const PROTOCOL_TCP: u8 = 6;

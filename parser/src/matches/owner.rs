@@ -28,8 +28,8 @@ pub struct Owner {
 const GREATEST: u64 = u32::MAX as u64 - 1;
 
 static SOCKET_EXISTS: Opt<()> = switch(&["socket-exists"]).invertible();
-static USER: Opt<Range<u32>> = Opt::new(&["uid-owner"], ids).invertible();
-static GROUP: Opt<Range<u32>> = Opt::new(&["gid-owner"], ids).invertible();
+static USER: Opt<Range<u32>> = Opt::new(&["uid-owner"], users).invertible();
+static GROUP: Opt<Range<u32>> = Opt::new(&["gid-owner"], groups).invertible();
 static SUPPLEMENTARY_GROUPS: Opt<()> = switch(&["suppl-groups"]);
 
 impl Extension for Owner {
@@ -97,12 +97,27 @@ impl Extension for Owner {
     }
 }
 
-/// `number`, `low-high` or `low:high`, or `root`, the one name that is the same everywhere.
-fn ids(value: &Value<'_>) -> Result<Range<u32>, Problem> {
+/// The name of a user, which goes before numbers, or numbers.
+fn users(value: &Value<'_>) -> Result<Range<u32>, Problem> {
     let word = value.word(0);
-    if word == b"root" {
-        return Ok(Range::of(0));
+    match value.rule.names.user(word) {
+        Some(user) => Ok(Range::of(user)),
+        None => numbers(word, "user", "id -u"),
     }
+}
+
+/// The same of groups.
+fn groups(value: &Value<'_>) -> Result<Range<u32>, Problem> {
+    let word = value.word(0);
+    match value.rule.names.group(word) {
+        Some(group) => Ok(Range::of(group)),
+        None => numbers(word, "group", "getent group"),
+    }
+}
+
+/// `number`, `low-high` or `low:high`. Else the word is taken for the name of a user or group that
+/// is not there, whose number a command shows.
+fn numbers(word: &[u8], kind: &str, command: &str) -> Result<Range<u32>, Problem> {
     let id = |word| integer(word, GREATEST).and_then(|id| u32::try_from(id).ok());
     let range = match word.find_byteset(b"-:") {
         None => id(word).map(Range::of),
@@ -116,9 +131,12 @@ fn ids(value: &Value<'_>) -> Result<Range<u32>, Problem> {
         ))),
         Some(range) => Ok(range),
         None => Err(Problem::new(format!(
-            "{:?} is no number or range of users or groups",
+            "{:?} is no {kind} of this machine and no number or range",
             BStr::new(word)
         ))
-        .with_help("names other than root are not looked up: write what `id` shows")),
+        .with_help(format!(
+            "write the number that `{command} {}` shows on the machine that has the {kind}",
+            BStr::new(word)
+        ))),
     }
 }

@@ -89,7 +89,7 @@ fn print_switch(line: &mut Line, option: &str, test: &Option<Negatable<()>>) {
 fn print_port(line: &mut Line, option: &str, port: &Option<Negatable<InterfacePattern>>) {
     if let Some(port) = port {
         line.option(port.negated, option);
-        line.word(&port.value.value);
+        line.raw(port.value.value.to_string().as_bytes());
     }
 }
 

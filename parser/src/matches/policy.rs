@@ -46,7 +46,8 @@ pub enum PolicyKind {
 pub struct Element {
     /// `--reqid`
     pub request_id: Option<Negatable<u32>>,
-    /// `--spi`, host byte order.
+    /// `--spi`, the number as written. The tool hands it over in host order, where the kernel wants
+    /// network order: on a little-endian machine `--spi 0x9` tests for the SPI 0x09000000.
     pub spi: Option<Negatable<u32>>,
     /// `--proto`
     pub protocol: Option<Negatable<Protocol>>,

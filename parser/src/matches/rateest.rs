@@ -111,7 +111,6 @@ impl Extension for RateEst {
         let other = other.map(|given| arguments.cut(given.value, NAME_LIMIT).value);
         let comparison = comparison(arguments)?;
         let delta = arguments.has(&DELTA);
-        let has_numbers = delta || other.is_none();
         let bytes = limits(arguments, &BYTES_1, &BYTES_2)?;
         let packets = limits(arguments, &PACKETS_1, &PACKETS_2)?;
         if bytes.is_none() && packets.is_none() {
@@ -122,17 +121,14 @@ impl Extension for RateEst {
             )
             .with_help("add --rateest-bps or --rateest-pps"));
         }
-        let used = |limits: Limits| Limits {
-            first: if delta { limits.first } else { 0 },
-            second: if has_numbers { limits.second } else { 0 },
-        };
+        let used = |limits: Limits| limits.used(delta, other.is_some());
         Ok(Self {
             estimator,
+            bytes: bytes.map(used),
+            packets: packets.map(used),
             other,
             comparison,
             delta,
-            bytes: bytes.map(used),
-            packets: packets.map(used),
         })
     }
 
@@ -150,6 +146,20 @@ impl Extension for RateEst {
         if let Some(other) = &self.other {
             line.word("--rateest2");
             line.raw(other);
+        }
+    }
+}
+
+impl Limits {
+    /// With zeros where the comparison has no use for the limit.
+    pub(crate) fn used(self, has_delta: bool, has_other: bool) -> Self {
+        Self {
+            first: if has_delta { self.first } else { 0 },
+            second: if has_delta || !has_other {
+                self.second
+            } else {
+                0
+            },
         }
     }
 }

@@ -1,7 +1,5 @@
 //! `-m set`: an ipset (libxt_set, xt_set.c).
 
-use std::fmt;
-
 use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
@@ -110,7 +108,7 @@ impl Extension for Set {
 
     fn print(&self, line: &mut Line) {
         line.option(self.lookup.negated, "--match-set");
-        line.word(&self.lookup.value.value);
+        self.lookup.value.value.print(line);
         if self.return_nomatch {
             line.word("--return-nomatch");
         }
@@ -160,9 +158,10 @@ impl CounterOptions {
     }
 }
 
-/// The set and its sides, as save prints them: without quotes, whatever the name holds.
-impl fmt::Display for Lookup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Lookup {
+    /// The set and its sides. The tool prints the name as it is.
+    pub(crate) fn print(&self, line: &mut Line) {
+        line.raw(self.name.as_bytes());
         let sides: Vec<&str> = self
             .sides
             .iter()
@@ -171,7 +170,7 @@ impl fmt::Display for Lookup {
                 Side::Destination => "dst",
             })
             .collect();
-        write!(f, "{} {}", self.name, sides.join(","))
+        line.word(sides.join(","));
     }
 }
 

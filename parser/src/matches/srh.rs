@@ -23,7 +23,8 @@ pub struct Srh {
     pub segments_left: FieldTests,
     /// `--srh-last-entry-*`: the index of the last segment in the list.
     pub last_entry: FieldTests,
-    /// `--srh-tag`
+    /// `--srh-tag`, the number as written. The tool hands it over in host order, where the kernel wants
+    /// network order: on a little-endian machine `--srh-tag 1` tests for the tag 256.
     pub tag: Option<Negatable<u16>>,
     /// `--srh-psid`: the segment before this one.
     pub previous_segment: Option<Negatable<Segment>>,

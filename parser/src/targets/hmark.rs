@@ -166,6 +166,20 @@ impl Extension for Hmark {
 }
 
 impl Hmark {
+    /// Whether there is something to hash, without which no rule can be written.
+    pub(crate) fn has_field(&self) -> bool {
+        self.source_prefix.is_some()
+            || self.destination_prefix.is_some()
+            || self.spi_mask.is_some()
+            || self.source_port_mask.is_some()
+            || self.destination_port_mask.is_some()
+            || self.protocol_mask.is_some()
+            || self.spi.is_some()
+            || self.source_port.is_some()
+            || self.destination_port.is_some()
+            || self.connection
+    }
+
     fn check(&self, arguments: &Arguments<'_>) -> Result<(), Diagnostic> {
         let has_port_mask = self.source_port_mask.is_some() || self.destination_port_mask.is_some();
         let has_port = self.source_port.is_some() || self.destination_port.is_some();
@@ -175,15 +189,7 @@ impl Hmark {
                 .error(code::REPEATED_OPTION, "ports and SPI exclude each other")
                 .with_help("a packet has ports or an SPI: write two rules"));
         }
-        let has_field = self.source_prefix.is_some()
-            || self.destination_prefix.is_some()
-            || self.spi_mask.is_some()
-            || has_port_mask
-            || self.protocol_mask.is_some()
-            || self.spi.is_some()
-            || has_port
-            || self.connection;
-        if has_field {
+        if self.has_field() {
             return Ok(());
         }
         Err(arguments

@@ -1,7 +1,7 @@
 //! `-j IDLETIMER`: a timer that starts again with every packet and tells user space when it runs out;
 //! the packet goes on (libxt_IDLETIMER, xt_IDLETIMER.c).
 
-use bstr::{BString, ByteSlice};
+use bstr::BString;
 use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
@@ -23,7 +23,7 @@ pub struct Idletimer {
 /// `MAX_IDLETIMER_LABEL_SIZE` less the NUL.
 const LABEL_LIMIT: usize = 27;
 /// The kernel counts milliseconds in an `int`.
-const LONGEST: u64 = i32::MAX as u64 / 1000 - 1;
+pub(crate) const LONGEST: u64 = i32::MAX as u64 / 1000 - 1;
 /// Names of sysfs, where each timer is a file.
 const RESERVED: [&[u8]; 5] = [b"power", b"subsystem", b"uevent", b".", b".."];
 
@@ -39,8 +39,7 @@ impl Extension for Idletimer {
         let timeout = arguments.need(&TIMEOUT)?.value.value;
         let span = arguments.need(&LABEL)?.value.span;
         let label = arguments.text(&LABEL, LABEL_LIMIT)?.unwrap_or_default();
-        let is_reserved = RESERVED.contains(&label.as_bytes());
-        if label.is_empty() || label.contains(&b'/') || is_reserved {
+        if !can_name_a_timer(&label) {
             let message = format!("{label:?} cannot name a timer");
             return Err(Diagnostic::error(code::BAD_VALUE, span, message)
                 .with_help("the kernel makes a file of that name in sysfs"));
@@ -60,4 +59,10 @@ impl Extension for Idletimer {
             line.word("--alarm");
         }
     }
+}
+
+/// Whether the kernel can make a file of this name in sysfs (xt_IDLETIMER.c,
+/// `idletimer_check_sysfs_name`).
+pub(crate) fn can_name_a_timer(label: &[u8]) -> bool {
+    !label.is_empty() && !label.contains(&b'/') && !RESERVED.contains(&label)
 }

@@ -40,16 +40,8 @@ impl Extension for Led {
     }
 
     fn print(&self, line: &mut Line) {
-        let mut quoted = vec![b'"'];
-        for &byte in self.trigger.iter() {
-            if matches!(byte, b'"' | b'\\') {
-                quoted.push(b'\\');
-            }
-            quoted.push(byte);
-        }
-        quoted.push(b'"');
         line.word("--led-trigger-id");
-        line.raw(&quoted);
+        line.quoted(&self.trigger, b"\"\\");
         if self.delay != 0 {
             // The tool prints the number as a signed one, which makes -1 of `inf`.
             line.word(format!("--led-delay {}", self.delay.cast_signed()));

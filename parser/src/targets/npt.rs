@@ -28,7 +28,7 @@ pub struct Prefix {
 }
 
 /// The kernel translates no longer ones.
-const LONGEST: u8 = 64;
+pub(crate) const LONGEST: u8 = 64;
 
 static FROM: Opt<Prefix> = Opt::new(&["src-pfx"], prefix);
 static TO: Opt<Prefix> = Opt::new(&["dst-pfx"], prefix);
@@ -54,6 +54,18 @@ impl Prefixes {
     }
 }
 
+impl Prefix {
+    /// The bits behind the prefix, which the kernel wants to be zero.
+    fn host_bits(self) -> u128 {
+        u128::MAX.checked_shr(self.length.into()).unwrap_or(0)
+    }
+
+    /// Whether a bit behind the prefix is set.
+    pub(crate) fn has_host_bits(self) -> bool {
+        self.address.to_bits() & self.host_bits() != 0
+    }
+}
+
 fn prefix(value: &Value<'_>) -> Result<Prefix, Problem> {
     let address = match host_and_length(value.word(0), value.rule.family)? {
         (IpAddr::V6(address), length) if length <= LONGEST => Some((address, length)),
@@ -65,14 +77,14 @@ fn prefix(value: &Value<'_>) -> Result<Prefix, Problem> {
                 .with_help("write a prefix as in 2001:db8::/48"),
         );
     };
-    let host_bits = u128::MAX.checked_shr(length.into()).unwrap_or(0);
-    if address.to_bits() & host_bits != 0 {
+    let prefix = Prefix { address, length };
+    if prefix.has_host_bits() {
         return Err(
             Problem::new("the address has bits behind its prefix").with_help(format!(
                 "write {}/{length}",
-                Inet6(Ipv6Addr::from_bits(address.to_bits() & !host_bits))
+                Inet6(Ipv6Addr::from_bits(address.to_bits() & !prefix.host_bits()))
             )),
         );
     }
-    Ok(Prefix { address, length })
+    Ok(prefix)
 }

@@ -130,7 +130,7 @@ impl Extension for Set {
     fn print(&self, line: &mut Line) {
         if let Some(add) = &self.add {
             line.word("--add-set");
-            line.word(&add.entry);
+            add.entry.print(line);
             if add.exist {
                 line.word("--exist");
             }
@@ -140,11 +140,11 @@ impl Extension for Set {
         }
         if let Some(entry) = &self.delete {
             line.word("--del-set");
-            line.word(entry);
+            entry.print(line);
         }
         if let Some(map) = &self.map {
             line.word("--map-set");
-            line.word(&map.entry);
+            map.entry.print(line);
             for (is_set, option) in [
                 (map.mark, "--map-mark"),
                 (map.priority, "--map-prio"),

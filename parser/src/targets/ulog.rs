@@ -27,7 +27,7 @@ pub struct Ulog {
 /// `ULOG_PREFIX_LEN` less the NUL.
 const PREFIX_LIMIT: usize = 31;
 /// `ULOG_MAX_QLEN`
-const THRESHOLD_LIMIT: u64 = 50;
+pub(crate) const THRESHOLD_LIMIT: u64 = 50;
 /// `ULOG_DEFAULT_NLGROUP`
 const DEFAULT_GROUP: u8 = 1;
 /// `ULOG_DEFAULT_QTHRESHOLD`

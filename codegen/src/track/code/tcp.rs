@@ -44,6 +44,8 @@ pub struct Exits {
     pub ignored: Label,
     /// It does not belong to it.
     pub invalid: Label,
+    /// Likewise, but both sides have said that they end it: it is not to be remembered for long.
+    pub lingers: Label,
     /// The connection is over; the packet begins another.
     pub reopened: Label,
 }
@@ -234,7 +236,7 @@ impl Machine {
     fn write(&self, script: &mut Script<'_>) {
         let (old, new) = (self.v.old, self.v.new);
         let state = |it: State| u32::from(it as u8);
-        let [ignore, window, inside] = [(); 3].map(|()| script.code.label());
+        let [ignore, window, inside, outside] = [(); 4].map(|()| script.code.label());
         script.set(old, byte(layout::TCP_STATE));
         next_state(script, self.direction, self.segment.index, old);
         script.code.store(Size::W, new.base, new.offset, Reg::R2);
@@ -281,7 +283,7 @@ impl Machine {
         let reset = new.is(state(State::Close)).and(self.is(Index::Rst));
         script.when(reset, |script| self.reset(script, window, inside));
         script.code.bind(window);
-        self.in_window(script, inside);
+        self.in_window(script, inside, outside);
         script.code.bind(inside);
         script.set(byte(layout::LAST_INDEX), self.segment.index);
         script.set(byte(layout::LAST_DIRECTION), self.direction as u32);
@@ -294,6 +296,9 @@ impl Machine {
         script.code.bind(ignore);
         self.remember_ignored(script);
         script.code.jump(self.exits.ignored);
+        script.code.bind(outside);
+        self.outside(script);
+        script.code.jump(self.exits.invalid);
     }
 
     /// A packet that the table says to ignore, unless it shows that the ends are in sync.
@@ -441,7 +446,7 @@ impl Machine {
     }
 
     /// Goes to `inside` for a packet in the windows, else to an exit.
-    fn in_window(&self, script: &mut Script<'_>, inside: Label) {
+    fn in_window(&self, script: &mut Script<'_>, inside: Label, outside: Label) {
         let (it, own, other) = (&self.segment, self.own, self.other);
         let Variables {
             sequence,
@@ -511,7 +516,7 @@ impl Machine {
             script.set(sequence, own.end());
             script.set(end, own.end());
         });
-        self.judge(script, inside);
+        self.judge(script, inside, outside);
         script.when(has(bits::SYN).negated(), |script| {
             script.set(window, window << own.scale());
         });
@@ -549,7 +554,7 @@ impl Machine {
     }
 
     /// Whether the packet lies in the windows: falls through if so.
-    fn judge(&self, script: &mut Script<'_>, inside: Label) {
+    fn judge(&self, script: &mut Script<'_>, inside: Label, outside: Label) {
         let (own, other) = (self.own, self.other);
         let Variables {
             sequence,
@@ -584,16 +589,31 @@ impl Machine {
                 script.code.jump(self.exits.ignored);
             });
             script.branch(&liberal(), true, inside);
-            script.code.jump(self.exits.invalid);
+            script.code.jump(outside);
         });
         script.when(ack_is_known().negated(), |script| {
             script.branch(&liberal(), true, inside);
-            script.code.jump(self.exits.invalid);
+            script.code.jump(outside);
         });
         let old_data = other.max_window().differs(0).and(recent().negated());
         script.when(old_data.or(ack_is_new().negated()), |script| {
             script.branch(&liberal(), true, inside);
             script.code.jump(self.exits.ignored);
+        });
+    }
+
+    /// A RST or FIN outside the windows may all the same be the end.
+    fn outside(&self, script: &mut Script<'_>) {
+        let assured = byte(layout::STATUS).has(u32::from(status::ASSURED));
+        let ends = self.is(Index::Rst).or(self.is(Index::Fin));
+        script.when(assured.and(ends), |script| {
+            let answers = self
+                .same_way()
+                .negated()
+                .and(was(Index::Rst).or(was(Index::Fin)));
+            script.branch(&answers, true, self.exits.lingers);
+            script.set(byte(layout::LAST_INDEX), self.segment.index);
+            script.set(byte(layout::LAST_DIRECTION), self.direction as u32);
         });
     }
 

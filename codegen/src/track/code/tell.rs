@@ -561,11 +561,12 @@ impl<'a> Writer<'a> {
     fn tell_tcp(&mut self) {
         let (labels, segment, machine, direction) =
             (self.labels, self.segment, self.machine, self.direction);
-        let [valid, reply] = [(); 2].map(|()| self.body.code.label());
+        let [valid, reply, lingers] = [(); 3].map(|()| self.body.code.label());
         let exits = Exits {
             valid,
             ignored: labels.keep,
             invalid: labels.refused,
+            lingers,
             reopened: labels.reopened,
         };
         let mut script = self.script();
@@ -573,6 +574,16 @@ impl<'a> Writer<'a> {
         tcp::packet(&mut script, &segment, 0, &machine, &exits);
         script.code.bind(reply);
         tcp::packet(&mut script, &segment, 1, &machine, &exits);
+        script.code.bind(lingers);
+        let rate = self.tick_rate;
+        let soon = timeouts::TCP_UNACKNOWLEDGED.wrapping_mul(rate);
+        let expires = Place::word(FLOW, layout::EXPIRES);
+        let now = self.now;
+        let mut script = self.script();
+        let left: Word = expires - now;
+        let long = Fact::Compare(Cond::Sgt, left, soon.into());
+        script.when(long, |script| script.set(expires, now + soon));
+        script.code.jump(labels.refused);
         script.code.bind(valid);
         let flow_status = Place::byte(FLOW, layout::STATUS);
         let seen = || flow_status.has(u32::from(status::SEEN_REPLY));

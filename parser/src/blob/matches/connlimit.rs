@@ -4,10 +4,9 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire, flag};
-use crate::blob::layout::{InetAddress, read_prefix, write_prefix};
+use crate::blob::layout::{InetAddress, read_prefix, tidy_mask, write_prefix};
 use crate::matches::Bound;
 use crate::matches::connlimit::{By, Connlimit};
-use crate::ruleset::Family;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -17,12 +16,6 @@ pub(super) struct Connlimit1 {
     flags: U32,
     kernel: [u8; 8],
 }
-
-/// The same struct as libxt_connlimit fills it for IPv4 when no mask is given: with ones behind the
-/// mask, where nobody looks.
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub(super) struct UnmaskedConnlimit1(Connlimit1);
 
 /// `XT_CONNLIMIT_INVERT`
 const UP_TO: u32 = 1 << 0;
@@ -61,23 +54,9 @@ impl Wire for Connlimit1 {
             kernel: [0; 8],
         })
     }
-}
 
-impl Wire for UnmaskedConnlimit1 {
-    type Value = Connlimit;
-    const NAME: &'static str = Connlimit1::NAME;
-    const REVISION: u8 = Connlimit1::REVISION;
-    const FAMILY: Option<Family> = Some(Family::V4);
-
-    fn read(&self, context: &Context<'_>) -> Result<Option<Connlimit>, Refused> {
-        self.0.read(context)
-    }
-
-    fn write(value: &Connlimit, context: &Context<'_>) -> Option<Self> {
-        let wire = Connlimit1::write(value, context)?;
-        (value.prefix_length == 32).then_some(Self(Connlimit1 {
-            mask: [0xff; 16],
-            ..wire
-        }))
+    fn tidied(mut self, context: &Context<'_>) -> Self {
+        tidy_mask(context.family, &mut self.mask);
+        self
     }
 }

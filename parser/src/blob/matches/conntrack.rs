@@ -4,7 +4,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire, flag, inversion, test};
-use crate::blob::layout::{InetAddress, read_network, write_network};
+use crate::blob::layout::{InetAddress, read_network, tidy_network, write_network};
 use crate::matches::PortRange;
 use crate::matches::conntrack::{Conntrack, Direction, State, States, Statuses, Tuple};
 use crate::range::Range;
@@ -146,6 +146,13 @@ impl Wire for Conntrack3 {
             ports_high: ports.map(|it| it.map_or(0, |it| it.high).into()),
             padding: [0; 2],
         })
+    }
+
+    fn tidied(mut self, context: &Context<'_>) -> Self {
+        for network in &mut self.addresses {
+            tidy_network(context.family, network);
+        }
+        self
     }
 }
 

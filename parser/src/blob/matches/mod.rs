@@ -25,17 +25,21 @@ mod icmp;
 mod ipcomp;
 mod iprange;
 mod ipv6header;
+mod ipvs;
 mod length;
 mod limit;
 mod mac;
 mod mark;
 mod mh;
 mod multiport;
+mod nfacct;
+mod osf;
 mod owner;
 mod physdev;
 mod pkttype;
 mod policy;
 mod quota;
+mod rateest;
 mod realm;
 mod recent;
 mod rpfilter;
@@ -44,6 +48,7 @@ mod sctp;
 mod set;
 mod socket;
 mod spi;
+mod srh;
 mod state;
 mod statistic;
 mod string;
@@ -72,7 +77,6 @@ pub(super) static CODECS: &[Codec<Match>] = &[
     codec!(Match::Connbytes, connbytes::Connbytes0),
     codec!(Match::Connlabel, connlabel::Connlabel0),
     codec!(Match::Connlimit, connlimit::Connlimit1),
-    codec!(Match::Connlimit, connlimit::UnmaskedConnlimit1),
     codec!(Match::Connmark, connmark::Connmark1),
     codec!(Match::Conntrack, conntrack::Conntrack3),
     codec!(Match::Cpu, cpu::Cpu0),
@@ -93,25 +97,29 @@ pub(super) static CODECS: &[Codec<Match>] = &[
     codec!(Match::IpRange, iprange::IpRange1),
     codec!(Match::Ipcomp, ipcomp::Ipcomp0),
     codec!(Match::Ipv6Header, ipv6header::Ipv6Header0),
+    codec!(Match::Ipvs, ipvs::Ipvs0),
     codec!(Match::Length, length::Length0),
     codec!(Match::Limit, limit::Limit0),
     codec!(Match::Mac, mac::Mac0),
     codec!(Match::Mark, mark::Mark1),
     codec!(Match::Mh, mh::Mh0),
     codec!(Match::Multiport, multiport::Multiport1),
+    codec!(Match::Nfacct, nfacct::Nfacct1),
+    codec!(Match::Osf, osf::Osf0),
     codec!(Match::Owner, owner::Owner1),
     codec!(Match::Physdev, physdev::Physdev0),
     codec!(Match::Pkttype, pkttype::Pkttype0),
     codec!(Match::Policy, policy::Policy0),
     codec!(Match::Quota, quota::Quota0),
+    codec!(Match::RateEst, rateest::Rateest0),
     codec!(Match::Realm, realm::Realm0),
     codec!(Match::Recent, recent::Recent1),
-    codec!(Match::Recent, recent::UnmaskedRecent1),
     codec!(Match::Rpfilter, rpfilter::Rpfilter0),
     codec!(Match::Rt, rt::Rt0),
     codec!(Match::Sctp, sctp::Sctp0),
     codec!(Match::Set, set::Set4),
     codec!(Match::Socket, socket::Socket3),
+    codec!(Match::Srh, srh::Srh1),
     codec!(Match::State, conntrack::State3),
     codec!(Match::State, state::State0),
     codec!(Match::Statistic, statistic::Statistic0),

@@ -4,7 +4,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire, flag, inversion, test};
-use crate::blob::layout::{InetAddress, read_network, write_network};
+use crate::blob::layout::{InetAddress, read_network, tidy_network, write_network};
 use crate::matches::policy::{Direction, Element, Mode, Policy, PolicyKind, Protocol};
 use crate::prefix::Prefix;
 use crate::ruleset::Negatable;
@@ -26,7 +26,8 @@ pub(super) struct Policy0 {
 struct WireElement {
     source: [InetAddress; 2],
     destination: [InetAddress; 2],
-    /// As the tool writes it: in host order, though the kernel compares it in network order.
+    /// As the tool writes it: in host order, though the kernel compares it with the one of the
+    /// transformation, which is in network order (xt_policy.c, `match_xfrm_state`).
     spi: U32,
     request_id: U32,
     protocol: u8,
@@ -110,6 +111,14 @@ impl Wire for Policy0 {
             *wire.elements.get_mut(at)? = WireElement::write(element)?;
         }
         Some(wire)
+    }
+
+    fn tidied(mut self, context: &Context<'_>) -> Self {
+        for element in &mut self.elements {
+            tidy_network(context.family, &mut element.source);
+            tidy_network(context.family, &mut element.destination);
+        }
+        self
     }
 }
 

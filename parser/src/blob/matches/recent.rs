@@ -1,12 +1,12 @@
 //! `struct xt_recent_mtinfo_v1` (netfilter/xt_recent.h).
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::blob::codec::{Context, Refused, Wire, flag, test};
-use crate::blob::layout::{InetAddress, read_address, until_nul, with_nul, write_address};
+use crate::blob::layout::{
+    InetAddress, read_address, tidy_mask, until_nul, with_nul, write_address,
+};
 use crate::matches::recent::{Check, Recent, Side};
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -21,12 +21,6 @@ pub(super) struct Recent1 {
     padding: u8,
     mask: InetAddress,
 }
-
-/// The same struct as libxt_recent fills it for IPv4 when no mask is given: with ones behind the
-/// mask, where nobody looks.
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub(super) struct UnmaskedRecent1(Recent1);
 
 /// `XT_RECENT_CHECK` and so on; one of these is set.
 const CHECKS: [(u8, Check); 4] = [
@@ -109,23 +103,9 @@ impl Wire for Recent1 {
             mask: write_address(value.mask),
         })
     }
-}
 
-impl Wire for UnmaskedRecent1 {
-    type Value = Recent;
-    const NAME: &'static str = Recent1::NAME;
-    const REVISION: u8 = Recent1::REVISION;
-
-    fn read(&self, context: &Context<'_>) -> Result<Option<Recent>, Refused> {
-        self.0.read(context)
-    }
-
-    fn write(value: &Recent, context: &Context<'_>) -> Option<Self> {
-        let wire = Recent1::write(value, context)?;
-        let is_unmasked = value.mask == IpAddr::V4(Ipv4Addr::BROADCAST);
-        is_unmasked.then_some(Self(Recent1 {
-            mask: [0xff; 16],
-            ..wire
-        }))
+    fn tidied(mut self, context: &Context<'_>) -> Self {
+        tidy_mask(context.family, &mut self.mask);
+        self
     }
 }
