@@ -10,6 +10,7 @@ use ipt2bpf_parser::span::Span;
 use crate::counters::CounterLayout;
 use crate::field::Field;
 use crate::log::record::{LINE_BYTES, Occasion};
+use crate::meaning::nfqueue::to_user_space;
 use crate::meaning::tell::Tell;
 use crate::meaning::trace::StartTrace;
 use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning};
@@ -294,13 +295,12 @@ impl Lowering<'_> {
             ruleset::Action::Verdict(Word::Drop) => Action::Verdict(Verdict::Drop),
             ruleset::Action::Verdict(Word::Return) => Action::Return,
             ruleset::Action::Verdict(Word::Queue) => {
-                let refusal = Refusal {
-                    code: "queue",
-                    reason: "leaves the verdict to a program in user space".into(),
-                    help: "write ACCEPT or DROP".into(),
-                };
-                self.refuse("-j QUEUE", refusal, rule.span.0, false);
-                return None;
+                let approximated = self.options.approximate;
+                self.refuse("-j QUEUE", to_user_space(), rule.span.0, approximated);
+                if !approximated {
+                    return None;
+                }
+                Action::Verdict(Verdict::Drop)
             }
             ruleset::Action::Jump(target) => Action::Jump(self.target_chain(table, target)?),
             ruleset::Action::Goto(target) => Action::Goto(self.target_chain(table, target)?),
@@ -314,8 +314,11 @@ impl Lowering<'_> {
                         return Some((meaning.effects, meaning.action));
                     }
                     Err(refusal) => {
-                        self.refuse(&name, refusal, target.span, false);
-                        return None;
+                        let meaning = target_meaning(&target.value);
+                        let instead = meaning.approximation();
+                        let instead = instead.filter(|_| self.options.approximate);
+                        self.refuse(&name, refusal, target.span, instead.is_some());
+                        instead?
                     }
                 }
             }

@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
-use crate::meaning::{limit, tell, trace};
+use crate::meaning::{classify, ct, limit, tell, trace};
 use crate::options::DEFAULT_TICK_RATE;
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -68,6 +68,10 @@ routines! {
     TakeToken(limit::TakeToken),
     /// What `-j LOG` and others tell of a packet
     Tell(tell::Tell),
+    /// `-j CT` and `-j NOTRACK`
+    GiveState(ct::GiveState),
+    /// `-j CLASSIFY`
+    SetPriority(classify::SetPriority),
     /// `-j TRACE`
     StartTrace(trace::StartTrace),
 }
@@ -97,6 +101,8 @@ pub struct World {
     pub flows: Flows,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
+    /// The priority that was set last.
+    pub priority: u32,
     /// What was told of packets.
     pub told: Vec<tell::Telling>,
     state: HashMap<String, Box<dyn Any>>,
@@ -105,6 +111,7 @@ pub struct World {
 impl Default for World {
     fn default() -> Self {
         World {
+            priority: 0,
             told: Vec::new(),
             jiffies: 0,
             tick_rate: DEFAULT_TICK_RATE,

@@ -2,13 +2,16 @@
 
 mod support;
 
+use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::options::{Options, XdpPath};
+use ipt2bpf_codegen::semantic::{Action, Verdict};
+use ipt2bpf_parser::diagnostic::Severity;
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use support::judges::check;
-use support::texts::rulesets;
+use support::texts::{filter, rulesets};
 use support::universe::packets;
 
 /// The chains of the tables, the user chain of each last.
@@ -38,8 +41,10 @@ fn rule(table: &'static str, chain: &'static str) -> impl Strategy<Value = Strin
         "-j RETURN",
         "",
     ];
-    if table == "raw" {
-        targets.push("-j TRACE");
+    match (table, chain) {
+        ("raw", _) => targets.extend(["-j TRACE", "-j NOTRACK", "-j CT", "-j CT --notrack"]),
+        ("mangle", "FORWARD" | "POSTROUTING") => targets.push("-j CLASSIFY --set-class 1:2"),
+        _ => {}
     }
     if chain != "own" {
         targets.extend(["-j own", "-g own", "-j DROP"]);
@@ -81,5 +86,45 @@ proptest! {
                 check(&rulesets(family, &text), &drawn, &options)?;
             }
         }
+    }
+}
+
+#[test]
+fn queues_are_refused_or_dropped() {
+    for target in ["NFQUEUE --queue-num 1", "NFQUEUE --queue-bypass", "QUEUE"] {
+        let rules = filter(Family::V4, &format!("-A INPUT -p tcp -j {target}"));
+        let errors = compile(&rules, &Options::default()).expect_err("refused");
+        assert!(errors.iter().all(|it| it.code == "queue"), "{errors:#?}");
+        let approximate = Options {
+            approximate: true,
+            ..Options::default()
+        };
+        let compiled = compile(&rules, &approximate).expect("compiles");
+        let rule = &compiled.filters[0].families[0].chains[0].rules[0];
+        assert_eq!(rule.action, Action::Verdict(Verdict::Drop));
+        let told = compiled.diagnostics.iter();
+        let told: Vec<_> = told.filter(|it| it.code == "queue").collect();
+        assert!(!told.is_empty() && told.iter().all(|it| it.severity == Severity::Warning));
+    }
+}
+
+#[test]
+fn options_of_tracking_that_are_not_kept_are_refused() {
+    let text = |options: &str| format!("*raw\n-A PREROUTING -p tcp -j CT {options}\nCOMMIT\n");
+    for options in [
+        "--helper ftp",
+        "--timeout short",
+        "--zone 3",
+        "--zone-orig mark",
+    ] {
+        let rules = rulesets(Family::V4, &text(options));
+        let errors = compile(&rules, &Options::default()).expect_err("refused");
+        assert!(
+            errors.iter().all(|it| it.code == "ct-option"),
+            "{errors:#?}"
+        );
+    }
+    for options in ["", "--notrack", "--ctevents new", "--notrack --helper ftp"] {
+        compile(&rulesets(Family::V4, &text(options)), &Options::default()).expect("compiles");
     }
 }

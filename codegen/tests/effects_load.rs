@@ -20,15 +20,20 @@ const TEXT: &str = "\
 -A OUTPUT -p udp -j TRACE
 -A OUTPUT -g own
 -A own -j LOG --log-prefix x --log-ip-options
+-A own -p icmp -j CT
+-A own -p 89 -j NOTRACK
 COMMIT
 *mangle
 -A PREROUTING -p udp -j RETURN
 -A POSTROUTING -j LOG
+-A OUTPUT -j CLASSIFY --set-class 1:10
+-A INPUT -j TEE --gateway GATEWAY
 COMMIT
 *filter
 -A INPUT -j NFLOG --nflog-size 0
 -A FORWARD -j NFLOG --nflog-size 1000
--A OUTPUT -j NFLOG --nflog-group 3
+-A OUTPUT -m conntrack --ctstate UNTRACKED -j NFLOG --nflog-group 3
+-A OUTPUT -j AUDIT --type drop
 COMMIT
 ";
 
@@ -37,8 +42,11 @@ fn targets_with_effects() {
     if !may_load() {
         return;
     }
-    let mut both = rulesets(Family::V4, TEXT);
-    both.extend(rulesets(Family::V6, TEXT));
+    let mut both = rulesets(Family::V4, &TEXT.replace("GATEWAY", "10.0.0.1"));
+    both.extend(rulesets(
+        Family::V6,
+        &TEXT.replace("GATEWAY", "fe80::1").replace("icmp", "icmpv6"),
+    ));
     for xdp_path in [XdpPath::Auto, XdpPath::Forward] {
         for target_kernel in [
             None,

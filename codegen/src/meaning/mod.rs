@@ -2,13 +2,17 @@
 //!
 //! A match becomes steps; a target becomes an action. What cannot be said exactly is a [`Refusal`].
 
+mod aside;
 mod base;
+pub mod classify;
 mod comment;
 mod conntrack;
+pub mod ct;
 mod icmp;
 pub mod limit;
 mod log;
 mod multiport;
+pub mod nfqueue;
 mod reject;
 mod tcp;
 pub mod tell;
@@ -62,6 +66,11 @@ pub trait MatchMeaning {
 pub trait TargetMeaning {
     /// What it does to the packet.
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal>;
+
+    /// What it may stand for where it is refused, erring towards dropping.
+    fn approximation(&self) -> Option<Action> {
+        None
+    }
 }
 
 /// What a target does, and what of its work is left undone that no verdict depends on.
@@ -94,9 +103,21 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
 /// The table of targets; what is not in it is refused.
 pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
     match extension {
+        Target::Audit(audit) => audit,
+        Target::Checksum(checksum) => checksum,
+        Target::Classify(classify) => classify,
+        Target::Connsecmark(connsecmark) => connsecmark,
+        Target::Ct(ct) => ct,
+        Target::Idletimer(idletimer) => idletimer,
+        Target::Led(led) => led,
         Target::Log(log) => log,
         Target::Nflog(nflog) => nflog,
+        Target::Nfqueue(nfqueue) => nfqueue,
+        Target::Notrack(notrack) => notrack,
+        Target::Rateest(rateest) => rateest,
         Target::Reject(reject) => reject,
+        Target::Secmark(secmark) => secmark,
+        Target::Tee(tee) => tee,
         Target::Trace(trace) => trace,
         _ => &untranslated::Untranslated,
     }

@@ -23,6 +23,8 @@ pub struct Context<'p> {
     pub protocol: u16,
     /// `__sk_buff.mark`.
     pub mark: u32,
+    /// `__sk_buff.priority`.
+    pub priority: u32,
     /// `__sk_buff.pkt_type`, `PACKET_*` of `include/uapi/linux/if_packet.h`.
     pub packet_type: u32,
     /// What the routing tables say about it.
@@ -56,6 +58,7 @@ impl<'p> Context<'p> {
             ingress_ifindex: 0,
             protocol: 0,
             mark: 0,
+            priority: 0,
             packet_type: 0,
             fib: FibAnswer::default(),
             jiffies: 0,
@@ -83,6 +86,7 @@ impl<'p> Context<'p> {
             (_, 4) => Some(u64::from(self.packet_type)),
             (_, 8) => Some(u64::from(self.mark)),
             (_, 16) => Some(u64::from(self.protocol.swap_bytes())),
+            (_, 32) => Some(u64::from(self.priority)),
             (_, 36) => Some(u64::from(self.ingress_ifindex)),
             (_, 40) => Some(u64::from(self.ifindex)),
             (_, 76) => Some(start),
@@ -92,5 +96,22 @@ impl<'p> Context<'p> {
         field
             .filter(|_| size == 4)
             .ok_or(Cause::NoSuchField { offset, size })
+    }
+
+    /// Writes a field of the context, of which filters may write few.
+    pub(super) fn store(
+        &mut self,
+        hook: Hook,
+        offset: i64,
+        size: usize,
+        value: u64,
+    ) -> Result<(), Cause> {
+        let field = match (hook, offset, size) {
+            (Hook::CgroupIngress | Hook::CgroupEgress, 8, 4) => &mut self.mark,
+            (Hook::CgroupIngress | Hook::CgroupEgress, 32, 4) => &mut self.priority,
+            _ => return Err(Cause::ReadOnly),
+        };
+        *field = value as u32;
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! of instructions is bounded. What fails gives a [`Fault`] that names the instruction. That no fault
 //! was seen on some packets does not mean that the verifier accepts the program.
 //!
-//! The packet and the context cannot be written, as filters have no reason to.
+//! The packet cannot be written; of the context, the mark and the priority can.
 
 mod alu;
 mod context;
@@ -79,6 +79,14 @@ impl<'m> Machine<'m> {
     /// # Errors
     /// See [`Fault`]. Counters keep what was added before it.
     pub fn run(&mut self, hook: Hook, context: &Context) -> Result<u32, Fault> {
+        self.run_and_write(hook, &mut { *context })
+    }
+
+    /// The same; the context then holds what the program has written to it.
+    ///
+    /// # Errors
+    /// As [`Machine::run`].
+    pub fn run_and_write(&mut self, hook: Hook, context: &mut Context<'_>) -> Result<u32, Fault> {
         let mut functions = self.module.functions.iter();
         let program = functions
             .position(|function| function.kind == FunctionKind::Program(hook))
@@ -87,13 +95,15 @@ impl<'m> Machine<'m> {
             module: self.module,
             functions: &self.functions,
             memory: Memory::new(context.linear(), &mut self.maps),
-            context,
+            context: *context,
             random: &mut self.random,
             hook,
             executed: 0,
         };
         let arguments = [Some(Region::Context.address(0)), None, None, None, None];
-        run.call(program, arguments).map(|result| result as u32)
+        let result = run.call(program, arguments);
+        (context.mark, context.priority) = (run.context.mark, run.context.priority);
+        result.map(|result| result as u32)
     }
 }
 
@@ -105,7 +115,7 @@ struct Run<'r, 'm> {
     module: &'m Module,
     functions: &'r [Encoded<'m>],
     memory: Memory<'r, 'm>,
-    context: &'r Context<'r>,
+    context: Context<'r>,
     random: &'r mut Vec<u32>,
     hook: Hook,
     executed: u64,
@@ -233,9 +243,13 @@ impl Run<'_, '_> {
             _ => i64::from(it.imm).cast_unsigned(),
         };
         if it.opcode & opcode::MODE != opcode::ATOMIC {
-            return self
-                .memory
-                .store(address, it.access_size(opcode::MEM)?, value);
+            let size = it.access_size(opcode::MEM)?;
+            return match Region::of(address) {
+                Some((Region::Context, offset)) => {
+                    self.context.store(self.hook, offset, size, value)
+                }
+                _ => self.memory.store(address, size, value),
+            };
         }
         let size = it.access_size(opcode::ATOMIC)?;
         // Addition is the only atomic operation of the assembler, on eight bytes.

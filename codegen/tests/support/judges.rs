@@ -34,6 +34,7 @@ fn compare(
     let before = machine.counters();
     let told_before = machine.records(RING).len();
     world.told.clear();
+    world.priority = 0;
     let filter = compiled
         .filters
         .iter()
@@ -108,7 +109,7 @@ fn compare(
     };
     context.jiffies = world.jiffies;
     let returned = machine
-        .run(hook, &context)
+        .run_and_write(hook, &mut context)
         .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
     let passed = returned == if hook == Hook::Xdp { 2 } else { 1 };
     prop_assert_eq!(
@@ -138,6 +139,7 @@ fn compare(
         true => Vec::new(),
         false => world.told.drain(..).map(Some).collect(),
     };
+    prop_assert_eq!(context.priority, world.priority, "priority at {}", hook);
     prop_assert_eq!(told, expected, "records at {} on {:?}", hook, drawn);
     Ok(())
 }
