@@ -32,7 +32,7 @@ COMMIT
 *filter
 -A INPUT -j NFLOG --nflog-size 0
 -A FORWARD -j NFLOG --nflog-size 1000
--A OUTPUT -m conntrack --ctstate UNTRACKED -j NFLOG --nflog-group 3
+-A OUTPUT -j NFLOG --nflog-group 3
 -A OUTPUT -j AUDIT --type drop
 COMMIT
 ";
