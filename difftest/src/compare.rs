@@ -21,8 +21,8 @@ pub trait Subject {
     /// shown those that the IP layer drops, and must not count them.
     fn sees_all_frames(&self) -> bool;
 
-    /// Judges one frame that the kernel sends this way: [`Route::Local`], [`Route::Via`], or
-    /// [`Route::Unseen`] if it sees all frames. [`Frame::packet`] is what a hook behind the IP layer
+    /// Judges one frame that the kernel sends this way: [`Route::Local`], [`Route::Via`], [`Route::Out`],
+    /// or [`Route::Unseen`] if it sees all frames. [`Frame::packet`] is what a hook behind the IP layer
     /// sees.
     ///
     /// # Errors
@@ -63,6 +63,8 @@ pub struct Report {
     pub dropped: usize,
     /// Left out because they never reached a table.
     pub unseen: usize,
+    /// Left out because the kernel refused to send them.
+    pub refused: usize,
     /// Left out because routing dropped them.
     pub unrouted: usize,
     /// Left out because they wait for reassembly.
@@ -240,9 +242,10 @@ impl Trial<'_> {
                         selection.unseen.push(frame);
                     }
                 }
+                Route::Refused => report.refused += 1,
                 Route::Unrouted => report.unrouted += 1,
                 Route::Held => report.held += 1,
-                Route::Local | Route::Via(_) => {
+                Route::Local | Route::Via(_) | Route::Out(_) => {
                     if route.path().is_some_and(|path| self.paths.contains(&path)) {
                         selection.frames.push(frame);
                         selection.routes.push(route);
@@ -360,13 +363,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} frames: {} accepted, {} dropped, {} unseen, {} unrouted, {} held, {} excepted, {} on \
-             another path; {} of {} rules hit; {} verdicts and {} counters differ",
+            "{}: {} frames: {} accepted, {} dropped, {} unseen, {} refused, {} unrouted, {} held, \
+             {} excepted, {} on another path; {} of {} rules hit; {} verdicts and {} counters differ",
             self.name,
             self.frames,
             self.accepted,
             self.dropped,
             self.unseen,
+            self.refused,
             self.unrouted,
             self.held,
             self.excepted,

@@ -1,19 +1,27 @@
 //! What a ruleset compares packets with, rule by rule, so that packets can be aimed at it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipt2bpf_parser::matches::icmp::TypeCode;
+use ipt2bpf_parser::matches::iprange::AddressRange;
 use ipt2bpf_parser::matches::multiport::Side;
 use ipt2bpf_parser::matches::tcp::Flags;
 use ipt2bpf_parser::matches::{Match, PortRange};
+use ipt2bpf_parser::range::Range;
 use ipt2bpf_parser::ruleset::{
     Action, Family, InterfacePattern, Negatable, Network, NfHook, Rule, Ruleset, Table,
 };
 
+use crate::frame::Direction;
+
+/// The name of the loopback interface, which every host has.
+pub const LOOPBACK: &str = "lo";
 /// The name of the interface of a host whose ruleset names none.
 const ANY_INTERFACE: &str = "eth0";
 /// How many interfaces a host gets; rulesets that name more get the first ones.
 const MAX_INTERFACES: usize = 16;
+/// The kind of TCP option that tells it.
+const MAXIMUM_SEGMENT_SIZE: u8 = 2;
 /// How many calls from a built-in chain an aim follows.
 const MAX_DEPTH: usize = 16;
 
@@ -47,10 +55,12 @@ pub struct Aim {
 pub struct Constants {
     /// For which family packets are made.
     pub family: Family,
-    /// The interfaces that a host needs; never empty.
+    /// Which way they go.
+    pub direction: Direction,
+    /// The interfaces that packets arrive on or leave by; never empty. The host needs them.
     pub interfaces: Vec<String>,
-    /// One aim for each rule that a received packet can meet, together with the rules that lead
-    /// to it. Empty when there is no such rule.
+    /// One aim for each rule that a packet of this direction can meet, together with the rules that
+    /// lead to it. Empty when there is no such rule.
     pub aims: Vec<Aim>,
     /// Single destinations of INPUT's rules: addresses that a host should have.
     pub local: Vec<IpAddr>,
@@ -71,9 +81,10 @@ pub struct Route {
 
 impl Constants {
     /// Those of a ruleset that compares nothing.
-    pub fn none(family: Family) -> Constants {
+    pub fn none(family: Family, direction: Direction) -> Constants {
         Constants {
             family,
+            direction,
             interfaces: vec![ANY_INTERFACE.to_owned()],
             aims: Vec::new(),
             local: Vec::new(),
@@ -81,16 +92,20 @@ impl Constants {
         }
     }
 
-    /// Collects the constants of a ruleset.
-    pub fn of(ruleset: &Ruleset) -> Constants {
+    /// Collects the constants of a ruleset for packets of one direction.
+    pub fn of(ruleset: &Ruleset, direction: Direction) -> Constants {
         let interfaces = interfaces(ruleset);
-        let mut constants = Constants::none(ruleset.family);
+        let mut constants = Constants::none(ruleset.family, direction);
         if !interfaces.is_empty() {
             constants.interfaces = interfaces;
         }
+        if direction == Direction::Sent {
+            constants.interfaces.push(LOOPBACK.to_owned());
+        }
         for table in &ruleset.tables {
             for chain in &table.chains {
-                let Some((hook, approach)) = approach(table, &chain.name, MAX_DEPTH) else {
+                let Some((hook, approach)) = approach(table, direction, &chain.name, MAX_DEPTH)
+                else {
                     continue;
                 };
                 for rule in &chain.rules {
@@ -125,7 +140,7 @@ impl Constants {
     }
 }
 
-/// The interfaces that a ruleset names, each once.
+/// The interfaces that a ruleset names, each once; the loopback interface is not among them.
 fn interfaces(ruleset: &Ruleset) -> Vec<String> {
     let mut names = Vec::new();
     let rules = ruleset
@@ -139,7 +154,7 @@ fn interfaces(ruleset: &Ruleset) -> Vec<String> {
             .into_iter()
             .chain(interface_name(&base.out_interface))
     }) {
-        if names.len() < MAX_INTERFACES && !names.contains(&name) {
+        if names.len() < MAX_INTERFACES && name != LOOPBACK && !names.contains(&name) {
             names.push(name);
         }
     }
@@ -167,12 +182,21 @@ fn prefix(network: &Network) -> Option<(IpAddr, u32)> {
     (!special).then_some((address, length))
 }
 
-/// What a packet must match to be sent to a chain from a hook of received packets; none when no such
-/// hook leads there. One way of several is taken: the first.
-fn approach(table: &Table, chain: &str, depth: usize) -> Option<(NfHook, Aim)> {
+/// What a packet must match to be sent to a chain from a hook of its direction; none when no such hook
+/// leads there. One way of several is taken: the first.
+fn approach(
+    table: &Table,
+    direction: Direction,
+    chain: &str,
+    depth: usize,
+) -> Option<(NfHook, Aim)> {
     let target = table.chains.iter().find(|found| found.name == chain)?;
     if let Some(builtin) = target.builtin {
-        return (builtin.hook != NfHook::Output).then(|| (builtin.hook, Aim::default()));
+        let met = match direction {
+            Direction::Received => builtin.hook != NfHook::Output,
+            Direction::Sent => matches!(builtin.hook, NfHook::Output | NfHook::Postrouting),
+        };
+        return met.then(|| (builtin.hook, Aim::default()));
     }
     let calls = |rule: &Rule| match &rule.action {
         Action::Jump(name) | Action::Goto(name) => name.value == chain,
@@ -186,7 +210,7 @@ fn approach(table: &Table, chain: &str, depth: usize) -> Option<(NfHook, Aim)> {
             .map(|rule| (from, rule))
     });
     for (from, rule) in callers {
-        if let Some((hook, mut aim)) = approach(table, &from.name, depth) {
+        if let Some((hook, mut aim)) = approach(table, direction, &from.name, depth) {
             aim.add(rule);
             return Some((hook, aim));
         }
@@ -194,7 +218,7 @@ fn approach(table: &Table, chain: &str, depth: usize) -> Option<(NfHook, Aim)> {
     None
 }
 
-/// A device name that a pattern matches, if the test can make such a device.
+/// A device name that a pattern matches, if the test can have such a device.
 fn interface_name(pattern: &Option<Negatable<InterfacePattern>>) -> Option<String> {
     let InterfacePattern { name, prefix } = &pattern.as_ref()?.value.value;
     let name = match *prefix {
@@ -204,7 +228,7 @@ fn interface_name(pattern: &Option<Negatable<InterfacePattern>>) -> Option<Strin
     };
     // `all` and `default` would collide in /proc/sys/net; the rest the kernel refuses
     // (dev_valid_name), or `ip -batch` would take apart.
-    let usable = !["lo", "all", "default", ".", ".."].contains(&name.as_str())
+    let usable = !["all", "default", ".", ".."].contains(&name.as_str())
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
@@ -249,10 +273,51 @@ impl Aim {
                     self.destination_ports.extend(ports);
                 }
             }
+            Match::Sctp(sctp) => {
+                self.source_ports.extend(value(&sctp.source_ports));
+                self.destination_ports
+                    .extend(value(&sctp.destination_ports));
+            }
+            Match::Dccp(dccp) => {
+                self.source_ports.extend(value(&dccp.source_ports));
+                self.destination_ports
+                    .extend(value(&dccp.destination_ports));
+            }
+            Match::Esp(esp) => {
+                // The index stands where other protocols have their ports.
+                let Range { low, high } = esp.spi.value.value;
+                let ports = |shift: u32| PortRange {
+                    low: (low >> shift) as u16,
+                    high: (high >> shift) as u16,
+                };
+                self.source_ports.push(ports(16));
+                self.destination_ports.push(ports(0));
+            }
+            Match::Tcpmss(_) => self.tcp_options.push(MAXIMUM_SEGMENT_SIZE),
+            Match::IpRange(range) => {
+                self.sources
+                    .extend(value(&range.source).map(ends).into_iter().flatten());
+                self.destinations
+                    .extend(value(&range.destination).map(ends).into_iter().flatten());
+            }
             Match::Icmp(icmp) => self.icmp.push(icmp.0.value.value),
             Match::Icmp6(icmp) => self.icmp.push(icmp.0.value.value),
             _ => {}
         }
+    }
+}
+
+/// The first and the last address of a range.
+fn ends(range: AddressRange) -> [Network; 2] {
+    match range {
+        AddressRange::V4 { low, high } => [low, high].map(|address| Network::V4 {
+            address,
+            mask: Ipv4Addr::BROADCAST,
+        }),
+        AddressRange::V6 { low, high } => [low, high].map(|address| Network::V6 {
+            address,
+            mask: Ipv6Addr::from_bits(u128::MAX),
+        }),
     }
 }
 
@@ -331,9 +396,13 @@ mod tests {
         };
         let sent = BaseMatch {
             protocol: plain(99),
+            out_interface: plain(InterfacePattern {
+                name: LOOPBACK.into(),
+                prefix: false,
+            }),
             ..BaseMatch::default()
         };
-        let constants = Constants::of(&Ruleset {
+        let ruleset = Ruleset {
             family: Family::V4,
             tables: vec![Table {
                 kind: TableKind::Filter,
@@ -361,7 +430,8 @@ mod tests {
                     ),
                 ],
             }],
-        });
+        };
+        let constants = Constants::of(&ruleset, Direction::Received);
         assert_eq!(constants.interfaces, ["docker0"]);
         assert_eq!(constants.aims.len(), 3, "OUTPUT and unused are not met");
         assert_eq!(
@@ -380,6 +450,16 @@ mod tests {
                 address: [192, 0, 2, 9].into(),
                 length: 32,
                 interface: "docker0".into()
+            }]
+        );
+        let constants = Constants::of(&ruleset, Direction::Sent);
+        assert_eq!(constants.interfaces, ["docker0", "lo"]);
+        assert_eq!(
+            constants.aims,
+            [Aim {
+                protocols: vec![99],
+                out_interfaces: vec!["lo".into()],
+                ..Aim::default()
             }]
         );
     }

@@ -1,4 +1,5 @@
-//! A host under test: TAP interfaces, routes and sysctls in the current network namespace.
+//! A host under test: TAP interfaces, routes and sysctls in the current network namespace, and raw
+//! sockets for what it sends itself.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,8 +8,9 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use tappers::{Interface, Tap};
 
-use crate::constants::Route;
-use crate::frame::{Frame, HOST_MAC};
+use crate::constants::{LOOPBACK, Route};
+use crate::frame::{Direction, Frame, HOST_MAC};
+use crate::sender::{Fate, Senders};
 use crate::tool;
 
 /// Which destinations belong to the host.
@@ -23,17 +25,21 @@ pub enum Routing {
         /// The ways to some networks.
         routes: Vec<Route>,
     },
+    /// None by its address: a packet leaves by the interface that it is sent by, whatever its
+    /// destination is.
+    OnLink,
 }
 
 /// The interfaces of the current namespace. They vanish with this value.
 pub struct Host {
     taps: BTreeMap<String, Tap>,
+    senders: Senders,
 }
 
 /// Settings under `/proc/sys/net` that make a host take every packet that can be taken, and say
 /// nothing by itself (`Documentation/networking/ip-sysctl.rst`). They are set before the interfaces
 /// are made, which copy the defaults.
-const SYSCTLS: [(&str, &str); 14] = [
+const SYSCTLS: [(&str, &str); 16] = [
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/*/rp_filter", "0"),
     ("ipv4/conf/*/accept_local", "1"),
@@ -49,6 +55,9 @@ const SYSCTLS: [(&str, &str); 14] = [
     ("ipv6/conf/*/router_solicitations", "0"),
     // 1: no link-local address of its own, so no multicast listener reports for it either.
     ("ipv6/conf/*/addr_gen_mode", "1"),
+    // Sockets may have an address that the host has not.
+    ("ipv4/ip_nonlocal_bind", "1"),
+    ("ipv6/ip_nonlocal_bind", "1"),
 ];
 
 impl Routing {
@@ -62,7 +71,8 @@ impl Routing {
 }
 
 impl Host {
-    /// Makes a host of the calling thread's namespace, which must be a fresh one.
+    /// Makes a host of the calling thread's namespace, which must be a fresh one. Every namespace has a
+    /// loopback interface, which may be named as well.
     ///
     /// Of a router's destinations without a route of their own, those with the top three bits k
     /// leave by the k-th interface (modulo their number).
@@ -80,7 +90,7 @@ impl Host {
         let mut taps = BTreeMap::new();
         let mut setup = String::from("link set lo up\n");
         let mac = HOST_MAC.map(|byte| format!("{byte:02x}")).join(":");
-        for name in interfaces {
+        for name in interfaces.iter().filter(|name| *name != LOOPBACK) {
             let tap = Interface::new(name)
                 .and_then(Tap::new_named)
                 .with_context(|| format!("cannot make the interface {name}"))?;
@@ -109,23 +119,37 @@ impl Host {
                     writeln!(setup, "route replace local {address} dev lo")?;
                 }
             }
+            // A socket that is bound to an interface finds no other route than that interface's. Where
+            // IPv4 finds none, it takes the destination to be on the link
+            // (ip_route_output_key_hash_rcu, net/ipv4/route.c); IPv6 wants a route.
+            Routing::OnLink => {
+                setup += "route add local ::/0 dev lo\n";
+                for (metric, name) in (1..).zip(taps.keys()) {
+                    writeln!(setup, "route add ::/0 dev {name} metric {metric}")?;
+                }
+            }
         }
         tool::run("ip", &["-batch", "-"], &setup)?;
-        Ok(Host { taps })
+        let senders = Senders::new(interfaces)?;
+        Ok(Host { taps, senders })
     }
 
-    /// Lets a frame arrive. When this returns, all hooks have run: the write to a TAP device without
-    /// NAPI processes the packet to its end (`tun_rx_batched` in drivers/net/tun.c).
+    /// Lets a frame arrive, or sends it. When this returns, all hooks have run: the write to a TAP device
+    /// without NAPI processes the packet to its end (`tun_rx_batched` in drivers/net/tun.c), and so does
+    /// a raw socket.
     ///
     /// # Errors
-    /// When the frame's interface is not the host's, or the kernel refuses the frame.
-    pub fn inject(&self, frame: &Frame) -> Result<()> {
+    /// When the frame's interface is not the host's, or the kernel refuses a frame that arrives.
+    pub fn inject(&self, frame: &Frame) -> Result<Fate> {
+        if frame.direction == Direction::Sent {
+            return self.senders.send(frame);
+        }
         let tap = self
             .taps
             .get(&frame.interface)
             .with_context(|| format!("the host has no interface {}", frame.interface))?;
         tap.send(&frame.bytes)
             .with_context(|| format!("cannot inject a frame on {}", frame.interface))?;
-        Ok(())
+        Ok(Fate::Taken)
     }
 }

@@ -1,23 +1,27 @@
 //! The kernel differential test: the same packets through netfilter and through what we compile.
 //!
-//! [`netns`] gives a thread a network namespace of its own, [`host`] makes a router or an end host of
-//! it, [`netfilter`] loads a ruleset there and says what became of each frame, [`packets`] draws
-//! frames around a ruleset's [`constants`], [`compare`] sets a [`Subject`](compare::Subject) beside
+//! [`netns`] gives a thread a network namespace of its own, [`host`] makes a router, an end host or a
+//! [`sender`] of it, [`netfilter`] loads a ruleset there and says what became of each frame, [`packets`]
+//! draws frames around a ruleset's [`constants`], [`compare`] sets a [`Subject`](compare::Subject) beside
 //! netfilter and tells the first difference in [`words`], [`scene`] puts it all together:
 //!
 //! ```no_run
 //! use ipt2bpf_difftest::constants::Constants;
 //! use ipt2bpf_difftest::packets::{self, Packets};
 //! use ipt2bpf_difftest::scene::Scene;
-//! # fn compile(text: &str) -> anyhow::Result<Vec<Box<dyn ipt2bpf_difftest::compare::Subject>>> {
+//! # use ipt2bpf_difftest::compare::Subject;
+//! # use ipt2bpf_parser::{Counts, ruleset::Ruleset};
+//! # fn compile(text: &str) -> anyhow::Result<Vec<Box<dyn Subject>>> {
 //! #     anyhow::bail!("{text}")
 //! # }
-//! # fn run(ruleset: &ipt2bpf_parser::ruleset::Ruleset, text: &str) -> anyhow::Result<()> {
-//! let constants = Constants::of(ruleset);
+//! # fn run(ruleset: &Ruleset) -> anyhow::Result<()> {
 //! let seed = packets::seed()?;
-//! let frames: Vec<_> = Packets::new(&constants, seed).take(5000).collect();
 //! for scene in Scene::ALL {
-//!     let report = scene.run("rules.v4", text, &constants, &frames, |text| compile(text))?;
+//!     let ruleset = scene.stage(ruleset);
+//!     let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+//!     let constants = Constants::of(&ruleset, scene.direction());
+//!     let frames: Vec<_> = Packets::new(&constants, seed).take(5000).collect();
+//!     let report = scene.run("rules.v4", &text, &constants, &frames, || compile(&text))?;
 //!     assert!(report.is_clean(), "seed {seed}: {report}");
 //! }
 //! # Ok(())
@@ -26,6 +30,8 @@
 //!
 //! Accepted packets end at the last tap: they are delivered to no socket and leave by no device. So
 //! nothing answers, no connection is ever confirmed, and every packet meets the same kernel state.
+//! Packets that no table decides about, such as those that the kernel refuses to send, are left out, and
+//! the [`Report`](compare::Report) says how many and why.
 //! What depends on time (`limit`) or chance (`statistic`) cannot be compared this way.
 
 pub mod checksum;
@@ -38,8 +44,11 @@ pub mod mirror;
 pub mod netfilter;
 pub mod netns;
 pub mod packets;
+pub mod reach;
 pub mod scene;
+pub mod sender;
 pub mod subjects;
+pub mod tally;
 mod tool;
 pub mod trials;
 pub mod words;

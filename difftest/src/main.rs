@@ -1,10 +1,12 @@
 //! `ipt2bpf-difftest FRAMES FILE...`: tries save files, named `.v4` or `.v6` at their end, on this
-//! many generated frames each. Exits with 1 when anything differs.
+//! many generated frames each, and tells at the end what all showed together. Exits with 1 when anything
+//! differs.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use ipt2bpf_difftest::packets;
+use ipt2bpf_difftest::tally::Tally;
 use ipt2bpf_difftest::trials::{self, Outcome};
 use ipt2bpf_parser::ruleset::Family;
 
@@ -16,7 +18,7 @@ fn main() -> Result<ExitCode> {
         .context("usage: ipt2bpf-difftest FRAMES FILE...")?;
     let seed = packets::seed()?;
     println!("{}={seed}", packets::SEED_VARIABLE);
-    let mut clean = true;
+    let (mut tally, mut failed) = (Tally::default(), false);
     for file in arguments {
         let family = match file.rsplit('.').next() {
             Some("v4") => Family::V4,
@@ -26,18 +28,22 @@ fn main() -> Result<ExitCode> {
         let bytes = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
         let text = String::from_utf8_lossy(&bytes);
         match trials::run(&file, family, &text, frames, seed) {
-            Ok(Outcome::Tried(reports)) => {
-                for report in reports {
-                    println!("{report}");
-                    clean &= report.is_clean();
+            Ok(outcomes) => {
+                for outcome in &outcomes {
+                    match outcome {
+                        Outcome::Tried(_, report) => println!("{report}"),
+                        Outcome::Skipped(reason) => println!("skipped: {reason}"),
+                    }
                 }
+                tally.add(outcomes);
             }
-            Ok(Outcome::Skipped(reason)) => println!("{file}: skipped: {reason}"),
             Err(error) => {
                 println!("{file}: {error:#}");
-                clean = false;
+                failed = true;
             }
         }
     }
-    Ok(ExitCode::from(u8::from(!clean)))
+    print!("{tally}");
+    failed |= tally.differing().next().is_some();
+    Ok(ExitCode::from(u8::from(failed)))
 }

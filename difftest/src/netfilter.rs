@@ -1,8 +1,9 @@
 //! The judge: netfilter of the current network namespace, with taps before and after its tables.
 //!
-//! The taps are nftables chains in a table of their own. They stand before raw in PREROUTING, before
-//! mangle and behind security in INPUT, and behind mangle in POSTROUTING, and remember the packets that pass by [`Frame::id`]. They use no `ct`, so they do not switch
-//! connection tracking on. Priorities are those of `enum nf_ip_hook_priorities`.
+//! The taps are nftables chains in a table of their own. They stand before raw in PREROUTING and OUTPUT,
+//! before mangle and behind security in INPUT, and behind mangle in POSTROUTING, and remember the packets
+//! that pass by [`Frame::id`]. They use no `ct`, so they do not switch connection tracking on. Priorities
+//! are those of `enum nf_ip_hook_priorities`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -11,17 +12,20 @@ use anyhow::{Context, Result, ensure};
 use ipt2bpf_parser::ruleset::{Counters, Family, TableKind};
 use serde::Deserialize;
 
-use crate::frame::Frame;
+use crate::frame::{Direction, Frame};
 use crate::host::Host;
+use crate::sender::{Fate, MARK};
 use crate::tool;
 
-/// Which built-in chains a received packet meets behind PREROUTING.
+/// Which built-in chains a packet meets, those of PREROUTING aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
     /// INPUT: it is for this host.
     Input,
     /// FORWARD, then POSTROUTING: it is for another.
     Forward,
+    /// OUTPUT, then POSTROUTING: it is from this host. It meets no PREROUTING.
+    Output,
 }
 
 /// Where the kernel sends a frame, whatever the rules say.
@@ -29,7 +33,9 @@ pub enum Path {
 pub enum Route {
     /// To no table: the IP layer drops it.
     Unseen,
-    /// From PREROUTING to nowhere: an unusable address, option or hop limit.
+    /// To no table: the kernel does not send it, and tells the sender.
+    Refused,
+    /// From PREROUTING or OUTPUT to nowhere: an unusable address, option or hop limit.
     Unrouted,
     /// A fragment of an IPv4 datagram that PREROUTING passes on and no other chain sees: it waits for
     /// the others before INPUT, or it is unrouted.
@@ -38,6 +44,8 @@ pub enum Route {
     Local,
     /// To another, by this interface.
     Via(String),
+    /// From this host, by this interface.
+    Out(String),
 }
 
 impl Route {
@@ -46,7 +54,8 @@ impl Route {
         match self {
             Route::Local => Some(Path::Input),
             Route::Via(_) => Some(Path::Forward),
-            Route::Unseen | Route::Unrouted | Route::Held => None,
+            Route::Out(_) => Some(Path::Output),
+            Route::Unseen | Route::Refused | Route::Unrouted | Route::Held => None,
         }
     }
 }
@@ -65,6 +74,8 @@ pub enum Verdict {
 pub enum Judgement {
     /// No table saw it: the IP layer dropped it, or defragmentation for connection tracking took it.
     Unseen,
+    /// No table saw it: the kernel did not send it.
+    Refused,
     /// Routing dropped it.
     Unrouted,
     /// It waits for other fragments, or routing dropped it.
@@ -108,11 +119,15 @@ const TABLES: [(TableKind, &str); 5] = [
 pub struct Netfilter<'host> {
     host: &'host Host,
     family: Family,
+    /// The taps as a script for nft, which puts them in the place of those before.
+    taps: String,
 }
 
 /// Where the taps saw a packet; the names are those of the sets.
 #[derive(Default)]
 struct Seen {
+    /// In none of the sets: the kernel did not send it.
+    refused: HashSet<u16>,
     arrived: HashSet<u16>,
     input: HashSet<u16>,
     accepted: HashSet<u16>,
@@ -126,9 +141,9 @@ impl<'host> Netfilter<'host> {
     /// # Errors
     /// When nft does not take them.
     pub fn new(host: &'host Host, family: Family) -> Result<Self> {
-        let (name, id) = match family {
-            Family::V4 => ("ip", "@nh,32,16"),
-            Family::V6 => ("ip6", "@nh,16,16"),
+        let (table, id) = match family {
+            Family::V4 => ("ip tap", "@nh,32,16"),
+            Family::V6 => ("ip6 tap", "@nh,16,16"),
         };
         let id_and_interface = format!("{id} . meta oifname");
         let set =
@@ -141,7 +156,7 @@ impl<'host> Netfilter<'host> {
         };
         let remember = |set, key| format!("add @{set} {{ {key} }}\n");
         let taps = [
-            format!("table {name} tap {{\n"),
+            format!("table {table}\ndelete table {table}\ntable {table} {{\n"),
             set("arrived", id),
             set("input", id),
             set("accepted", id),
@@ -155,12 +170,32 @@ impl<'host> Netfilter<'host> {
                 -149,
                 &(remember("forwarded", &id_and_interface) + "drop"),
             ),
-            // What the host itself sends, such as the answers of REJECT, would count in the rules.
-            chain("output", -500, "drop"),
+            // What the kernel itself sends, such as the answers of REJECT, would count in the rules. The
+            // mark has done its work then.
+            chain(
+                "output",
+                -301,
+                &format!(
+                    "meta mark != {MARK} drop\nmeta mark set 0\n{}",
+                    remember("arrived", id)
+                ),
+            ),
             "}\n".into(),
         ];
-        tool::run("nft", &["-f", "-"], &taps.concat())?;
-        Ok(Netfilter { host, family })
+        let netfilter = Netfilter {
+            host,
+            family,
+            taps: taps.concat(),
+        };
+        netfilter.install_taps()?;
+        Ok(netfilter)
+    }
+
+    /// Puts empty taps in the place of those before. A set that was only emptied would shrink while the
+    /// next packets come, and take no more of them than fit until that is done, which on a busy machine
+    /// may be long (`rhashtable_insert_rehash`, lib/rhashtable.c); a new one has its full size.
+    fn install_taps(&self) -> Result<()> {
+        tool::run("nft", &["-f", "-"], &self.taps).map(drop)
     }
 
     /// Loads the tables of a save text in place of those loaded before, all counters zero.
@@ -171,7 +206,7 @@ impl<'host> Netfilter<'host> {
         load(self.family, text)
     }
 
-    /// Lets frames arrive one after the other and tells what became of each.
+    /// Lets frames arrive, or sends them, one after the other and tells what became of each.
     ///
     /// `routes` is what [`route`](Self::route) said of the same frames: the kernel gives no reason
     /// for a packet that did not come through, so a packet that the tables dropped is known by
@@ -194,7 +229,8 @@ impl<'host> Netfilter<'host> {
             _ => match route {
                 Route::Held => Judgement::Held,
                 Route::Unrouted => Judgement::Unrouted,
-                Route::Unseen | Route::Local | Route::Via(_) => Judgement::Unseen,
+                Route::Refused => Judgement::Refused,
+                Route::Unseen | Route::Local | Route::Via(_) | Route::Out(_) => Judgement::Unseen,
             },
         };
         Ok(frames.iter().zip(routes).map(judge).collect())
@@ -208,13 +244,17 @@ impl<'host> Netfilter<'host> {
         let seen = self.observe(frames)?;
         let route = |frame: &&Frame| {
             let Some(id) = frame.id().filter(|id| seen.arrived.contains(id)) else {
-                return Route::Unseen;
+                return match frame.id().is_some_and(|id| seen.refused.contains(&id)) {
+                    true => Route::Refused,
+                    false => Route::Unseen,
+                };
             };
-            match seen.forwarded.get(&id) {
-                Some(interface) => Route::Via(interface.clone()),
-                None if seen.input.contains(&id) => Route::Local,
-                None if frame.is_ipv4_fragment() => Route::Held,
-                None => Route::Unrouted,
+            match (frame.direction, seen.forwarded.get(&id)) {
+                (Direction::Received, Some(interface)) => Route::Via(interface.clone()),
+                (Direction::Received, None) if seen.input.contains(&id) => Route::Local,
+                (Direction::Received, None) if frame.is_ipv4_fragment() => Route::Held,
+                (Direction::Sent, Some(interface)) => Route::Out(interface.clone()),
+                (Direction::Received | Direction::Sent, None) => Route::Unrouted,
             }
         };
         Ok(frames.iter().map(route).collect())
@@ -239,21 +279,27 @@ impl<'host> Netfilter<'host> {
                 .all(|id| ids.insert(id)),
             "the taps need a unique id in each frame"
         );
+        let mut refused = HashSet::new();
         for frame in frames {
             ensure!(frame.family == self.family, "a frame of the other family");
-            self.host.inject(frame)?;
+            if self.host.inject(frame)? == Fate::Refused {
+                refused.extend(frame.id());
+            }
         }
         let family = match self.family {
             Family::V4 => "ip",
             Family::V6 => "ip6",
         };
-        let take = |set| -> Result<Vec<Element>> {
-            let listing = tool::run("nft", &["-j", "list", "set", family, "tap", set], "")?;
-            tool::run("nft", &["flush", "set", family, "tap", set], "")?;
-            parse_set(&listing).with_context(|| format!("cannot read the tap {set}"))
+        let listing = tool::run("nft", &["-j", "list", "table", family, "tap"], "")?;
+        self.install_taps()?;
+        let mut sets = parse_sets(&listing).context("cannot read the taps")?;
+        let mut take = |name: &str| {
+            let set = sets.remove(name);
+            set.with_context(|| format!("there is no tap {name}"))
         };
-        let ids =
-            |set| -> Result<HashSet<u16>> { Ok(take(set)?.iter().map(Element::id).collect()) };
+        let mut ids =
+            |name| -> Result<HashSet<u16>> { Ok(take(name)?.iter().map(Element::id).collect()) };
+        let (arrived, input, accepted) = (ids("arrived")?, ids("input")?, ids("accepted")?);
         let forwarded = take("forwarded")?
             .into_iter()
             .filter_map(|element| match element {
@@ -261,9 +307,10 @@ impl<'host> Netfilter<'host> {
                 Element::Id(_) => None,
             });
         Ok(Seen {
-            arrived: ids("arrived")?,
-            input: ids("input")?,
-            accepted: ids("accepted")?,
+            refused,
+            arrived,
+            input,
+            accepted,
             forwarded: forwarded.collect(),
         })
     }
@@ -294,7 +341,7 @@ fn program(family: Family, action: &str) -> String {
     format!("{tool}-legacy-{action}")
 }
 
-/// The part of `nft -j list set` that we read (libnftables-json(5)).
+/// The part of `nft -j list table` that we read (libnftables-json(5)).
 #[derive(Deserialize)]
 struct Listing {
     nftables: Vec<Object>,
@@ -307,6 +354,7 @@ struct Object {
 
 #[derive(Deserialize)]
 struct Set {
+    name: String,
     #[serde(default)]
     elem: Vec<Element>,
 }
@@ -327,10 +375,11 @@ impl Element {
     }
 }
 
-fn parse_set(json: &str) -> Result<Vec<Element>> {
+/// The elements of all sets by the sets' names.
+fn parse_sets(json: &str) -> Result<HashMap<String, Vec<Element>>> {
     let listing: Listing = serde_json::from_str(json)?;
-    let set = listing.nftables.into_iter().find_map(|object| object.set);
-    Ok(set.context("no set")?.elem)
+    let sets = listing.nftables.into_iter().filter_map(|object| object.set);
+    Ok(sets.map(|set| (set.name, set.elem)).collect())
 }
 
 fn parse_counters(save: &str) -> Result<Vec<CountedRule>> {
@@ -403,10 +452,12 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Route::Unseen => f.write_str("to no table"),
+            Route::Refused => f.write_str("back to the sender"),
             Route::Unrouted => f.write_str("to nowhere"),
             Route::Held => f.write_str("to reassembly"),
             Route::Local => f.write_str("to this host"),
             Route::Via(interface) => write!(f, "out by {interface}"),
+            Route::Out(interface) => write!(f, "from this host out by {interface}"),
         }
     }
 }
@@ -458,20 +509,23 @@ mod tests {
 
     #[test]
     fn sets_are_read() {
-        let set = |elements: &str| {
-            format!(r#"{{"nftables":[{{"metainfo":{{}}}},{{"set":{{"elem":[{elements}]}}}}]}}"#)
-        };
+        let listing = r#"{"nftables": [
+            {"metainfo": {}},
+            {"set": {"name": "input", "type": "integer", "elem": [7, 65535]}},
+            {"set": {"name": "forwarded", "elem": [{"concat": [9, "eth0"]}]}},
+            {"set": {"name": "accepted"}},
+            {"chain": {"name": "input-151"}}
+        ]}"#;
+        let sets = parse_sets(listing).expect("is a listing");
+        assert_eq!(sets.len(), 3);
+        assert_eq!(sets["input"], [Element::Id(7), Element::Id(65535)]);
+        assert_eq!(sets["accepted"], []);
         assert_eq!(
-            parse_set(&set("7,65535")).expect("is a set"),
-            [Element::Id(7), Element::Id(65535)]
-        );
-        assert_eq!(
-            parse_set(&set(r#"{"concat":[9,"eth0"]}"#)).expect("is a set"),
+            sets["forwarded"],
             [Element::IdAndInterface {
                 concat: (9, "eth0".into())
             }]
         );
-        assert!(parse_set(r#"{"nftables":[{"set":{"name":"input"}}]}"#).is_ok());
-        assert!(parse_set(r#"{"nftables":[{"metainfo":{}}]}"#).is_err());
+        assert!(parse_sets("[]").is_err());
     }
 }

@@ -1,15 +1,18 @@
-//! A whole ruleset on trial: read, stripped of nat, and tried in every scene at every hook that it
-//! can be translated for.
+//! A whole ruleset on trial: read, stripped of nat, and tried in every scene whose hooks it can be
+//! translated for.
+
+use std::borrow::Cow;
 
 use anyhow::{Context, Result};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_parser::Counts;
-use ipt2bpf_parser::ruleset::{Action, Family, Ruleset, TableKind};
+use ipt2bpf_parser::ruleset::{Action, Family, Policy, Ruleset, TableKind};
 
 use crate::compare::Report;
 use crate::constants::Constants;
 use crate::frame::Frame;
 use crate::packets::Packets;
+use crate::reach;
 use crate::scene::Scene;
 use crate::subjects;
 use crate::{netfilter, netns};
@@ -28,58 +31,106 @@ const TRACKING_MATCHES: [&str; 8] = [
 /// Targets that do.
 const TRACKING_TARGETS: [&str; 4] = ["CONNMARK", "CONNSECMARK", "CT", "SYNPROXY"];
 
-/// What became of a ruleset.
+/// What became of a ruleset, or of a ruleset in a scene.
 pub enum Outcome {
-    /// One report for each scene.
-    Tried(Vec<Report>),
-    /// It is not for this test, for this reason: it cannot be read, or not translated exactly, or
-    /// iptables does not load it here.
+    /// What the trial showed.
+    Tried(Scene, Report),
+    /// It is not for this test, for this reason: it cannot be read, or not translated exactly, or it has
+    /// nothing to compare, or iptables does not load it here.
     Skipped(String),
 }
 
-/// Tries a save text on this many frames drawn from a seed.
+impl Outcome {
+    /// What the trial showed, if there was one.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Outcome::Tried(_, report) => Some(report),
+            Outcome::Skipped(_) => None,
+        }
+    }
+}
+
+/// Tries a save text on this many frames for each scene, drawn from a seed. There is one outcome for each
+/// scene, or one for all when the text is for none.
 ///
 /// # Errors
 /// When the host cannot be made, a program does not load, or a subject cannot be asked.
-pub fn run(name: &str, family: Family, text: &str, frames: usize, seed: u64) -> Result<Outcome> {
+pub fn run(
+    name: &str,
+    family: Family,
+    text: &str,
+    frames: usize,
+    seed: u64,
+) -> Result<Vec<Outcome>> {
+    let skipped = |reason: String| Ok(vec![Outcome::Skipped(format!("{name}: {reason}"))]);
     let mut ruleset = match subjects::ruleset(family, text) {
         Ok(ruleset) => ruleset,
-        Err(reason) => return Ok(Outcome::Skipped(format!("{reason:#}"))),
+        Err(reason) => return skipped(format!("{reason:#}")),
     };
     // Translated addresses are the system's affair: they come translated to our hooks.
     ruleset.tables.retain(|table| table.kind != TableKind::Nat);
     if ruleset.tables.is_empty() {
-        return Ok(Outcome::Skipped("only nat".to_owned()));
+        return skipped("only nat".to_owned());
+    }
+    let tried = Scene::ALL
+        .iter()
+        .map(|&scene| run_scene(scene, name, &ruleset, frames, seed));
+    tried.collect()
+}
+
+fn run_scene(
+    scene: Scene,
+    name: &str,
+    ruleset: &Ruleset,
+    frames: usize,
+    seed: u64,
+) -> Result<Outcome> {
+    let name = format!("{name} ({scene:?})");
+    let skipped = |reason: &str| Ok(Outcome::Skipped(format!("{name}: {reason}")));
+    let mut ruleset = scene.stage(ruleset);
+    let met = reach::within(&ruleset, scene.chains());
+    if accepts_everything(&met) {
+        return skipped("no chain that its packets meet has a rule or drops");
+    }
+    if tracks_connections(&met) {
+        return skipped("a rule switches connection tracking on, which reassembles fragments");
     }
     if tracks_connections(&ruleset) {
-        let reason = "a rule switches connection tracking on, which reassembles fragments";
-        return Ok(Outcome::Skipped(reason.to_owned()));
-    }
-    for hook in [Hook::CgroupIngress, Hook::Xdp] {
-        if let Err(reason) = subjects::reference::Reference::new(&ruleset, hook) {
-            return Ok(Outcome::Skipped(format!("{reason:#}")));
-        }
+        ruleset = Cow::Owned(met);
     }
     let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
-    if let Err(reason) = netns::isolated(|| netfilter::load(family, &text)) {
-        return Ok(Outcome::Skipped(format!("{reason:#}")));
-    }
-    let constants = Constants::of(&ruleset);
+    let ruleset = match loadable(ruleset.family, &text, scene.hooks()) {
+        Ok(ruleset) => ruleset,
+        Err(reason) => return skipped(&format!("{reason:#}")),
+    };
+    let constants = Constants::of(&ruleset, scene.direction());
     let frames: Vec<Frame> = Packets::new(&constants, seed).take(frames).collect();
-    let mut reports = Vec::new();
-    for scene in Scene::ALL {
-        let hooks: &[Hook] = match scene {
-            Scene::EndHost => &[Hook::CgroupIngress, Hook::Xdp],
-            Scene::Router | Scene::Mirror => &[Hook::Xdp],
-        };
-        let report = scene
-            .run(name, &text, &constants, &frames, |text| {
-                subjects::all(&subjects::ruleset(family, text)?, hooks)
-            })
-            .with_context(|| format!("{name} ({scene:?})"))?;
-        reports.push(report);
+    let report = scene
+        .run(&name, &text, &constants, &frames, || {
+            subjects::all(&ruleset, scene.hooks())
+        })
+        .context(name)?;
+    Ok(Outcome::Tried(scene, report))
+}
+
+/// What a text says to iptables: `-p all`, which means something in IPv6, stands in none. An error when
+/// that has no meaning at some hook, or iptables does not load it here.
+fn loadable(family: Family, text: &str, hooks: &[Hook]) -> Result<Ruleset> {
+    let ruleset = subjects::ruleset(family, text)?;
+    for &hook in hooks {
+        subjects::reference::Reference::new(&ruleset, hook)?;
     }
-    Ok(Outcome::Tried(reports))
+    netns::isolated(|| netfilter::load(family, text))?;
+    Ok(ruleset)
+}
+
+/// Whether all chains are empty and accept.
+fn accepts_everything(ruleset: &Ruleset) -> bool {
+    let mut chains = ruleset.tables.iter().flat_map(|table| &table.chains);
+    chains.all(|chain| {
+        let policy = chain.builtin.map(|builtin| builtin.policy);
+        chain.rules.is_empty() && policy != Some(Policy::Drop)
+    })
 }
 
 /// Whether a rule makes the kernel track connections. A rule that no packet can reach does so too.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipt2bpf_parser::ruleset::Family;
 
-use crate::frame::Frame;
+use crate::frame::{Direction, Frame};
 
 /// Describes a frame's packet as far as it can be read, then gives its bytes in hexadecimal.
 pub fn describe(frame: &Frame) -> String {
@@ -29,7 +29,11 @@ pub fn describe(frame: &Frame) -> String {
         write!(words, ", {padding} bytes of padding").ok();
     }
     let hex: String = packet.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{words}, in on {}\n  {hex}", frame.interface)
+    let way = match frame.direction {
+        Direction::Received => "in on",
+        Direction::Sent => "out on",
+    };
+    format!("{words}, {way} {}\n  {hex}", frame.interface)
 }
 
 fn ipv4(packet: &[u8]) -> Option<String> {
@@ -211,7 +215,7 @@ mod tests {
             0x45, 0, 0, 34, 0, 77, 0x20, 0, 64, 6, 0, 0, 10, 0, 0, 1, 192, 0, 2, 1,
         ];
         packet.extend([0, 4, 0, 22, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x12, 9]);
-        let words = describe(&Frame::new(Family::V4, "eth0", &packet));
+        let words = describe(&Frame::received(Family::V4, "eth0", &packet));
         assert_eq!(
             words.lines().next(),
             Some(
@@ -226,7 +230,7 @@ mod tests {
         let mut packet = vec![0x60, 0, 0, 9, 0, 16, 60, 64];
         packet.extend([0; 32]);
         packet.extend([44, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0x10, 0, 0, 0, 1]);
-        let words = describe(&Frame::new(Family::V6, "eth0", &packet));
+        let words = describe(&Frame::received(Family::V6, "eth0", &packet));
         assert!(
             words.starts_with(
                 "IPv6 udp [::] > [::], destination options of 8 bytes, fragment of 8 bytes at \
@@ -241,8 +245,11 @@ mod tests {
         for length in 0..60 {
             for fill in [0, 0x45, 0x2c, 0xff] {
                 for family in [Family::V4, Family::V6] {
-                    let frame = Frame::new(family, "eth0", &vec![fill; length]);
-                    assert!(describe(&frame).contains("in on eth0"));
+                    let packet = vec![fill; length];
+                    let received = Frame::received(family, "eth0", &packet);
+                    assert!(describe(&received).contains("in on eth0"));
+                    let sent = Frame::sent(family, "eth0", &packet);
+                    assert!(describe(&sent).contains("out on eth0"));
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use ipt2bpf_difftest::compare::{Report, Subject, Trial};
 use ipt2bpf_difftest::constants::{Aim, Constants};
-use ipt2bpf_difftest::frame::Frame;
+use ipt2bpf_difftest::frame::{Direction, Frame};
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::netfilter::{CounterKey, Netfilter, Path, Route, Verdict};
 use ipt2bpf_difftest::netns;
@@ -16,14 +16,16 @@ use ipt2bpf_parser::ruleset::{Counters, Family, TableKind};
 /// Frames of one trial.
 const FRAMES: usize = 5000;
 
-const V4_RULES: &str = "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n\
-    -A FORWARD -p tcp -m tcp --dport 22 -j DROP\n-A FORWARD -f -j DROP\nCOMMIT\n";
-const V6_RULES: &str = "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n\
-    -A FORWARD -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n";
+const V4_RULES: &str = "*filter\n:CHAIN ACCEPT\n\
+    -A CHAIN -p tcp -m tcp --dport 22 -j DROP\n-A CHAIN -f -j DROP\nCOMMIT\n";
+const V6_RULES: &str = "*filter\n:CHAIN ACCEPT\n\
+    -A CHAIN -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n";
 
 /// The meaning of the rulesets above, with what it counted.
 struct ByHand {
     judge: fn(&[u8]) -> Step,
+    /// The chain that its packets meet.
+    chain: &'static str,
     sees_all_frames: bool,
     counters: BTreeMap<CounterKey, Counters>,
 }
@@ -42,6 +44,7 @@ impl ByHand {
     fn new(judge: fn(&[u8]) -> Step) -> Self {
         ByHand {
             judge,
+            chain: "FORWARD",
             sees_all_frames: false,
             counters: BTreeMap::new(),
         }
@@ -66,7 +69,7 @@ impl Subject for ByHand {
         };
         let key = CounterKey {
             table: TableKind::Filter,
-            chain: "FORWARD".into(),
+            chain: self.chain.into(),
             rule,
         };
         let counters = self.counters.entry(key).or_default();
@@ -141,6 +144,10 @@ fn trial(family: Family, text: &str, mut subject: ByHand) -> Option<Report> {
         eprintln!("skipped: {reason:#}");
         return None;
     }
+    let (direction, routing, path) = match subject.chain {
+        "OUTPUT" => (Direction::Sent, Routing::OnLink, Path::Output),
+        _ => (Direction::Received, Routing::transit(), Path::Forward),
+    };
     let seed = packets::seed().expect("a seed");
     let constants = Constants {
         interfaces: vec!["eth0".into(), "eth1".into()],
@@ -149,17 +156,17 @@ fn trial(family: Family, text: &str, mut subject: ByHand) -> Option<Report> {
             destination_ports: vec![PortRange { low: 22, high: 22 }],
             ..Aim::default()
         }],
-        ..Constants::none(family)
+        ..Constants::none(family, direction)
     };
     let frames: Vec<Frame> = Packets::new(&constants, seed).take(FRAMES).collect();
     let report = netns::isolated(|| {
-        let host = Host::new(&constants.interfaces, &Routing::transit())?;
+        let host = Host::new(&constants.interfaces, &routing)?;
         let netfilter = Netfilter::new(&host, family)?;
         Trial {
             name: "ssh",
-            text,
+            text: &text.replace("CHAIN", subject.chain),
             frames: &frames,
-            paths: &[Path::Forward],
+            paths: &[path],
         }
         .run(&netfilter, &mut [&mut subject])
     })
@@ -183,6 +190,25 @@ fn a_right_subject_agrees_about_every_ipv6_packet() {
         assert!(report.is_clean());
         assert!(report.accepted > FRAMES / 10 && report.dropped > FRAMES / 10);
         assert_eq!(report.rules_hit, 1);
+    }
+}
+
+#[test]
+fn a_right_subject_agrees_about_every_packet_that_the_host_sends() {
+    let sent = |judge| ByHand {
+        chain: "OUTPUT",
+        ..ByHand::new(judge)
+    };
+    for (family, rules, subject) in [
+        (Family::V4, V4_RULES, sent(v4)),
+        (Family::V6, V6_RULES, sent(v6)),
+    ] {
+        if let Some(report) = trial(family, rules, subject) {
+            assert!(report.is_clean());
+            assert!(report.accepted > FRAMES / 10 && report.dropped > FRAMES / 10);
+            assert!(report.refused + report.unrouted < FRAMES / 10);
+            assert_eq!(report.unseen + report.held + report.elsewhere, 0);
+        }
     }
 }
 

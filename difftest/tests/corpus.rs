@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ipt2bpf_difftest::trials::{self, Outcome};
+use ipt2bpf_difftest::scene::Scene;
+use ipt2bpf_difftest::tally::Tally;
+use ipt2bpf_difftest::trials;
 use ipt2bpf_difftest::{netns, packets};
 use ipt2bpf_parser::ruleset::Family;
 
@@ -39,30 +41,25 @@ fn try_all(folder: &str, frames: usize) {
         return;
     };
     let seed = packets::seed().expect("a seed");
-    let (mut tried, mut failures) = (0, Vec::new());
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
     for (path, family) in files {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes = std::fs::read(&path).expect("a readable file");
         let text = String::from_utf8_lossy(&bytes);
         match trials::run(&name, family, &text, frames, seed) {
-            Ok(Outcome::Skipped(_)) => {}
-            Ok(Outcome::Tried(reports)) => {
-                tried += 1;
-                let differing = reports.into_iter().filter(|report| !report.is_clean());
-                failures.extend(differing.map(|report| report.to_string()));
-            }
+            Ok(outcomes) => tally.add(outcomes),
             Err(error) => failures.push(format!("{name}: {error:#}")),
         }
     }
-    println!(
-        "{}: {tried} rulesets, {frames} frames each",
-        folder.display()
-    );
-    assert!(
-        tried > 0,
-        "no ruleset of {} could be tried",
-        folder.display()
-    );
+    println!("{}\n{tally}", folder.display());
+    for scene in Scene::ALL {
+        assert!(
+            tally.rulesets(scene) > 0,
+            "no ruleset of {} could be tried as {scene:?}",
+            folder.display()
+        );
+    }
+    failures.extend(tally.differing().map(ToString::to_string));
     assert!(
         failures.is_empty(),
         "{}={seed}\n{}",

@@ -3,17 +3,21 @@
 use anyhow::Result;
 use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::constants::{Constants, Route};
-use ipt2bpf_difftest::frame::Frame;
+use ipt2bpf_difftest::frame::{Direction, Frame};
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::netfilter::{Judgement, Netfilter, Path, Verdict};
 use ipt2bpf_difftest::netns;
 use ipt2bpf_difftest::scene::Scene;
+use ipt2bpf_difftest::subjects;
+use ipt2bpf_parser::Counts;
 use ipt2bpf_parser::ruleset::Family;
 
 const ACCEPTED: Judgement = Judgement::Decided(Path::Input, Verdict::Accept);
 const DROPPED: Judgement = Judgement::Decided(Path::Input, Verdict::Drop);
 const FORWARDED: Judgement = Judgement::Decided(Path::Forward, Verdict::Accept);
 const NOT_FORWARDED: Judgement = Judgement::Decided(Path::Forward, Verdict::Drop);
+const SENT: Judgement = Judgement::Decided(Path::Output, Verdict::Accept);
+const NOT_SENT: Judgement = Judgement::Decided(Path::Output, Verdict::Drop);
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -40,7 +44,7 @@ fn fragment(id: u16, protocol: u8, field: u16, payload: &[u8]) -> Frame {
     let sum = checksum(&packet).to_be_bytes();
     packet[10..12].copy_from_slice(&sum);
     packet.extend(payload);
-    Frame::new(Family::V4, "eth0", &packet)
+    Frame::received(Family::V4, "eth0", &packet)
 }
 
 fn v4(id: u16, protocol: u8, payload: &[u8]) -> Frame {
@@ -57,14 +61,14 @@ fn v6(id: u16, next: u8, payload: &[u8]) -> Frame {
         packet.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
     }
     packet.extend(payload);
-    Frame::new(Family::V6, "eth0", &packet)
+    Frame::received(Family::V6, "eth0", &packet)
 }
 
-/// Judges frames that arrive on eth0 or eth1 in a namespace of their own; gives back the judgements
+/// Judges frames that arrive on eth0 or eth1, or leave by these or lo, in a namespace of their own; gives back the judgements
 /// and the counted rules in words.
 fn judge(routing: Routing, rules: &str, frames: &[Frame]) -> Result<(Vec<Judgement>, Vec<String>)> {
     netns::isolated(|| {
-        let host = Host::new(&["eth0".into(), "eth1".into()], &routing)?;
+        let host = Host::new(&["eth0", "eth1", "lo"].map(String::from), &routing)?;
         let netfilter = Netfilter::new(&host, frames[0].family)?;
         let frames: Vec<&Frame> = frames.iter().collect();
         let routes = netfilter.route(&frames)?;
@@ -81,6 +85,18 @@ fn judge(routing: Routing, rules: &str, frames: &[Frame]) -> Result<(Vec<Judgeme
             .collect();
         Ok((judgements, counted))
     })
+}
+
+/// A frame's packet as the host sends it by this interface.
+fn sent(frame: &Frame, interface: &str) -> Frame {
+    Frame::sent(frame.family, interface, frame.untrimmed())
+}
+
+/// What becomes of an IPv4 save text in a scene.
+fn staged(scene: Scene, rules: &str) -> String {
+    let ruleset = subjects::ruleset(Family::V4, rules).expect("is a ruleset");
+    let printed = scene.stage(&ruleset).print(Counts::Chains);
+    String::from_utf8_lossy(&printed).into_owned()
 }
 
 /// Whether the test can run here; says why when it cannot.
@@ -208,10 +224,11 @@ fn the_mirror_shows_raw_fragments_to_the_rules_of_input() {
         fragment(2, TCP, 2, &tcp(22)),
         v4(3, TCP, &tcp(22)),
     ];
-    let constants = Constants::none(Family::V4);
+    let constants = Constants::none(Family::V4, Direction::Received);
     let run = |scene: Scene| {
+        let staged = staged(scene, rules);
         scene
-            .run("ssh", rules, &constants, &frames, |_| Ok(Vec::new()))
+            .run("ssh", &staged, &constants, &frames, || Ok(Vec::new()))
             .map(|report| [report.accepted, report.dropped, report.held])
             .expect("runs")
     };
@@ -290,6 +307,162 @@ fn connection_tracking_takes_fragments_and_nothing_else() {
     let router = Routing::transit();
     let (judgements, _) = judge(router, rules, &frames).expect("judges");
     assert_eq!(judgements, [Judgement::Unseen, NOT_FORWARDED]);
+}
+
+#[test]
+fn what_the_host_sends_meets_output_and_postrouting_with_its_interface() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*raw\n:OUTPUT ACCEPT\n-A OUTPUT -o eth1 -j DROP\nCOMMIT\n\
+        *mangle\n:PREROUTING DROP\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\n\
+        -A POSTROUTING -o lo -j DROP\nCOMMIT\n\
+        *filter\n:INPUT DROP\n:FORWARD DROP\n:OUTPUT ACCEPT\n-A OUTPUT -o eth+ -f -j DROP\nCOMMIT\n";
+    let plain = v4(1, UDP, &UDP_HEADER);
+    let frames = [
+        sent(&plain, "eth0"),
+        sent(&v4(2, UDP, &UDP_HEADER), "eth1"),
+        sent(&v4(3, UDP, &UDP_HEADER), "lo"),
+        sent(&fragment(4, UDP, 1, &[0; 8]), "eth0"),
+        sent(&fragment(5, UDP, 1, &[0; 8]), "lo"),
+    ];
+    let (judgements, counted) = judge(Routing::OnLink, rules, &frames).expect("judges");
+    assert_eq!(judgements, [SENT, NOT_SENT, NOT_SENT, NOT_SENT, NOT_SENT]);
+    assert_eq!(
+        counted,
+        [
+            "[3:84] filter :OUTPUT ACCEPT",
+            "[1:28] filter -A OUTPUT -o eth+ -f -j DROP",
+            "[4:112] mangle :OUTPUT ACCEPT",
+            "[1:28] mangle :POSTROUTING ACCEPT",
+            "[2:56] mangle -A POSTROUTING -o lo -j DROP",
+            "[4:112] raw :OUTPUT ACCEPT",
+            "[1:28] raw -A OUTPUT -o eth1 -j DROP",
+        ]
+    );
+}
+
+#[test]
+fn a_raw_socket_completes_ipv4_headers_as_we_do_and_leaves_ipv6_alone() {
+    if !can_run() {
+        return;
+    }
+    // A wrong total length, no checksum, no source.
+    let mut unfinished = v4(1, UDP, &UDP_HEADER);
+    unfinished.bytes[14 + 2..14 + 4].fill(9);
+    unfinished.bytes[14 + 10..14 + 16].fill(0);
+    // A wrong payload length.
+    let mut wrong = v6(1, UDP, &[]);
+    wrong.bytes[14 + 5] = 99;
+    for frame in [unfinished, wrong] {
+        let expected = sent(&frame, "eth0");
+        let words = expected
+            .packet()
+            .chunks(4)
+            .enumerate()
+            .map(|(index, word)| {
+                let hex: String = word.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{}=0x{hex}", 4 * index)
+            });
+        let words = words.collect::<Vec<_>>().join("&&");
+        let rules =
+            format!("*filter\n:OUTPUT ACCEPT\n-A OUTPUT -m u32 --u32 {words} -j DROP\nCOMMIT\n");
+        let unfinished = Frame {
+            direction: Direction::Sent,
+            ..frame
+        };
+        let (judgements, _) = judge(Routing::OnLink, &rules, &[unfinished]).expect("judges");
+        assert_eq!(judgements, [NOT_SENT], "{words}");
+    }
+}
+
+#[test]
+fn what_the_kernel_does_not_send_is_not_held_against_the_rules() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*raw\n:OUTPUT DROP\nCOMMIT\n";
+    let to = |id: u16, destination: [u8; 4]| {
+        let mut frame = v4(id, UDP, &UDP_HEADER);
+        frame.bytes[14 + 16..14 + 20].copy_from_slice(&destination);
+        frame
+    };
+    let mut short_header = v4(1, UDP, &UDP_HEADER);
+    short_header.bytes[14] = 0x44;
+    // Multicast that this host listens to, and that may not leave it.
+    let mut staying = to(3, [224, 0, 0, 1]);
+    staying.bytes[14 + 8] = 0;
+    let frames = [
+        sent(&short_header, "eth0"),
+        sent(&to(2, [255; 4]), "eth0"),
+        sent(&staying, "eth0"),
+        sent(&to(4, [224, 0, 0, 1]), "eth0"),
+        // Nobody is left to look at the version.
+        sent(&to(5, [192, 0, 2, 1]), "eth0"),
+    ];
+    let (judgements, _) = judge(Routing::OnLink, rules, &frames).expect("judges");
+    assert_eq!(
+        judgements,
+        [
+            Judgement::Refused,
+            Judgement::Refused,
+            Judgement::Unrouted,
+            NOT_SENT,
+            NOT_SENT
+        ]
+    );
+}
+
+#[test]
+fn multicast_is_counted_once_and_answers_of_reject_are_not() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:OUTPUT ACCEPT\n-A OUTPUT -s 127.0.0.1 -j REJECT\nCOMMIT\n\
+        *mangle\n:POSTROUTING ACCEPT\n-A POSTROUTING -d 224.0.0.0/4\nCOMMIT\n";
+    let mut multicast = v4(1, UDP, &UDP_HEADER);
+    multicast.bytes[14 + 16..14 + 20].copy_from_slice(&[224, 0, 0, 1]);
+    let mut rejected = v4(2, UDP, &UDP_HEADER);
+    rejected.bytes[14 + 12..14 + 16].copy_from_slice(&[127, 0, 0, 1]);
+    let frames = [sent(&multicast, "eth0"), sent(&rejected, "lo")];
+    let (judgements, counted) = judge(Routing::OnLink, rules, &frames).expect("judges");
+    assert_eq!(judgements, [SENT, NOT_SENT]);
+    assert_eq!(
+        counted,
+        [
+            "[2:56] mangle :OUTPUT ACCEPT",
+            "[1:28] mangle :POSTROUTING ACCEPT",
+            "[1:28] mangle -A POSTROUTING -d 224.0.0.0/4",
+            "[1:28] filter :OUTPUT ACCEPT",
+            "[1:28] filter -A OUTPUT -s 127.0.0.1/32 -j REJECT --reject-with icmp-port-unreachable",
+        ]
+    );
+}
+
+#[test]
+fn the_mirror_of_what_is_sent_shows_it_to_the_rules_of_input() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*filter\n:INPUT ACCEPT\n:OUTPUT DROP\n\
+        -A INPUT -i eth0 -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n";
+    let frames = [
+        sent(&fragment(1, TCP, 1, &tcp(80)), "eth0"),
+        sent(&v4(2, TCP, &tcp(22)), "eth0"),
+        sent(&v4(3, TCP, &tcp(22)), "lo"),
+    ];
+    let ruleset = subjects::ruleset(Family::V4, rules).expect("is a ruleset");
+    let run = |scene: Scene| {
+        let constants = Constants::of(&scene.stage(&ruleset), Direction::Sent);
+        scene
+            .run("ssh", &staged(scene, rules), &constants, &frames, || {
+                Ok(Vec::new())
+            })
+            .map(|report| [report.accepted, report.dropped])
+            .expect("runs")
+    };
+    assert_eq!(run(Scene::Sender), [0, 3]);
+    assert_eq!(run(Scene::SenderMirror), [1, 2]);
 }
 
 #[test]

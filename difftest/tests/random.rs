@@ -1,5 +1,7 @@
 //! Random rulesets against netfilter: combinations that nobody writes.
 
+use ipt2bpf_difftest::scene::Scene;
+use ipt2bpf_difftest::tally::Tally;
 use ipt2bpf_difftest::trials::{self, Outcome};
 use ipt2bpf_difftest::{netns, packets};
 use ipt2bpf_parser::Counts;
@@ -55,7 +57,7 @@ fn random_rulesets_judge_and_count_as_netfilter_does() {
     let bytes: [u8; 32] = std::array::from_fn(|index| seed.to_le_bytes()[index % 8]);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let (mut tried, mut failures) = (0, Vec::new());
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
     for number in 0..RULESETS {
         let family = if number % 2 == 0 {
             Family::V4
@@ -66,20 +68,23 @@ fn random_rulesets_judge_and_count_as_netfilter_does() {
         let text = stateless(tree.current()).print(Counts::Chains);
         let text = String::from_utf8_lossy(&text).into_owned();
         match trials::run(&format!("random {number}"), family, &text, FRAMES, seed) {
-            Ok(Outcome::Skipped(_)) => {}
-            Ok(Outcome::Tried(reports)) => {
-                tried += 1;
-                let differing = reports.into_iter().filter(|report| !report.is_clean());
+            Ok(outcomes) => {
+                let reports = outcomes.iter().filter_map(Outcome::report);
+                let differing = reports.filter(|report| !report.is_clean());
                 failures.extend(differing.map(|report| format!("{text}{report}")));
+                tally.add(outcomes);
             }
             Err(error) => failures.push(format!("{text}{error:#}")),
         }
     }
-    println!("{tried} random rulesets, {FRAMES} frames each");
-    assert!(
-        tried >= RULESETS / 2,
-        "only {tried} rulesets could be tried"
-    );
+    println!("{tally}");
+    for scene in Scene::ALL {
+        let tried = tally.rulesets(scene);
+        assert!(
+            tried >= RULESETS / 2,
+            "only {tried} rulesets could be tried as {scene:?}"
+        );
+    }
     assert!(
         failures.is_empty(),
         "{}={seed}\n{}",

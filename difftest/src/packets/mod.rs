@@ -11,7 +11,7 @@ use fastrand::Rng;
 use ipt2bpf_parser::ruleset::Family;
 
 use crate::constants::{Aim, Constants};
-use crate::frame::Frame;
+use crate::frame::{Direction, Frame};
 
 /// The environment variable that sets the seed.
 pub const SEED_VARIABLE: &str = "IPT2BPF_SEED";
@@ -60,6 +60,8 @@ impl<'a> Packets<'a> {
             aim.sources.extend(&other.sources);
             aim.destinations.extend(&other.destinations);
             aim.interfaces.extend(other.interfaces.iter().cloned());
+            aim.out_interfaces
+                .extend(other.out_interfaces.iter().cloned());
             aim.protocols.extend(&other.protocols);
             aim.source_ports.extend(&other.source_ports);
             aim.destination_ports.extend(&other.destination_ports);
@@ -78,11 +80,16 @@ impl Iterator for Packets<'_> {
         self.id = self.id.checked_add(1).unwrap_or(1);
         let aim = self.aim();
         let random = &mut self.random;
+        let direction = self.constants.direction;
+        let wanted = match direction {
+            Direction::Received => &aim.interfaces,
+            Direction::Sent => &aim.out_interfaces,
+        };
         let known = self
             .constants
             .interfaces
             .iter()
-            .filter(|name| aim.interfaces.contains(name))
+            .filter(|name| wanted.contains(name))
             .collect::<Vec<_>>();
         let interface = match random.choice(&known) {
             Some(name) if !one_in(random, 8) => *name,
@@ -92,7 +99,11 @@ impl Iterator for Packets<'_> {
             Family::V4 => ipv4::packet(random, &aim, self.id),
             Family::V6 => ipv6::packet(random, &aim, self.id),
         };
-        let frame = Frame::new(self.constants.family, interface, &packet);
+        let family = self.constants.family;
+        if direction == Direction::Sent {
+            return Some(Frame::sent(family, interface, &packet));
+        }
+        let frame = Frame::received(family, interface, &packet);
         Some(match random.u32(..40) {
             0 => frame.with_priority_tag(random.u8(..8)),
             1 => frame.with_priority_tag(0).with_priority_tag(0),
@@ -134,7 +145,7 @@ mod tests {
                 protocols: vec![6],
                 ..Aim::default()
             }],
-            ..Constants::none(family)
+            ..Constants::none(family, Direction::Received)
         }
     }
 
@@ -160,6 +171,33 @@ mod tests {
             assert_eq!(ids.len(), 65535);
             assert!(!ids.contains(&Some(0)) && !ids.contains(&None));
         }
+    }
+
+    #[test]
+    fn what_the_host_sends_leaves_by_the_interfaces_of_its_rules() {
+        let constants = Constants {
+            interfaces: (0..20).map(|number| format!("eth{number}")).collect(),
+            aims: vec![Aim {
+                interfaces: vec!["eth3".into()],
+                out_interfaces: vec!["eth7".into()],
+                ..Aim::default()
+            }],
+            ..Constants::none(Family::V4, Direction::Sent)
+        };
+        let frames: Vec<Frame> = Packets::new(&constants, 5).take(500).collect();
+        assert!(
+            frames
+                .iter()
+                .all(|frame| frame.direction == Direction::Sent)
+        );
+        assert!(frames.iter().all(|frame| frame.tags() == 0));
+        let by = |name: &str| {
+            frames
+                .iter()
+                .filter(|frame| frame.interface == name)
+                .count()
+        };
+        assert!(by("eth7") > 350 && by("eth3") > 0 && by("eth3") < 20);
     }
 
     #[test]

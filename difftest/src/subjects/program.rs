@@ -57,13 +57,17 @@ impl Subject for Program {
         self.hook == Hook::Xdp
     }
 
-    fn verdict(&mut self, frame: &Frame, _: &Route) -> Result<Verdict> {
-        // Behind the IP layer, tags and padding are gone.
+    fn verdict(&mut self, frame: &Frame, route: &Route) -> Result<Verdict> {
+        let interface = match route {
+            Route::Out(interface) => interface,
+            _ => &frame.interface,
+        };
+        // Behind the IP layer, tags and padding are gone; what is sent never had them.
         let trimmed;
         let bytes = match self.hook {
             Hook::Xdp => &frame.bytes,
             Hook::CgroupIngress | Hook::CgroupEgress => {
-                trimmed = Frame::new(frame.family, &frame.interface, frame.packet()).bytes;
+                trimmed = Frame::received(frame.family, &frame.interface, frame.packet()).bytes;
                 &trimmed
             }
         };
@@ -71,7 +75,7 @@ impl Subject for Program {
             self.hook,
             &TestPacket {
                 frame: bytes,
-                ifindex: self.interfaces.get(&frame.interface).copied(),
+                ifindex: self.interfaces.get(interface).copied(),
                 repeat: 1,
             },
         )?;
