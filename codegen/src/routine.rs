@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
-use crate::meaning::{classify, ct, limit, tell, trace};
+use crate::meaning::{change_mark, change_tos, classify, ct, hops, limit, mss, tell, trace};
 use crate::options::DEFAULT_TICK_RATE;
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -68,6 +68,14 @@ routines! {
     TakeToken(limit::TakeToken),
     /// What `-j LOG` and others tell of a packet
     Tell(tell::Tell),
+    /// `-j MARK`
+    ChangeMark(change_mark::ChangeMark),
+    /// `-j TOS` and `-j DSCP`
+    ChangeTos(change_tos::ChangeTos),
+    /// `-j TTL` and `-j HL`
+    ChangeHops(hops::ChangeHops),
+    /// `-j TCPMSS`
+    DemandTcpHeader(mss::DemandTcpHeader),
     /// `-j CT` and `-j NOTRACK`
     GiveState(ct::GiveState),
     /// `-j CLASSIFY`
@@ -101,17 +109,26 @@ pub struct World {
     pub flows: Flows,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
-    /// The priority that was set last.
-    pub priority: u32,
+    /// What was written to the socket buffer.
+    pub written: Written,
     /// What was told of packets.
     pub told: Vec<tell::Telling>,
     state: HashMap<String, Box<dyn Any>>,
 }
 
+/// What routines write to a packet's socket buffer, where there is one; none where they leave it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The mark.
+    pub mark: Option<u32>,
+    /// The priority.
+    pub priority: Option<u32>,
+}
+
 impl Default for World {
     fn default() -> Self {
         World {
-            priority: 0,
+            written: Written::default(),
             told: Vec::new(),
             jiffies: 0,
             tick_rate: DEFAULT_TICK_RATE,

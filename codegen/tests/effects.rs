@@ -31,6 +31,20 @@ const TABLES: [(&str, &[&str]); 3] = [
     ("filter", &["INPUT", "FORWARD", "OUTPUT", "own"]),
 ];
 
+/// What changes what later rules see. The family's own come by [`text`].
+const CHANGES: [&str; 10] = [
+    "-j MARK --set-xmark 0x17/0x33",
+    "-j MARK --set-mark 3/0xf",
+    "-j MARK --xor-mark 0xff00",
+    "-j TOS --set-tos 0x12/0x3f",
+    "-j DSCP --set-dscp 9",
+    "-j HOPS-set 64",
+    "-j HOPS-set 0",
+    "-j HOPS-inc 200",
+    "-j HOPS-dec 100",
+    "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1000",
+];
+
 /// A rule's matches and target for a chain; only built-in chains jump.
 fn rule(table: &'static str, chain: &'static str) -> impl Strategy<Value = String> {
     let mut targets = vec![
@@ -43,7 +57,11 @@ fn rule(table: &'static str, chain: &'static str) -> impl Strategy<Value = Strin
     ];
     match (table, chain) {
         ("raw", _) => targets.extend(["-j TRACE", "-j NOTRACK", "-j CT", "-j CT --notrack"]),
-        ("mangle", "FORWARD" | "POSTROUTING") => targets.push("-j CLASSIFY --set-class 1:2"),
+        ("mangle", "FORWARD" | "POSTROUTING") => {
+            targets.extend(CHANGES);
+            targets.push("-j CLASSIFY --set-class 1:2");
+        }
+        ("mangle", _) => targets.extend(CHANGES),
         _ => {}
     }
     if chain != "own" {
@@ -52,14 +70,36 @@ fn rule(table: &'static str, chain: &'static str) -> impl Strategy<Value = Strin
     let matches = select(
         &[
             "",
+            "-m conntrack --ctstate UNTRACKED,NEW",
+            "-m mark --mark 1/3",
+            "-m tos --tos 0x2/0xf",
+            "-m HOPS-eq 64",
+            "-m HOPS-gt 60",
+            "-m HOPS-lt 50",
             "-p tcp",
             "-p udp -m udp --dport 53",
             "-s ::/1",
             "-d 8.0.0.0/5",
         ][..],
     );
-    (matches, select(targets))
-        .prop_map(move |(matches, target)| format!("-A {chain} {matches} {target}\n"))
+    (matches, select(targets)).prop_map(move |(matches, target)| {
+        // A target that needs matches brings them.
+        let matches = match target.starts_with("-p") {
+            true => "",
+            false => matches,
+        };
+        format!("-A {chain} {matches} {target}\n")
+    })
+}
+
+/// The changes and tests of hops by the names that a family has for them.
+fn in_words_of(family: Family, text: &str) -> String {
+    let (target, matching, option) = match family {
+        Family::V4 => ("TTL", "ttl", "ttl"),
+        Family::V6 => ("HL", "hl", "hl"),
+    };
+    text.replace("-j HOPS-", &format!("-j {target} --{option}-"))
+        .replace("-m HOPS-", &format!("-m {matching} --{option}-"))
 }
 
 fn table(name: &'static str, chains: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -81,6 +121,7 @@ proptest! {
         for (family, other) in [(Family::V4, "::/1"), (Family::V6, "8.0.0.0/5")] {
             let lines = text.lines().filter(|line| !line.contains(other));
             let text: String = lines.map(|line| format!("{line}\n")).collect();
+            let text = in_words_of(family, &text);
             for xdp_path in [XdpPath::Auto, XdpPath::Forward] {
                 let options = Options { xdp_path, ..Options::default() };
                 check(&rulesets(family, &text), &drawn, &options)?;

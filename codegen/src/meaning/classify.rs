@@ -40,7 +40,7 @@ pub struct SetPriority {
 
 impl Perform for SetPriority {
     fn perform(&self, _: &mut Packet<'_>, world: &mut World) -> u32 {
-        world.priority = self.priority;
+        world.written.priority = Some(self.priority);
         0
     }
 

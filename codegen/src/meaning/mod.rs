@@ -4,6 +4,8 @@
 
 mod aside;
 mod base;
+pub mod change_mark;
+pub mod change_tos;
 pub mod classify;
 mod comment;
 mod conntrack;
@@ -13,6 +15,7 @@ mod dccp;
 mod devgroup;
 mod ecn;
 mod esp;
+pub mod hops;
 mod icmp;
 mod iprange;
 mod length;
@@ -21,6 +24,7 @@ mod log;
 mod mac;
 mod mark;
 mod mh;
+pub mod mss;
 mod multiport;
 pub mod nfqueue;
 mod physdev;
@@ -153,17 +157,23 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
         Target::Classify(classify) => classify,
         Target::Connsecmark(connsecmark) => connsecmark,
         Target::Ct(ct) => ct,
+        Target::Dscp(dscp) => dscp,
+        Target::Hl(hl) => hl,
         Target::Idletimer(idletimer) => idletimer,
         Target::Led(led) => led,
         Target::Log(log) => log,
+        Target::Mark(mark) => mark,
         Target::Nflog(nflog) => nflog,
         Target::Nfqueue(nfqueue) => nfqueue,
         Target::Notrack(notrack) => notrack,
         Target::Rateest(rateest) => rateest,
         Target::Reject(reject) => reject,
         Target::Secmark(secmark) => secmark,
+        Target::Tcpmss(tcpmss) => tcpmss,
         Target::Tee(tee) => tee,
+        Target::Tos(tos) => tos,
         Target::Trace(trace) => trace,
+        Target::Ttl(ttl) => ttl,
         _ => &untranslated::Untranslated,
     }
 }

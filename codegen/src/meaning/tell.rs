@@ -20,7 +20,6 @@ pub const MOST_BYTES: u32 = 1 << 16;
 
 /// Offsets in `struct __sk_buff` (include/uapi/linux/bpf.h).
 mod skb {
-    pub const MARK: i16 = 8;
     pub const IFINDEX: i16 = 40;
 }
 
@@ -57,6 +56,8 @@ pub struct Telling {
     /// See [`Record`](record::Record).
     pub nf_hook: NfHook,
     /// See [`Record`](record::Record).
+    pub mark: u32,
+    /// See [`Record`](record::Record).
     pub length: u32,
     /// The packet's first bytes.
     pub bytes: Vec<u8>,
@@ -79,6 +80,7 @@ impl Perform for Tell {
             occasion: self.occasion,
             number: self.number,
             nf_hook: packet.nf_hook(),
+            mark: packet.mark(),
             length: bytes.len() as u32,
             bytes: bytes[..captured].to_vec(),
         });
@@ -119,6 +121,10 @@ impl Perform for Tell {
             function,
             arguments: vec![self.number, self.occasion.number().into(), self.bytes],
         }
+    }
+
+    fn reads(&self) -> Vec<Field> {
+        vec![Field::Mark]
     }
 
     fn only_tells(&self) -> bool {
@@ -191,6 +197,9 @@ impl Writer {
             code.load(size, Reg::R1, from, offset);
             code.store(size, RECORD, to, Reg::R1);
         }
+        let mark = Field::Mark.place().offset;
+        code.load(Size::W, Reg::R1, PACKET, mark);
+        code.store(Size::W, RECORD, record::layout::MARK, Reg::R1);
         for (field, to) in [
             (Field::InDevice, record::layout::IN_NAME),
             (Field::OutDevice, record::layout::OUT_NAME),
@@ -211,7 +220,7 @@ impl Writer {
         code.jump(self.done);
     }
 
-    /// The hook, the interfaces and the mark.
+    /// The hook and the interfaces.
     fn system(&self, body: &mut Body) {
         let hook = body.hook;
         let code = &mut body.code;
@@ -227,14 +236,11 @@ impl Writer {
             Hook::CgroupIngress | Hook::CgroupEgress => {
                 code.load(Size::W, Reg::R1, CONTEXT, skb::IFINDEX);
                 code.store(Size::W, RECORD, unknown, 0);
-                code.load(Size::W, Reg::R2, CONTEXT, skb::MARK);
-                code.store(Size::W, RECORD, record::layout::MARK, Reg::R2);
             }
             Hook::Xdp => {
                 code.load(Size::W, Reg::R1, PACKET, layout::OUT_INDEX);
                 code.store(Size::W, RECORD, unknown, Reg::R1);
                 code.load(Size::W, Reg::R1, CONTEXT, xdp::INGRESS_IFINDEX);
-                code.store(Size::W, RECORD, record::layout::MARK, 0);
             }
         }
         code.store(Size::W, RECORD, known, Reg::R1);

@@ -10,7 +10,7 @@ use ipt2bpf_codegen::meaning::tell::Telling;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
-use ipt2bpf_codegen::routine::World;
+use ipt2bpf_codegen::routine::{World, Written};
 use ipt2bpf_codegen::semantic::{FamilyFilter, Test, Verdict};
 use ipt2bpf_codegen::vm::{Context, FibAnswer, Machine};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
@@ -34,7 +34,7 @@ fn compare(
     let before = machine.counters();
     let told_before = machine.records(RING).len();
     world.told.clear();
-    world.priority = 0;
+    world.written = Written::default();
     let filter = compiled
         .filters
         .iter()
@@ -154,7 +154,16 @@ fn compare(
         true => Vec::new(),
         false => world.told.drain(..).map(Some).collect(),
     };
-    prop_assert_eq!(context.priority, world.priority, "priority at {}", hook);
+    if hook != Hook::Xdp {
+        let mark = world.written.mark.unwrap_or(drawn.mark);
+        let priority = world.written.priority.unwrap_or(0);
+        prop_assert_eq!(
+            (context.mark, context.priority),
+            (mark, priority),
+            "at {}",
+            hook
+        );
+    }
     prop_assert_eq!(told, expected, "records at {} on {:?}", hook, drawn);
     Ok(())
 }
@@ -164,6 +173,7 @@ fn telling(record: Record) -> Telling {
         occasion: record.occasion,
         number: record.number,
         nf_hook: record.nf_hook,
+        mark: record.mark,
         length: record.length,
         bytes: record.bytes,
     }
