@@ -8,7 +8,7 @@ use common::may_load;
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{KernelVersion, Options, XdpPath};
-use ipt2bpf_parser::ruleset::Family;
+use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use support::texts::rulesets;
 
 const TEXT: &str = "\
@@ -28,6 +28,13 @@ COMMIT
 -A POSTROUTING -j LOG
 -A OUTPUT -j CLASSIFY --set-class 1:10
 -A INPUT -j TEE --gateway GATEWAY
+-A INPUT -j MARK --set-mark 0x1/0xf
+-A INPUT -j TOS --set-tos 0x10/0x3f
+-A INPUT -m mark --mark 1 -j DSCP --set-dscp 3
+-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+-A OUTPUT -j HOPS-set 64
+-A POSTROUTING -j HOPS-inc 3
+-A POSTROUTING -j HOPS-dec 4
 COMMIT
 *filter
 -A INPUT -j NFLOG --nflog-size 0
@@ -37,16 +44,25 @@ COMMIT
 COMMIT
 ";
 
+/// The text in the words of each family.
+fn both_families() -> Vec<Ruleset> {
+    let words = [
+        (Family::V4, "10.0.0.1", "TTL --ttl", "icmp"),
+        (Family::V6, "fe80::1", "HL --hl", "icmpv6"),
+    ];
+    let texts = words.map(|(family, gateway, hops, icmp)| {
+        let text = TEXT.replace("GATEWAY", gateway).replace("HOPS", hops);
+        rulesets(family, &text.replace("icmp", icmp))
+    });
+    texts.concat()
+}
+
 #[test]
 fn targets_with_effects() {
     if !may_load() {
         return;
     }
-    let mut both = rulesets(Family::V4, &TEXT.replace("GATEWAY", "10.0.0.1"));
-    both.extend(rulesets(
-        Family::V6,
-        &TEXT.replace("GATEWAY", "fe80::1").replace("icmp", "icmpv6"),
-    ));
+    let both = both_families();
     for xdp_path in [XdpPath::Auto, XdpPath::Forward] {
         for target_kernel in [
             None,
@@ -63,4 +79,21 @@ fn targets_with_effects() {
             assert!(dump.contains("-j TRACE"), "the dump shows rules: {dump}");
         }
     }
+}
+
+#[test]
+fn changed_packets_that_are_tracked() {
+    if !may_load() {
+        return;
+    }
+    let text = TEXT.replace(
+        "-A INPUT -j NFLOG",
+        "-A INPUT -m conntrack --ctstate NEW -j NFLOG",
+    );
+    let text = text
+        .replace("GATEWAY", "10.0.0.1")
+        .replace("HOPS", "TTL --ttl");
+    let rules = rulesets(Family::V4, &text);
+    let compiled = compile(&rules, &Options::default()).expect("compiles");
+    loads(&compiled.module, Hook::Xdp);
 }
