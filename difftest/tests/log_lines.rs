@@ -328,6 +328,7 @@ fn forwarded_packets_and_traces_are_told_as_the_kernel_does() {
 COMMIT
 *mangle
 :other - [0:0]
+-A PREROUTING -p udp -j MARK --set-mark 0x7
 -A FORWARD -j LOG --log-prefix \"forward \" --log-macdecode
 -A FORWARD -g other
 -A POSTROUTING -j LOG --log-prefix \"post \"

@@ -21,7 +21,11 @@ impl TargetMeaning for Tcpmss {
         Ok(TargetAction {
             effects: vec![DemandTcpHeader.into()],
             action: Action::Continue,
-            note: Some("the packet keeps its maximum segment size".into()),
+            note: Some(
+                "the packet keeps its maximum segment size, and counters miss the four bytes of an \
+                 option that would be added"
+                    .into(),
+            ),
         })
     }
 }
