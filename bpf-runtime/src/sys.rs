@@ -600,8 +600,9 @@ pub fn hardware_kind(socket: BorrowedFd<'_>, name: &str) -> Option<u16> {
     }
     // SAFETY: the kernel reads and writes one ifreq.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &mut request) };
-    // SAFETY: after the call, this is the member of the union that was written.
-    (result == 0).then(|| unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+    // SAFETY: every member of the union may be read: zeroes are valid for all of them, and after a call
+    // that succeeds this is the one that was written.
+    (result == 0).then_some(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
 }
 
 /// Gives an object a name in a BPF file system.
