@@ -618,6 +618,22 @@ impl AsFd for Link {
     }
 }
 
+/// The kind of an interface's hardware (`ARPHRD_*`, include/uapi/linux/if_arp.h) by its name, in the
+/// network namespace of the socket.
+pub fn hardware_kind(socket: BorrowedFd<'_>, name: &str) -> Option<u16> {
+    // SAFETY: ifreq is made of integers and pointers that are not looked at, for which zeroes are valid.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
+        *to = from as c_char;
+    }
+    // SAFETY: the kernel reads and writes one ifreq.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &mut request) };
+    // SAFETY: every member of the union may be read: zeroes are valid for all of them, and after a call
+    // that succeeds this is the one that was written.
+    (result == 0).then_some(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
 /// Gives an object a name in a BPF file system.
 pub fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;

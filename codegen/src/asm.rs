@@ -151,6 +151,7 @@ helpers! {
     MapLookupElem = 1 "map_lookup_elem",
     MapUpdateElem = 2 "map_update_elem",
     MapDeleteElem = 3 "map_delete_elem",
+    KtimeGetNs = 5 "ktime_get_ns",
     GetPrandomU32 = 7 "get_prandom_u32",
     GetSmpProcessorId = 8 "get_smp_processor_id",
     SkbLoadBytes = 26 "skb_load_bytes",
@@ -166,6 +167,8 @@ helpers! {
     KtimeGetBootNs = 125 "ktime_get_boot_ns",
     RingbufOutput = 130 "ringbuf_output",
     ForEachMapElem = 164 "for_each_map_elem",
+    RingbufReserve = 131 "ringbuf_reserve",
+    RingbufSubmit = 132 "ringbuf_submit",
     Loop = 181 "loop",
     KtimeGetTaiNs = 208 "ktime_get_tai_ns",
 }

@@ -64,14 +64,15 @@ impl Outcome {
         &'a self,
         filter: &'a FamilyFilter,
     ) -> impl Iterator<Item = CounterId> + 'a {
-        self.trace.iter().filter_map(|event| match *event {
+        let counters = self.trace.iter().filter_map(|event| match *event {
             Event::Matched(chain, rule) => Some(filter.chain(chain).rules[rule].counter),
             Event::Policy(chain) => match filter.chain(chain).end {
                 End::Policy(_, counter) => Some(counter),
                 End::Return => None,
             },
             _ => None,
-        })
+        });
+        counters.filter(|&counter| counter != CounterId::NONE)
     }
 }
 
@@ -149,7 +150,9 @@ fn run_table(
             match (filter.chain(chain).end, callers.pop()) {
                 (End::Policy(verdict, _), _) => {
                     trace.push(Event::Policy(chain));
-                    return verdict;
+                    let mut effects = filter.chain(chain).effects.iter();
+                    let dropped = effects.any(|effect| effect.work().perform(packet, world) != 0);
+                    return if dropped { Verdict::Drop } else { verdict };
                 }
                 (End::Return, Some(caller)) => (chain, next) = caller,
                 // A goto out of a built-in chain: the end is that chain's policy.

@@ -459,8 +459,10 @@ fn moved(helper: Helper, by: i32) -> (u32, Vec<u8>) {
     let ops = [mov(R2, by), Op::CallHelper(helper), Op::Exit];
     let module = module(Hook::Xdp, code(&ops), Vec::new());
     let mut machine = Machine::new(&module).expect("encodes");
-    let context = Context::new(&frame);
-    machine.run_and_keep(Hook::Xdp, &context).expect("runs")
+    let mut context = Context::new(&frame);
+    machine
+        .run_and_write(Hook::Xdp, &mut context)
+        .expect("runs")
 }
 
 #[test]
@@ -495,8 +497,10 @@ fn a_moved_frame_is_read_and_written_at_its_new_start() {
     let module = module(Hook::Xdp, code(&ops), Vec::new());
     let mut machine = Machine::new(&module).expect("encodes");
     let frame = [9; 20];
-    let context = Context::new(&frame);
-    let (returned, left) = machine.run_and_keep(Hook::Xdp, &context).expect("runs");
+    let mut context = Context::new(&frame);
+    let (returned, left) = machine
+        .run_and_write(Hook::Xdp, &mut context)
+        .expect("runs");
     assert_eq!(returned, 922);
     assert_eq!(left, [&[0, 7][..], &frame].concat());
 }
@@ -560,8 +564,17 @@ fn what_the_verifier_would_refuse_is_a_fault() {
         (vec![Op::CallFunction(FunctionId(9))], Cause::NoSuchFunction),
         (vec![Op::CallFunction(FunctionId(0))], Cause::TooManyFrames),
         (
-            vec![Op::CallHelper(Helper::ProbeReadKernel)],
-            helper(Helper::ProbeReadKernel, Hook::Xdp),
+            vec![Op::CallHelper(Helper::SkbLoadBytesRelative)],
+            helper(Helper::SkbLoadBytesRelative, Hook::Xdp),
+        ),
+        (
+            vec![
+                mov(R1, 0),
+                mov(R2, 8),
+                mov(R3, 0),
+                Op::CallHelper(Helper::ProbeReadKernel),
+            ],
+            Cause::Argument(3),
         ),
         (
             vec![Op::CallHelper(Helper::SkbLoadBytes)],

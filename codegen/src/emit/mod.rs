@@ -19,6 +19,7 @@ use crate::module::{
 };
 use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
+use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
 use frame::Frame;
 use ipt2bpf_parser::ruleset::Family;
@@ -218,8 +219,18 @@ fn linkage(filter: &Filter, plans: &[Vec<StagePlan>], options: &Options) -> Func
         .map(|(family, node)| weight::of(family, node).branches)
         .sum();
     let returns = plans.iter().flatten().any(|plan| plan.depth > 0);
+    // The verifier walks the tracking of connections anew for each state in which the raw table may leave
+    // a packet.
+    let tracks_changed_packets = filter.families.iter().any(|family| {
+        let mut effects = family
+            .chains
+            .iter()
+            .flat_map(|chain| &chain.rules)
+            .flat_map(|rule| &rule.effects);
+        family.tracking.is_some() && effects.any(|effect| !matches!(effect, Routine::Tell(_)))
+    });
     let old = match options.target_kernel {
-        None => branches <= STATIC_BRANCHES,
+        None => branches <= STATIC_BRANCHES && !tracks_changed_packets,
         Some(kernel) => kernel < KernelVersion::GLOBAL_POINTERS,
     };
     match old && !returns {

@@ -263,7 +263,8 @@ impl Writer {
         }
         let transit = self.code.label();
         let path = self.settings.xdp_path;
-        if path == XdpPath::Auto || (path == XdpPath::Forward && demand.has(Field::OutDevice)) {
+        let asked = demand.has(Field::OutDevice) || demand.out_index;
+        if path == XdpPath::Auto || (path == XdpPath::Forward && asked) {
             self.route(family.filter.family, transit);
         }
         if path != XdpPath::Forward {
@@ -506,9 +507,15 @@ impl Writer {
         self.code.branch(Cond::Ne, Reg::R1, 0, self.pass);
     }
 
-    /// The name of the interface that routing chose.
+    /// The interface that routing chose: its index, and its name where rules ask for it.
     fn out_device(&mut self, demand: &Demand) {
         let frame = self.settings.frame;
+        if demand.out_index {
+            let chosen = frame.address(frame.scratch() + fib::IFINDEX);
+            let index = frame.address(layout::OUT_INDEX);
+            self.code.load(Size::W, Reg::R1, Reg::R10, chosen);
+            self.code.store(Size::W, Reg::R10, index, Reg::R1);
+        }
         if let Some(devices) = self
             .settings
             .devices

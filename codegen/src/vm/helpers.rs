@@ -14,11 +14,16 @@ pub(super) const FOR_EACH_MAP_ELEM: i32 = Helper::ForEachMapElem as i32;
 const MAP_LOOKUP_ELEM: i32 = Helper::MapLookupElem as i32;
 const MAP_UPDATE_ELEM: i32 = Helper::MapUpdateElem as i32;
 const MAP_DELETE_ELEM: i32 = Helper::MapDeleteElem as i32;
+const KTIME_GET_NS: i32 = Helper::KtimeGetNs as i32;
 const GET_PRANDOM_U32: i32 = Helper::GetPrandomU32 as i32;
 const GET_SMP_PROCESSOR_ID: i32 = Helper::GetSmpProcessorId as i32;
 const SPIN_LOCK: i32 = Helper::SpinLock as i32;
 const SPIN_UNLOCK: i32 = Helper::SpinUnlock as i32;
 const RINGBUF_OUTPUT: i32 = Helper::RingbufOutput as i32;
+const RINGBUF_RESERVE: i32 = Helper::RingbufReserve as i32;
+const RINGBUF_SUBMIT: i32 = Helper::RingbufSubmit as i32;
+const PROBE_READ_KERNEL: i32 = Helper::ProbeReadKernel as i32;
+const SKB_LOAD_BYTES_RELATIVE: i32 = Helper::SkbLoadBytesRelative as i32;
 const JIFFIES64: i32 = Helper::Jiffies64 as i32;
 const KTIME_GET_BOOT_NS: i32 = Helper::KtimeGetBootNs as i32;
 const KTIME_GET_TAI_NS: i32 = Helper::KtimeGetTaiNs as i32;
@@ -64,6 +69,13 @@ impl Run<'_, '_> {
             (GET_SMP_PROCESSOR_ID, _) => Ok(self.context.cpu.into()),
             (SPIN_LOCK | SPIN_UNLOCK, _) => self.lock(registers),
             (RINGBUF_OUTPUT, _) => self.ringbuf_output(registers),
+            (RINGBUF_RESERVE, _) => self.ringbuf_reserve(registers),
+            (RINGBUF_SUBMIT, _) => self.ringbuf_submit(registers),
+            (PROBE_READ_KERNEL, Hook::Xdp) => self.probe_read_kernel(registers),
+            (SKB_LOAD_BYTES_RELATIVE, Hook::CgroupIngress | Hook::CgroupEgress) => {
+                self.skb_load_bytes_relative(registers)
+            }
+            (KTIME_GET_NS, _) => Ok(self.context.nanoseconds),
             (JIFFIES64, _) => Ok(self.context.jiffies),
             (KTIME_GET_BOOT_NS, _) => Ok(self.context.boot_time),
             (KTIME_GET_TAI_NS, _) => Ok(self.context.atomic_time),
@@ -108,6 +120,63 @@ impl Run<'_, '_> {
         let ring = self.memory.map_mut(id).ok_or(Cause::Argument(1))?;
         let result = ring.output(&record).ok_or(Cause::Argument(1))?;
         Ok(result.cast_unsigned())
+    }
+
+    /// R1: ring, R2: size, R3: flags. Gives room for a record of the ring.
+    fn ringbuf_reserve(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        let Some((Region::Map(id), 0)) = Region::of(registers.get(1)?) else {
+            return Err(Cause::Argument(1));
+        };
+        let size = registers.get(2)? as usize;
+        registers.get(3)?;
+        self.memory.reserve(id, size).ok_or(Cause::Argument(1))
+    }
+
+    /// R1: what was reserved, R2: flags. Puts it into its ring.
+    fn ringbuf_submit(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        registers.get(2)?;
+        let submitted = self.memory.submit(registers.get(1)?);
+        submitted.map(|()| 0).ok_or(Cause::Argument(1))
+    }
+
+    /// R1: destination, R2: length, R3: source. Of the kernel's memory, only the packet is here.
+    fn probe_read_kernel(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        let length = registers.get(2)? as u32 as usize;
+        let from = registers.get(3)?;
+        if !matches!(Region::of(from), Some((Region::Packet, _))) {
+            return Err(Cause::Argument(3));
+        }
+        let bytes = self.memory.bytes(from, length)?.to_vec();
+        let to = self.memory.bytes_mut(registers.get(1)?, length)?;
+        to.copy_from_slice(&bytes);
+        Ok(0)
+    }
+
+    /// R1: context, R2: offset, R3: destination, R4: length, R5: from where the offset counts, which
+    /// here is always the link layer's header.
+    fn skb_load_bytes_relative(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        check_context(registers)?;
+        let start = registers.get(2)? as u32 as usize;
+        let length = registers.get(4)? as u32 as usize;
+        if length == 0 {
+            return Err(Cause::Argument(4));
+        }
+        if registers.get(5)? != 0 {
+            return Err(Cause::Argument(5));
+        }
+        let to = self.memory.bytes_mut(registers.get(3)?, length)?;
+        let header = self.context.link_header.iter();
+        let bytes: Vec<u8> = header.chain(self.context.packet).copied().collect();
+        match bytes.get(start..start.saturating_add(length)) {
+            Some(bytes) if !self.context.link_header.is_empty() => {
+                to.copy_from_slice(bytes);
+                Ok(0)
+            }
+            _ => {
+                to.fill(0);
+                Ok(EFAULT.cast_unsigned())
+            }
+        }
     }
 
     /// R1: map, R2: address of the key.

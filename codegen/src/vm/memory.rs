@@ -37,6 +37,8 @@ pub(super) enum Region {
     Values(MapId),
     /// A function, which only helpers call.
     Function(FunctionId),
+    /// What was reserved of a ring, by the order of the reservations.
+    Reserved(u16),
 }
 
 impl Region {
@@ -49,6 +51,7 @@ impl Region {
             Region::Map(MapId(number)) => (4, number),
             Region::Values(MapId(number)) => (5, number),
             Region::Function(FunctionId(number)) => (6, number),
+            Region::Reserved(number) => (7, number),
         };
         u64::from(kind << 16 | u32::from(number)) << 32 | u64::from(START.wrapping_add(offset))
     }
@@ -63,6 +66,7 @@ impl Region {
             4 => Region::Map(MapId(number)),
             5 => Region::Values(MapId(number)),
             6 => Region::Function(FunctionId(number)),
+            7 => Region::Reserved(number),
             _ => return None,
         };
         Some((region, i64::from(address as u32) - i64::from(START)))
@@ -319,6 +323,8 @@ impl PacketBytes {
 pub(super) struct Memory<'r, 'm> {
     pub(super) packet: PacketBytes,
     frames: Vec<Frame>,
+    /// What was reserved of rings; none once it is submitted.
+    reserved: Vec<Option<(MapId, Vec<u8>)>>,
     maps: &'r mut [Values<'m>],
 }
 
@@ -328,6 +334,7 @@ impl<'r, 'm> Memory<'r, 'm> {
         Memory {
             packet,
             frames: Vec::new(),
+            reserved: Vec::new(),
             maps,
         }
     }
@@ -353,6 +360,25 @@ impl<'r, 'm> Memory<'r, 'm> {
     /// What a map holds.
     pub(super) fn map(&self, id: MapId) -> Option<&Values<'m>> {
         self.maps.get(usize::from(id.0))
+    }
+
+    /// Reserves room for a record of a ring and gives its address.
+    pub(super) fn reserve(&mut self, ring: MapId, size: usize) -> Option<u64> {
+        let Values::Ring(_) = self.map(ring)? else {
+            return None;
+        };
+        let number = u16::try_from(self.reserved.len()).ok()?;
+        self.reserved.push(Some((ring, vec![0; size])));
+        Some(Region::Reserved(number).address(0))
+    }
+
+    /// Puts what was reserved into its ring.
+    pub(super) fn submit(&mut self, address: u64) -> Option<()> {
+        let (Region::Reserved(number), 0) = Region::of(address)? else {
+            return None;
+        };
+        let (ring, record) = self.reserved.get_mut(usize::from(number))?.take()?;
+        self.map_mut(ring)?.output(&record).map(|_| ())
     }
 
     /// What a map holds, to be changed.
@@ -402,6 +428,10 @@ impl<'r, 'm> Memory<'r, 'm> {
                 Values::Array { bytes, .. } | Values::Hash { bytes, .. } => bytes,
                 Values::Ring(_) => return Err(Cause::NotAnAddress(address)),
             },
+            Region::Reserved(number) => match self.reserved.get(usize::from(number)) {
+                Some(Some((_, record))) => record,
+                _ => return Err(out),
+            },
             Region::Context | Region::Map(_) | Region::Function(_) => {
                 return Err(Cause::NotAnAddress(address));
             }
@@ -436,6 +466,10 @@ impl<'r, 'm> Memory<'r, 'm> {
                 let range = self::range(offset - i64::from(self.packet.head), size);
                 self.packet.bytes.get_mut(range).ok_or(out)
             }
+            Region::Reserved(number) => match self.reserved.get_mut(usize::from(number)) {
+                Some(Some((_, record))) => record.get_mut(range).ok_or(out),
+                _ => Err(out),
+            },
             Region::Context | Region::Packet | Region::Map(_) | Region::Function(_) => {
                 Err(Cause::ReadOnly)
             }

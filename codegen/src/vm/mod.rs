@@ -5,7 +5,8 @@
 //! of instructions is bounded. What fails gives a [`Fault`] that names the instruction. That no fault
 //! was seen on some packets does not mean that the verifier accepts the program.
 //!
-//! The packet can be written at XDP, where programs answer with it; the context cannot.
+//! The packet can be written at XDP, where programs answer with it; of the context, the mark and the
+//! priority can.
 
 mod alu;
 mod context;
@@ -86,15 +87,20 @@ impl<'m> Machine<'m> {
     /// # Errors
     /// See [`Fault`]. Counters keep what was added before it.
     pub fn run(&mut self, hook: Hook, context: &Context) -> Result<u32, Fault> {
-        self.run_and_keep(hook, context)
+        self.run_and_write(hook, &mut { *context })
             .map(|(returned, _)| returned)
     }
 
-    /// The same, with the packet as the program has left it.
+    /// The same, with the packet as the program has left it; the context then holds what the program has
+    /// written to it.
     ///
     /// # Errors
     /// See [`Fault`]. Counters keep what was added before it.
-    pub fn run_and_keep(&mut self, hook: Hook, context: &Context) -> Result<(u32, Vec<u8>), Fault> {
+    pub fn run_and_write(
+        &mut self,
+        hook: Hook,
+        context: &mut Context<'_>,
+    ) -> Result<(u32, Vec<u8>), Fault> {
         let mut functions = self.module.functions.iter();
         let program = functions
             .position(|function| function.kind == FunctionKind::Program(hook))
@@ -108,14 +114,15 @@ impl<'m> Machine<'m> {
             module: self.module,
             functions: &self.functions,
             memory: Memory::new(packet, &mut self.maps),
-            context,
+            context: *context,
             random: &mut self.random,
             hook,
             executed: 0,
         };
         let arguments = [Some(Region::Context.address(0)), None, None, None, None];
-        let result = run.call(program, arguments)?;
-        Ok((result as u32, run.memory.packet.bytes))
+        let result = run.call(program, arguments);
+        (context.mark, context.priority) = (run.context.mark, run.context.priority);
+        Ok((result? as u32, run.memory.packet.bytes))
     }
 }
 
@@ -127,7 +134,7 @@ struct Run<'r, 'm> {
     module: &'m Module,
     functions: &'r [Encoded<'m>],
     memory: Memory<'r, 'm>,
-    context: &'r Context<'r>,
+    context: Context<'r>,
     random: &'r mut Vec<u32>,
     hook: Hook,
     executed: u64,
@@ -304,9 +311,13 @@ impl Run<'_, '_> {
             _ => i64::from(it.imm).cast_unsigned(),
         };
         if it.opcode & opcode::MODE != opcode::ATOMIC {
-            return self
-                .memory
-                .store(address, it.access_size(opcode::MEM)?, value);
+            let size = it.access_size(opcode::MEM)?;
+            return match Region::of(address) {
+                Some((Region::Context, offset)) => {
+                    self.context.store(self.hook, offset, size, value)
+                }
+                _ => self.memory.store(address, size, value),
+            };
         }
         let size = it.access_size(opcode::ATOMIC)?;
         // Addition is the only atomic operation of the assembler, on eight bytes.

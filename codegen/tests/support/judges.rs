@@ -5,11 +5,13 @@ use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::frame::{self, ip_packet};
 use ipt2bpf_codegen::listing::listing;
+use ipt2bpf_codegen::log::record::{RING, Record};
 use ipt2bpf_codegen::meaning::reject::reply::{Arrival, reply};
+use ipt2bpf_codegen::meaning::tell::Telling;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
-use ipt2bpf_codegen::routine::World;
+use ipt2bpf_codegen::routine::{World, Written};
 use ipt2bpf_codegen::semantic::{FamilyFilter, Test, Verdict};
 use ipt2bpf_codegen::vm::{Context, FibAnswer, Machine};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
@@ -54,6 +56,9 @@ fn compare(
     world: &mut World,
 ) -> Result<(), TestCaseError> {
     let before = machine.counters();
+    let told_before = machine.records(RING).len();
+    world.told.clear();
+    world.written = Written::default();
     let filter = compiled
         .filters
         .iter()
@@ -155,7 +160,7 @@ fn compare(
     context.boot_time = (real - u128::from(REAL_LESS_BOOT)) as u64;
     context.atomic_time = (real + u128::from(TAI_LESS_REAL)) as u64;
     let (returned, left) = machine
-        .run_and_keep(hook, &context)
+        .run_and_write(hook, &mut context)
         .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
     let passed = returned == if hook == Hook::Xdp { 2 } else { 1 };
     prop_assert_eq!(
@@ -179,7 +184,37 @@ fn compare(
         hook,
         drawn
     );
+    let told: Vec<Option<Telling>> = machine.records(RING)[told_before..]
+        .iter()
+        .map(|bytes| Record::read(bytes).map(telling))
+        .collect();
+    let expected: Vec<Option<Telling>> = match vlan && asks {
+        true => Vec::new(),
+        false => world.told.drain(..).map(Some).collect(),
+    };
+    if hook != Hook::Xdp {
+        let mark = world.written.mark.unwrap_or(drawn.mark);
+        let priority = world.written.priority.unwrap_or(0);
+        prop_assert_eq!(
+            (context.mark, context.priority),
+            (mark, priority),
+            "at {}",
+            hook
+        );
+    }
+    prop_assert_eq!(told, expected, "records at {} on {:?}", hook, drawn);
     Ok(())
+}
+
+fn telling(record: Record) -> Telling {
+    Telling {
+        occasion: record.occasion,
+        number: record.number,
+        nf_hook: record.nf_hook,
+        mark: record.mark,
+        length: record.length,
+        bytes: record.bytes,
+    }
 }
 
 fn asks_for_in_device(filter: &FamilyFilter) -> bool {
