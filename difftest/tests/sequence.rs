@@ -107,7 +107,7 @@ fn v4(host: u8, ttl: u8, protocol: u8, fragment: u16, payload: &[u8]) -> Frame {
     let sum = checksum(&packet).to_be_bytes();
     packet[10..12].copy_from_slice(&sum);
     packet.extend(payload);
-    Frame::new(Family::V4, "eth0", &packet)
+    Frame::received(Family::V4, "eth0", &packet)
 }
 
 /// An IPv6 packet from 2001:db8::`host` to 2001:db8:1::1.
@@ -118,7 +118,7 @@ fn v6(host: u8, hop_limit: u8, next: u8, payload: &[u8]) -> Frame {
     packet.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
     packet.extend([0x20, 1, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     packet.extend(payload);
-    Frame::new(Family::V6, "eth0", &packet)
+    Frame::received(Family::V6, "eth0", &packet)
 }
 
 /// So many bytes that begin with two ports.
