@@ -4,6 +4,7 @@ mod frame;
 pub mod link;
 mod parse;
 mod program;
+pub mod reach;
 mod rules;
 mod test;
 pub mod weight;
