@@ -410,7 +410,7 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
 fn gro_diagnostic(filter: &FamilyFilter, hook: Hook) -> Option<Diagnostic> {
     let counts = |step: &Step| match step {
         Step::Ask(routine) => routine.work().counts_packets(),
-        Step::Check { .. } => false,
+        Step::Check { .. } | Step::Doom(_) => false,
     };
     let mut rules = filter.chains.iter().flat_map(|chain| &chain.rules);
     let counting = rules.find(|rule| rule.steps.iter().any(counts))?;

@@ -9,8 +9,10 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::emit::link::{Call, Linker};
+use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
+use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
+use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{hashlimit, limit, quota, recent, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
@@ -31,12 +33,17 @@ pub trait Perform: fmt::Display {
         Vec::new()
     }
 
+    /// The constant bytes that the function reads.
+    fn constants(&self) -> Vec<Constant> {
+        Vec::new()
+    }
+
     /// The oldest kernel that the function loads on.
     fn kernel(&self) -> KernelVersion {
         KernelVersion::BASELINE
     }
 
-    /// How many branches the verifier walks through in the function.
+    /// How many conditional branches the verifier walks at each call, or a few more.
     fn branches(&self) -> usize {
         32
     }
@@ -76,6 +83,28 @@ macro_rules! routines {
 routines! {
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-m bpf`
+    RunClassic(bpf::RunClassic),
+    /// `-m ah` of IPv6
+    Authentication(ah::Authentication),
+    /// `-m frag`
+    Fragment(frag::Fragment),
+    /// `-m hbh` and `-m dst`
+    OptionsHeader(options::OptionsHeader),
+    /// `-m ipv6header`
+    ListHeaders(ipv6header::ListHeaders),
+    /// `-m rt`
+    Routing(rt::Routing),
+    /// `-m srh`
+    SegmentRouting(srh::SegmentRouting),
+    /// `-m dccp --dccp-option`
+    FindOption(dccp_option::FindOption),
+    /// `-m sctp --chunk-types`
+    FindChunks(sctp_chunks::FindChunks),
+    /// `-m string`
+    FindBytes(string::FindBytes),
+    /// `-m u32`
+    CompareWords(u32::CompareWords),
     /// `-m hashlimit`
     TakeShare(hashlimit::TakeShare),
     /// `-m quota`

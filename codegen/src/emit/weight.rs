@@ -11,7 +11,7 @@ use crate::semantic::{FamilyFilter, Step};
 /// Instructions that count, leave and go on, at most.
 const TAIL: usize = 32;
 
-/// Instructions that call a routine.
+/// Instructions that call a routine, at most.
 const CALL: usize = 16;
 
 /// The size of some code.
@@ -41,17 +41,31 @@ pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
     if let NodeKind::Rule(chain, rule) = node.kind {
         let target = code.label();
         let rule = &filter.chain(chain).rules[rule];
-        let mut routines: Vec<&Routine> = rule.effects.iter().collect();
+        let mut call = |routine: &Routine| {
+            let branches = routine.work().branches();
+            let instructions = CALL;
+            called = called
+                + Weight {
+                    branches,
+                    instructions,
+                };
+        };
+        rule.effects.iter().for_each(&mut call);
         for step in &rule.steps {
             match step {
                 Step::Check { test, .. } => branch(&mut code, test, false, target),
-                Step::Ask(routine) => routines.push(routine),
+                Step::Ask(routine) => call(routine),
+                // What follows it is written twice.
+                Step::Doom(test) => {
+                    branch(&mut code, test, true, target);
+                    for step in &rule.steps {
+                        if let Step::Check { test, .. } = step {
+                            branch(&mut code, test, false, target);
+                        }
+                    }
+                }
             }
         }
-        called = Weight {
-            branches: routines.iter().map(|it| it.work().branches()).sum(),
-            instructions: routines.len() * CALL,
-        };
     }
     let branches = code
         .ops()
