@@ -68,10 +68,10 @@ fn reach(module: &Module, from: FunctionId) -> (BTreeSet<FunctionId>, BTreeSet<M
         };
         for op in function.code.ops() {
             match *op {
-                Op::CallFunction(callee) | Op::LoadImm64(_, Imm64::Function(callee)) => {
-                    if functions.insert(callee) {
-                        pending.push(callee);
-                    }
+                Op::CallFunction(callee) | Op::LoadImm64(_, Imm64::Function(callee))
+                    if functions.insert(callee) =>
+                {
+                    pending.push(callee);
                 }
                 Op::LoadImm64(_, Imm64::Map(map) | Imm64::MapValue(map, _)) => {
                     maps.insert(map);
