@@ -9,7 +9,7 @@ use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::kernel;
 
-use crate::{attach, check, compile, detach, explain, load, show, zero};
+use crate::{attach, check, compile, detach, explain, load, log, show, zero};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,6 +61,7 @@ pub enum Command {
     /// Lists what ipt2bpf has attached
     List,
     Show(show::Arguments),
+    Log(log::Arguments),
     Zero(zero::Arguments),
 }
 

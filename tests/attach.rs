@@ -2,7 +2,8 @@
 //! without root.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
@@ -645,6 +646,125 @@ fn places_that_are_none_are_told() {
             assert!(error.contains("exit status: 1"), "{error}");
             assert!(error.contains(told), "{error}");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn log_tells_what_rules_log() {
+    in_kernel(|dir| {
+        let cgroup = Cgroup::new("log")?;
+        let place = format!("--cgroup {}", cgroup.name());
+        let rules = both_families(
+            dir,
+            "rules",
+            "-A INPUT -p udp -m udp --dport 7777 -j LOG --log-level info --log-prefix in:\n\
+             -A OUTPUT -p udp -m udp --dport 7777 -j LOG --log-prefix out:\n\
+             -A OUTPUT -p udp -m udp --dport 7777 -j NFLOG --nflog-group 5 --nflog-prefix nf:\n",
+        )?;
+        ipt2bpf(&format!("attach {place} {rules}"))?;
+        let sockets = cgroup.inside(|| {
+            let make = |host| UdpSocket::bind(address(host, 7777));
+            LOOPBACKS
+                .map(make)
+                .into_iter()
+                .collect::<Result<Vec<_>, _>>()
+        })??;
+        let send = || -> Result<()> {
+            for socket in &sockets {
+                socket.send_to(b"hello", socket.local_addr()?)?;
+            }
+            Ok(())
+        };
+        send()?;
+        let said = ipt2bpf(&format!("log {place} --count 6"))?;
+        let mac = "00:00:00:00:00:00:00:00:00:00:00:00";
+        let (end, one) = (
+            "PROTO=UDP SPT=7777 DPT=7777 LEN=13 ",
+            "0000:".repeat(7) + "0001",
+        );
+        let expected = [
+            "out:IN= OUT=lo SRC=127.0.0.1 DST=127.0.0.1 LEN=33 TOS=0x00 PREC=0x00 TTL=64 ID="
+                .into(),
+            "nf:IN= OUT=lo SRC=127.0.0.1 DST=127.0.0.1 LEN=33 TOS=0x00 PREC=0x00 TTL=64 ID=".into(),
+            format!(
+                "in:IN=lo OUT= MAC={mac}:08:00 SRC=127.0.0.1 DST=127.0.0.1 LEN=33 TOS=0x00 PREC="
+            ),
+            format!("out:IN= OUT=lo SRC={one} DST={one} LEN=53 TC=0 HOPLIMIT=64 FLOWLBL="),
+            format!("nf:IN= OUT=lo SRC={one} DST={one} LEN=53 TC=0 HOPLIMIT=64 FLOWLBL="),
+            format!(
+                "in:IN=lo OUT= MAC={mac}:86:dd SRC={one} DST={one} LEN=53 TC=0 HOPLIMIT=64 FLOWLBL="
+            ),
+        ];
+        let lines: Vec<&str> = said.lines().collect();
+        ensure!(lines.len() == expected.len(), "{said}");
+        for (line, expected) in lines.iter().zip(&expected) {
+            ensure!(
+                line.starts_with(expected) && line.ends_with(end),
+                "{said}\n{expected}"
+            );
+        }
+
+        send()?;
+        let journal = UnixDatagram::bind(dir.join("socket"))?;
+        let socket = dir.join("socket").display().to_string();
+        ipt2bpf(&format!("log {place} --syslog={socket} --count 3"))?;
+        let mut message = [0; 2048];
+        for expected in [
+            "<4>ipt2bpf: out:IN= ",
+            "<6>ipt2bpf: nf:IN= ",
+            "<6>ipt2bpf: in:IN=lo ",
+        ] {
+            let length = journal.recv(&mut message)?;
+            let text = String::from_utf8_lossy(&message[..length]);
+            ensure!(
+                text.starts_with(expected) && !text.ends_with('\n'),
+                "{text}"
+            );
+        }
+
+        // Three of the last round are left. What is not asked for is taken all the same.
+        let file = dir.join("packets.pcap").display().to_string();
+        send()?;
+        ipt2bpf(&format!("log {place} --group 5 --pcap {file} --count 3"))?;
+        let packets = run("tcpdump", &format!("-nr {file}"))?;
+        ensure!(packets.lines().count() == 3, "{packets}");
+        ensure!(
+            packets.contains(" IP6 ::1.7777 > ::1.7777: UDP, length 5"),
+            "{packets}"
+        );
+
+        ipt2bpf(&format!("detach {place}"))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn log_says_when_nothing_can_be_logged_and_what_was_lost() {
+    in_kernel(|dir| {
+        let cgroup = Cgroup::new("lost")?;
+        let place = format!("--cgroup {}", cgroup.name());
+        let silent = both_families(dir, "silent", "-A INPUT -j ACCEPT\n")?;
+        ipt2bpf(&format!("attach {place} {silent}"))?;
+        let error = ipt2bpf(&format!("log {place}")).unwrap_err().to_string();
+        ensure!(error.contains("no rule in force logs anything"), "{error}");
+
+        let loud = both_families(dir, "loud", "-A OUTPUT -p udp -j NFLOG\n")?;
+        ipt2bpf(&format!("attach {place} {loud}"))?;
+        let socket = cgroup.inside(|| UdpSocket::bind(address("127.0.0.1", 0)))??;
+        // A ring has room for 15 records of 65,536 bytes and their heads.
+        let datagram = vec![0; 60_000];
+        for _ in 0..20 {
+            socket.send_to(&datagram, socket.local_addr()?)?;
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .args(["log", "--count", "15", "--cgroup", &cgroup.name()])
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{said}");
+        ensure!(said.contains("5 records were lost"), "{said}");
+        ensure!(output.stdout.iter().filter(|&&byte| byte == b'\n').count() == 15);
+        ipt2bpf(&format!("detach {place}"))?;
         Ok(())
     });
 }

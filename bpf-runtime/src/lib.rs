@@ -40,12 +40,14 @@ mod load;
 mod maps;
 mod mounts;
 mod pin;
+mod ring;
 mod sys;
 mod test_run;
 
 pub use attach::{Attachment, Registry, Site, XdpMode};
-pub use devices::{Interface, interfaces};
+pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};
 pub use load::{Loaded, load, load_keeping};
 pub use maps::{Counter, Maps};
+pub use ring::{Enough, Ring, since_epoch};
 pub use test_run::{TestPacket, TestRun};

@@ -13,7 +13,8 @@ use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
-use crate::meaning::{hashlimit, limit, quota, recent, statistic, time};
+use crate::meaning::{change_mark, change_tos, classify, ct, hops, mss, tell, trace};
+use crate::meaning::{hashlimit, limit, quota, recent, reject, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -50,6 +51,11 @@ pub trait Perform: fmt::Display {
 
     /// Whether it counts packets, so that it matters who joins them before (GRO).
     fn counts_packets(&self) -> bool {
+        false
+    }
+
+    /// Whether it does no more than tell of the packet, so that no verdict depends on it.
+    fn only_tells(&self) -> bool {
         false
     }
 }
@@ -117,6 +123,24 @@ routines! {
     Turn(statistic::Turn),
     /// `-m time`
     AskClock(time::AskClock),
+    /// `-j REJECT`
+    Reject(reject::NoteAnswer),
+    /// What `-j LOG` and others tell of a packet
+    Tell(tell::Tell),
+    /// `-j MARK`
+    ChangeMark(change_mark::ChangeMark),
+    /// `-j TOS` and `-j DSCP`
+    ChangeTos(change_tos::ChangeTos),
+    /// `-j TTL` and `-j HL`
+    ChangeHops(hops::ChangeHops),
+    /// `-j TCPMSS`
+    DemandTcpHeader(mss::DemandTcpHeader),
+    /// `-j CT` and `-j NOTRACK`
+    GiveState(ct::GiveState),
+    /// `-j CLASSIFY`
+    SetPriority(classify::SetPriority),
+    /// `-j TRACE`
+    StartTrace(trace::StartTrace),
 }
 
 impl fmt::Display for Routine {
@@ -148,12 +172,27 @@ pub struct World {
     pub flows: Flows,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
+    /// What was written to the socket buffer.
+    pub written: Written,
+    /// What was told of packets.
+    pub told: Vec<tell::Telling>,
     state: HashMap<String, Box<dyn Any>>,
+}
+
+/// What routines write to a packet's socket buffer, where there is one; none where they leave it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The mark.
+    pub mark: Option<u32>,
+    /// The priority.
+    pub priority: Option<u32>,
 }
 
 impl Default for World {
     fn default() -> Self {
         World {
+            written: Written::default(),
+            told: Vec::new(),
             jiffies: 0,
             seconds: 0,
             minutes_west: 0,

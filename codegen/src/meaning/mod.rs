@@ -2,11 +2,16 @@
 //!
 //! A match becomes steps; a target becomes an action. What cannot be said exactly is a [`Refusal`].
 
+mod aside;
 mod base;
 pub mod bpf;
+pub mod change_mark;
+pub mod change_tos;
+pub mod classify;
 mod comment;
 mod conntrack;
 mod cpu;
+pub mod ct;
 mod dccp;
 pub mod dccp_option;
 mod devgroup;
@@ -15,6 +20,7 @@ mod elsewhere;
 mod esp;
 pub mod hashlimit;
 pub mod headers6;
+pub mod hops;
 mod icmp;
 mod ipcomp;
 mod iprange;
@@ -24,8 +30,10 @@ mod log;
 mod mac;
 mod mark;
 mod mh;
+pub mod mss;
 mod multiport;
 mod names;
+pub mod nfqueue;
 mod osf;
 mod physdev;
 mod pkttype;
@@ -33,7 +41,7 @@ mod policy;
 pub mod quota;
 mod realm;
 pub mod recent;
-mod reject;
+pub mod reject;
 mod sctp;
 pub mod sctp_chunks;
 mod shared;
@@ -41,8 +49,10 @@ pub mod statistic;
 pub mod string;
 mod tcp;
 mod tcpmss;
+pub mod tell;
 pub mod time;
 mod tos;
+pub mod trace;
 mod ttl;
 pub mod u32;
 mod udp;
@@ -102,6 +112,11 @@ pub trait MatchMeaning {
 pub trait TargetMeaning {
     /// What it does to the packet.
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal>;
+
+    /// What it may stand for where it is refused, erring towards dropping.
+    fn approximation(&self) -> Option<Action> {
+        None
+    }
 }
 
 /// What a target does, and what of its work is left undone that no verdict depends on.
@@ -178,8 +193,28 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
 /// The table of targets; what is not in it is refused.
 pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
     match extension {
+        Target::Audit(audit) => audit,
+        Target::Checksum(checksum) => checksum,
+        Target::Classify(classify) => classify,
+        Target::Connsecmark(connsecmark) => connsecmark,
+        Target::Ct(ct) => ct,
+        Target::Dscp(dscp) => dscp,
+        Target::Hl(hl) => hl,
+        Target::Idletimer(idletimer) => idletimer,
+        Target::Led(led) => led,
         Target::Log(log) => log,
+        Target::Mark(mark) => mark,
+        Target::Nflog(nflog) => nflog,
+        Target::Nfqueue(nfqueue) => nfqueue,
+        Target::Notrack(notrack) => notrack,
+        Target::Rateest(rateest) => rateest,
         Target::Reject(reject) => reject,
+        Target::Secmark(secmark) => secmark,
+        Target::Tcpmss(tcpmss) => tcpmss,
+        Target::Tee(tee) => tee,
+        Target::Tos(tos) => tos,
+        Target::Trace(trace) => trace,
+        Target::Ttl(ttl) => ttl,
         _ => &untranslated::Untranslated,
     }
 }
