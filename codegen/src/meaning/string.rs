@@ -122,6 +122,10 @@ impl Perform for FindBytes {
         vec![self.machine().table()]
     }
 
+    fn sees_hops(&self) -> bool {
+        true
+    }
+
     fn branches(&self) -> usize {
         2
     }

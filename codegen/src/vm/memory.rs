@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::fault::Cause;
 use crate::asm::{FunctionId, MapId};
-use crate::module::{HashShape, Map, MapKind};
+use crate::module::{HashShape, Hook, Map, MapKind};
 
 /// `MAX_BPF_STACK` of `include/linux/filter.h`.
 const STACK_SIZE: usize = 512;
@@ -282,19 +282,28 @@ impl<'m> Values<'m> {
 
 /// Everything a program can read or write but its context.
 pub(super) struct Memory<'r, 'm> {
-    packet: &'r [u8],
+    packet: Vec<u8>,
+    /// Whether programs may write to it.
+    is_writable: bool,
     frames: Vec<Frame>,
     maps: &'r mut [Values<'m>],
 }
 
 impl<'r, 'm> Memory<'r, 'm> {
-    /// No frames yet; of the packet only the part that direct access may reach.
-    pub(super) fn new(packet: &'r [u8], maps: &'r mut [Values<'m>]) -> Self {
+    /// No frames yet; of the packet only the part that direct access may reach, which programs write to
+    /// at XDP.
+    pub(super) fn new(packet: &[u8], hook: Hook, maps: &'r mut [Values<'m>]) -> Self {
         Memory {
-            packet,
+            packet: packet.to_vec(),
+            is_writable: hook == Hook::Xdp,
             frames: Vec::new(),
             maps,
         }
+    }
+
+    /// The packet as it was left.
+    pub(super) fn into_packet(self) -> Vec<u8> {
+        self.packet
     }
 
     /// A fresh frame; gives its frame pointer.
@@ -348,7 +357,7 @@ impl<'r, 'm> Memory<'r, 'm> {
         let (region, offset) = Region::of(address).ok_or(Cause::NotAnAddress(address))?;
         let range = range(offset, size);
         let all: &[u8] = match region {
-            Region::Packet => self.packet,
+            Region::Packet => &self.packet,
             Region::Stack(number) => {
                 let frame = self.frames.get(usize::from(number)).ok_or(out.clone())?;
                 let known = frame.known.get(range.clone()).ok_or(out.clone())?;
@@ -394,6 +403,7 @@ impl<'r, 'm> Memory<'r, 'm> {
                 ) => bytes.get_mut(range).ok_or(out),
                 _ => Err(Cause::ReadOnly),
             },
+            Region::Packet if self.is_writable => self.packet.get_mut(range).ok_or(out),
             Region::Context | Region::Packet | Region::Map(_) | Region::Function(_) => {
                 Err(Cause::ReadOnly)
             }

@@ -33,6 +33,7 @@ pub struct Machine<'m> {
     maps: Vec<Values<'m>>,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
+    packet: Vec<u8>,
 }
 
 impl<'m> Machine<'m> {
@@ -47,6 +48,7 @@ impl<'m> Machine<'m> {
             functions: functions.collect::<Result<_, _>>()?,
             maps: module.maps.iter().map(Values::of).collect(),
             random: Vec::new(),
+            packet: Vec::new(),
         })
     }
 
@@ -70,6 +72,11 @@ impl<'m> Machine<'m> {
         index.map_or(&[], |index| self.maps[index].records())
     }
 
+    /// What the last run has left of the bytes that programs may read directly.
+    pub fn packet(&self) -> &[u8] {
+        &self.packet
+    }
+
     fn map_index(&self, name: &str) -> Option<usize> {
         self.module.maps.iter().position(|map| map.name == name)
     }
@@ -86,14 +93,16 @@ impl<'m> Machine<'m> {
         let mut run = Run {
             module: self.module,
             functions: &self.functions,
-            memory: Memory::new(context.linear(), &mut self.maps),
+            memory: Memory::new(context.linear(), hook, &mut self.maps),
             context,
             random: &mut self.random,
             hook,
             executed: 0,
         };
         let arguments = [Some(Region::Context.address(0)), None, None, None, None];
-        run.call(program, arguments).map(|result| result as u32)
+        let result = run.call(program, arguments).map(|result| result as u32);
+        self.packet = run.memory.into_packet();
+        result
     }
 }
 

@@ -65,6 +65,10 @@ impl Perform for RunClassic {
         }
     }
 
+    fn sees_hops(&self) -> bool {
+        true
+    }
+
     fn branches(&self) -> usize {
         4 * self.0.len()
     }
