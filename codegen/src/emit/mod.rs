@@ -21,7 +21,7 @@ use crate::plan::{PlanError, StagePlan, plan};
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
 use frame::Frame;
 use ipt2bpf_parser::ruleset::Family;
-use link::Linker;
+use link::{Linker, States};
 use program::{CompiledFamily, CompiledStage, Settings};
 use rules::Counting;
 
@@ -98,6 +98,7 @@ pub fn emit(
             constant.keep(&mut module.maps);
         }
     }
+    let mut states = States::new();
     let mut kernel = KernelVersion::BASELINE;
     for (filter, plans) in filters.iter().zip(&plans) {
         let depth = plans
@@ -115,11 +116,14 @@ pub fn emit(
         });
         let mut families = Vec::new();
         for (family, plans) in filter.families.iter().zip(plans) {
+            let needed = family.routines().map(|routine| routine.work().kernel());
+            kernel = needed.fold(kernel, KernelVersion::max);
             let mut linker = Linker {
                 hook: filter.hook,
                 family: family.family,
                 options,
                 maps: &mut module.maps,
+                states: &mut states,
                 callees: &mut callees,
                 linkage,
                 packet_size: frame.packet_size() as u32,

@@ -11,7 +11,9 @@ mod dccp;
 pub mod dccp_option;
 mod devgroup;
 mod ecn;
+mod elsewhere;
 mod esp;
+pub mod hashlimit;
 pub mod headers6;
 mod icmp;
 mod ipcomp;
@@ -23,17 +25,23 @@ mod mac;
 mod mark;
 mod mh;
 mod multiport;
+mod names;
 mod osf;
 mod physdev;
 mod pkttype;
 mod policy;
+pub mod quota;
 mod realm;
+pub mod recent;
 mod reject;
 mod sctp;
 pub mod sctp_chunks;
+mod shared;
+pub mod statistic;
 pub mod string;
 mod tcp;
 mod tcpmss;
+pub mod time;
 mod tos;
 mod ttl;
 pub mod u32;
@@ -41,6 +49,7 @@ mod udp;
 mod untranslated;
 
 pub use base::base_steps;
+pub use shared::Shared;
 
 use ipt2bpf_parser::matches::{Match, PortRange};
 use ipt2bpf_parser::ruleset::{Family, Negatable};
@@ -63,6 +72,8 @@ pub struct Context<'a> {
     pub place: Place,
     /// What the user chose.
     pub options: &'a Options,
+    /// What rules share.
+    pub shared: &'a Shared<'a>,
 }
 
 /// Why an extension cannot be translated.
@@ -110,7 +121,10 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Ah(ah) => ah,
         Match::Ah6(ah) => ah,
         Match::Bpf(bpf) => bpf,
+        Match::Cluster(cluster) => cluster,
         Match::Comment(comment) => comment,
+        Match::Connbytes(connbytes) => connbytes,
+        Match::Connlimit(connlimit) => connlimit,
         Match::Conntrack(conntrack) => conntrack,
         Match::Cpu(cpu) => cpu,
         Match::Dccp(dccp) => dccp,
@@ -122,6 +136,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Eui64(eui64) => eui64,
         Match::Frag(frag) => frag,
         Match::Hbh(hbh) => hbh,
+        Match::Hashlimit(hashlimit) => hashlimit,
         Match::Hl(hl) => hl,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
@@ -135,17 +150,23 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Mh(mh) => mh,
         Match::Multiport(multiport) => multiport,
         Match::Osf(osf) => osf,
+        Match::Nfacct(nfacct) => nfacct,
         Match::Physdev(physdev) => physdev,
         Match::Pkttype(packet_type) => packet_type,
         Match::Policy(policy) => policy,
+        Match::Quota(quota) => quota,
+        Match::RateEst(rateest) => rateest,
         Match::Realm(realm) => realm,
         Match::Rt(rt) => rt,
+        Match::Recent(recent) => recent,
         Match::Sctp(sctp) => sctp,
         Match::Srh(srh) => srh,
         Match::State(state) => state,
         Match::String(string) => string,
+        Match::Statistic(statistic) => statistic,
         Match::Tcp(tcp) => tcp,
         Match::Tcpmss(tcpmss) => tcpmss,
+        Match::Time(time) => time,
         Match::Tos(tos) => tos,
         Match::Ttl(ttl) => ttl,
         Match::U32(words) => words,
