@@ -58,7 +58,7 @@ fn drawn(family: Family, bytes: Vec<u8>, local: bool, tag: bool, padding: usize)
         tags: tag.then_some(0xe000).into_iter().collect(),
         padding,
         macs: [[2; 6]; 2],
-        mark: 0,
+        mark: 7 + u32::from(tag),
         packet_type: 0,
         processor: 0,
     }
@@ -371,6 +371,8 @@ fn classic() -> impl Strategy<Value = String> {
                 0x20 if k == 5 => 0xffff_f000,
                 0x20 if k == 6 => 0xffff_f028,
                 0x20 if k == 7 => 0xffff_f038,
+                // The mark.
+                0x20 if k == 8 => 0xffff_f014,
                 _ => k,
             };
             program.push((code, yes % left, no % left, k));
