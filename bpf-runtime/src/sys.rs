@@ -243,6 +243,24 @@ fn user_value_size(kind: u32, value_size: usize) -> io::Result<usize> {
     }
 }
 
+/// The kernel's time zone, in minutes that it is west of Greenwich (settimeofday(2)). The C library's
+/// function gives zeroes instead.
+pub fn kernel_timezone() -> io::Result<i32> {
+    let mut zone = [0i32; 2];
+    // SAFETY: a struct timezone is two ints, and a null struct timeval is allowed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_gettimeofday,
+            std::ptr::null_mut::<libc::timeval>(),
+            zone.as_mut_ptr(),
+        )
+    };
+    match result {
+        0 => Ok(zone[0]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// How many CPUs there may ever be: the number of values in an entry of a per-CPU map.
 fn possible_cpus() -> io::Result<usize> {
     let text = fs::read_to_string("/sys/devices/system/cpu/possible")?;

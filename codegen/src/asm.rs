@@ -163,8 +163,11 @@ helpers! {
     SpinUnlock = 94 "spin_unlock",
     ProbeReadKernel = 113 "probe_read_kernel",
     Jiffies64 = 118 "jiffies64",
+    KtimeGetBootNs = 125 "ktime_get_boot_ns",
     RingbufOutput = 130 "ringbuf_output",
+    ForEachMapElem = 164 "for_each_map_elem",
     Loop = 181 "loop",
+    KtimeGetTaiNs = 208 "ktime_get_tai_ns",
 }
 
 /// A kernel function, by its id in the BTF of the running kernel. Code that holds one is for that kernel

@@ -9,6 +9,8 @@ use crate::module::Hook;
 
 /// The number of `bpf_loop`, which calls back.
 pub(super) const LOOP: i32 = Helper::Loop as i32;
+/// The number of `bpf_for_each_map_elem`, which calls back.
+pub(super) const FOR_EACH_MAP_ELEM: i32 = Helper::ForEachMapElem as i32;
 const MAP_LOOKUP_ELEM: i32 = Helper::MapLookupElem as i32;
 const MAP_UPDATE_ELEM: i32 = Helper::MapUpdateElem as i32;
 const MAP_DELETE_ELEM: i32 = Helper::MapDeleteElem as i32;
@@ -18,6 +20,8 @@ const SPIN_LOCK: i32 = Helper::SpinLock as i32;
 const SPIN_UNLOCK: i32 = Helper::SpinUnlock as i32;
 const RINGBUF_OUTPUT: i32 = Helper::RingbufOutput as i32;
 const JIFFIES64: i32 = Helper::Jiffies64 as i32;
+const KTIME_GET_BOOT_NS: i32 = Helper::KtimeGetBootNs as i32;
+const KTIME_GET_TAI_NS: i32 = Helper::KtimeGetTaiNs as i32;
 const SKB_LOAD_BYTES: i32 = Helper::SkbLoadBytes as i32;
 const FIB_LOOKUP: i32 = Helper::FibLookup as i32;
 const CSUM_DIFF: i32 = Helper::CsumDiff as i32;
@@ -61,6 +65,8 @@ impl Run<'_, '_> {
             (SPIN_LOCK | SPIN_UNLOCK, _) => self.lock(registers),
             (RINGBUF_OUTPUT, _) => self.ringbuf_output(registers),
             (JIFFIES64, _) => Ok(self.context.jiffies),
+            (KTIME_GET_BOOT_NS, _) => Ok(self.context.boot_time),
+            (KTIME_GET_TAI_NS, _) => Ok(self.context.atomic_time),
             (FIB_LOOKUP, Hook::Xdp) => self.fib_lookup(registers),
             (CSUM_DIFF, Hook::Xdp) => self.csum_diff(registers),
             (XDP_ADJUST_HEAD, Hook::Xdp) => self.adjust_head(registers),
@@ -180,6 +186,25 @@ impl Run<'_, '_> {
             to.copy_from_slice(source);
         }
         Ok(answer.code.cast_unsigned())
+    }
+
+    /// R1: map, R2: callback, R3: what it shares with the caller, R4: flags, zero. Gives the map, the index
+    /// of the callback and R3.
+    pub(super) fn for_each_call(
+        &self,
+        registers: &Registers,
+    ) -> Result<(MapId, usize, u64), Cause> {
+        let Some((Region::Map(map), 0)) = Region::of(registers.get(1)?) else {
+            return Err(Cause::Argument(1));
+        };
+        let Some((Region::Function(callback), 0)) = Region::of(registers.get(2)?) else {
+            return Err(Cause::Argument(2));
+        };
+        let shared = registers.get(3)?;
+        if registers.get(4)? != 0 {
+            return Err(Cause::Argument(4));
+        }
+        Ok((map, usize::from(callback.0), shared))
     }
 
     /// R1: bytes to take out, R2: how many, R3: bytes to put in, R4: how many, R5: the sum before. Gives

@@ -223,6 +223,24 @@ impl<'m> Values<'m> {
         }
     }
 
+    /// The keys of a hash; none of other maps.
+    pub(super) fn keys(&self) -> Vec<Vec<u8>> {
+        match self {
+            Values::Hash { keys, .. } => keys.iter().flatten().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Writes what lies behind the lock of an array's first value. Nothing for other maps.
+    pub(super) fn set_only_value(&mut self, contents: &[u8]) {
+        if let Values::Array { size, bytes } = self
+            && LOCK_SIZE + contents.len() <= *size
+            && let Some(value) = bytes.get_mut(LOCK_SIZE..LOCK_SIZE + contents.len())
+        {
+            value.copy_from_slice(contents);
+        }
+    }
+
     /// Writes a record to a ring; zero, or a negative error number.
     pub(super) fn output(&mut self, record: &[u8]) -> Option<i64> {
         let Values::Ring(records) = self else {

@@ -16,10 +16,10 @@ mod memory;
 pub use context::{Context, FIB_SOURCE, FibAnswer};
 pub use fault::{Cause, Fault};
 
-use crate::asm::Op;
+use crate::asm::{MapId, Op};
 use crate::encode::{self, Encoded, Instruction, Target, opcode};
 use crate::listing::Shown;
-use crate::module::{COUNTERS_MAP, DEVICES_MAP, FunctionKind, Hook, Module};
+use crate::module::{CLOCK_MAP, COUNTERS_MAP, DEVICES_MAP, FunctionKind, Hook, Module};
 use memory::{Memory, PacketBytes, Region, Values};
 
 /// The most instructions one run may take: as many as the verifier looks at
@@ -61,6 +61,13 @@ impl<'m> Machine<'m> {
     pub fn set_device(&mut self, ifindex: u32, name: &str) {
         if let Some(index) = self.map_index(DEVICES_MAP) {
             self.maps[index].set_device(ifindex, name);
+        }
+    }
+
+    /// Writes bytes of [`CLOCK_MAP`]'s value, from behind its lock on. Without the map, nothing is done.
+    pub fn set_clock(&mut self, bytes: &[u8]) {
+        if let Some(index) = self.map_index(CLOCK_MAP) {
+            self.maps[index].set_only_value(bytes);
         }
     }
 
@@ -164,6 +171,12 @@ impl Run<'_, '_> {
                         call.map_err(|cause| self.fault(index, at, cause))?;
                     self.run_loop(rounds, callback, shared)?
                 }
+                Next::Helper(helpers::FOR_EACH_MAP_ELEM) => {
+                    let call = self.for_each_call(&registers);
+                    let (map, callback, shared) =
+                        call.map_err(|cause| self.fault(index, at, cause))?;
+                    self.run_for_each((index, at), map, callback, shared)?
+                }
                 Next::Helper(helper) => {
                     let result = self.helper(helper, &registers);
                     result.map_err(|cause| self.fault(index, at, cause))?
@@ -187,6 +200,46 @@ impl Run<'_, '_> {
             }
         }
         Ok(u64::from(rounds))
+    }
+
+    /// Calls a function with map, key, value and R3 for each entry of a hash until it gives something but
+    /// zero; gives the number of calls, as `bpf_for_each_map_elem` does. Keys are lent in a frame, because
+    /// maps show programs no addresses of theirs. `caller` is the instruction that asks.
+    fn run_for_each(
+        &mut self,
+        caller: (usize, usize),
+        map: MapId,
+        callback: usize,
+        shared: u64,
+    ) -> Result<u64, Fault> {
+        let keys = self.memory.map(map).map_or_else(Vec::new, Values::keys);
+        let mut calls = 0;
+        for key in keys {
+            let Some(value) = self.memory.map(map).and_then(|map| map.lookup(&key)) else {
+                continue;
+            };
+            let lent = self.lend(&key);
+            let key = lent.map_err(|cause| self.fault(caller.0, caller.1, cause))?;
+            let value = Region::Values(map).address(value);
+            let map = Region::Map(map).address(0);
+            let arguments = [Some(map), Some(key), Some(value), Some(shared), None];
+            let result = self.call(callback, arguments)?;
+            self.memory.pop_frame();
+            calls += 1;
+            if result != 0 {
+                break;
+            }
+        }
+        Ok(calls)
+    }
+
+    /// Puts bytes into a frame of their own and gives their address.
+    fn lend(&mut self, bytes: &[u8]) -> Result<u64, Cause> {
+        let room = bytes.len().next_multiple_of(8) as u64;
+        let address = self.memory.push_frame()?.wrapping_sub(room);
+        let place = self.memory.bytes_mut(address, bytes.len())?;
+        place.copy_from_slice(bytes);
+        Ok(address)
     }
 
     /// Does one instruction.

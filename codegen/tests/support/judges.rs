@@ -21,6 +21,26 @@ use super::universe::{INTERFACES, Packet as Drawn};
 /// Ticks of the clock between two packets.
 const TICKS: u64 = 40;
 
+/// Seconds of the clock between two packets: a little over seven days and eight hours.
+const SECONDS: i64 = 634_567;
+/// When the first packet comes: 28 December 1999.
+const START: i64 = 946_339_200;
+/// Nanoseconds from the time since boot to the time of day, and from that to the atomic time.
+const REAL_LESS_BOOT: u64 = 900_000_000_123_456_789;
+const TAI_LESS_REAL: u64 = 37_000_000_000;
+/// Paris in winter.
+const MINUTES_WEST: i32 = -60;
+
+/// The clock as a loader writes it.
+fn clock_value() -> Vec<u8> {
+    let mut value = Vec::new();
+    value.extend((REAL_LESS_BOOT as i64).to_le_bytes());
+    value.extend((-(TAI_LESS_REAL as i64)).to_le_bytes());
+    value.extend(MINUTES_WEST.to_le_bytes());
+    value.extend(1u32.to_le_bytes());
+    value
+}
+
 /// What routing prefers as the source of what the host sends.
 const SOURCE: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff];
 
@@ -131,6 +151,9 @@ fn compare(
         ifindex: ((drawn.interface + 1) % INTERFACES.len()) as u32 + 1,
     };
     context.jiffies = world.jiffies;
+    let real = u128::from(world.seconds.unsigned_abs()) * 1_000_000_000;
+    context.boot_time = (real - u128::from(REAL_LESS_BOOT)) as u64;
+    context.atomic_time = (real + u128::from(TAI_LESS_REAL)) as u64;
     let (returned, left) = machine
         .run_and_keep(hook, &context)
         .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
@@ -194,10 +217,13 @@ pub fn check(
     for (index, name) in INTERFACES.iter().enumerate() {
         machine.set_device(index as u32 + 1, name);
     }
-    let mut worlds: Vec<World> = compiled.filters.iter().map(|_| World::default()).collect();
+    machine.set_clock(&clock_value());
+    let world = &mut World::default();
     for (number, packet) in packets.iter().enumerate() {
-        for (filter, world) in compiled.filters.iter().zip(&mut worlds) {
+        for filter in &compiled.filters {
             world.jiffies = TICKS * number as u64;
+            world.minutes_west = MINUTES_WEST;
+            world.seconds = START + SECONDS * number as i64;
             world.random = random_numbers(number);
             machine.random = world.random.clone();
             compare(&compiled, &mut machine, filter.hook, packet, options, world).map_err(
