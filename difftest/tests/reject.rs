@@ -186,6 +186,9 @@ fn behind(headers: &[(u8, [u8; 7])], rest: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// Protocol, what is behind the header, and what is changed when the checksums are right.
+type Case = (u8, Vec<u8>, fn(&mut Vec<u8>));
+
 /// Each condition once, to the host and to another.
 fn by_hand(family: Family) -> Vec<Frame> {
     let nothing: fn(&mut Vec<u8>) = |_| {};
@@ -193,7 +196,7 @@ fn by_hand(family: Family) -> Vec<Frame> {
         let last = packet.len() - 1;
         packet[last] ^= 1;
     };
-    let mut cases: Vec<(u8, Vec<u8>, fn(&mut Vec<u8>))> = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
     for flags in [
         0x02, 0x12, 0x10, 0x11, 0x03, 0x04, 0x14, 0x00, 0x01, 0xff, 0x18,
     ] {
