@@ -399,6 +399,9 @@ impl Writer {
     /// Lets a function answer the sender of a dropped packet and give the result.
     fn answer(&mut self, answer: FunctionId) {
         self.code.bind(self.dropped);
+        if let Some(access) = KernelAccess::of(self.settings.device_names) {
+            self.parser().for_this_station(access);
+        }
         self.code.line("answer the sender");
         self.code.mov(Reg::R1, CONTEXT);
         self.code.mov(Reg::R2, Reg::R10);
