@@ -14,7 +14,7 @@ use crate::log::record::{LINE_BYTES, Occasion};
 use crate::meaning::nfqueue::to_user_space;
 use crate::meaning::tell::Tell;
 use crate::meaning::trace::StartTrace;
-use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning};
+use crate::meaning::{Context, Refusal, Shared, base_steps, match_meaning, target_meaning};
 use crate::module::Hook;
 use crate::options::{Options, XdpPath};
 use crate::routine::{Place, Routine};
@@ -65,6 +65,7 @@ pub fn lower(
     hook: Hook,
     options: &Options,
 ) -> (Filter, Vec<Diagnostic>) {
+    let shared = Shared::of(rulesets);
     let mut diagnostics = Vec::new();
     let mut families = Vec::new();
     for ruleset in rulesets {
@@ -72,6 +73,7 @@ pub fn lower(
             family: ruleset.family,
             hook,
             options,
+            shared: &shared,
             counters,
             chains: Vec::new(),
             numbers: Vec::new(),
@@ -87,6 +89,7 @@ pub fn lower(
             tracking: None,
         };
         diagnostics.extend(vlan_diagnostic(ruleset, &filter, hook));
+        diagnostics.extend(gro_diagnostic(&filter, hook));
         families.push(filter);
         diagnostics.extend(nat_diagnostics(ruleset, hook, options));
         diagnostics.extend(link_local_diagnostic(ruleset, hook, options));
@@ -98,6 +101,7 @@ struct Lowering<'a> {
     family: Family,
     hook: Hook,
     options: &'a Options,
+    shared: &'a Shared<'a>,
     counters: &'a CounterLayout,
     chains: Vec<Chain>,
     /// The chains' numbers in traces.
@@ -241,7 +245,7 @@ impl Lowering<'_> {
         rule: &'r ruleset::Rule,
         counter: CounterId,
     ) -> Option<Rule> {
-        let (family, hook, options) = (self.family, self.hook, self.options);
+        let (family, hook, options, shared) = (self.family, self.hook, self.options, self.shared);
         let context = |index: usize| Context {
             family,
             hook,
@@ -250,6 +254,7 @@ impl Lowering<'_> {
                 index: index as u16,
             },
             options,
+            shared,
         };
         let (effects, action) = self.action(table, rule, context(rule.matches.len()))?;
         let mut steps = base_steps(&rule.base, self.family);
@@ -448,6 +453,29 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
         span: asking,
         label: String::new(),
         help: Some("attach to interfaces without VLANs, or ask for neither `-i` nor `--src-group` in what runs at xdp".into()),
+    })
+}
+
+/// XDP sees the segments of a stream before the kernel joins them (GRO), which netfilter sees as one packet.
+fn gro_diagnostic(filter: &FamilyFilter, hook: Hook) -> Option<Diagnostic> {
+    let counts = |step: &Step| match step {
+        Step::Ask(routine) => routine.work().counts_packets(),
+        Step::Check { .. } | Step::Doom(_) => false,
+    };
+    let mut rules = filter.chains.iter().flat_map(|chain| &chain.rules);
+    let counting = rules.find(|rule| rule.steps.iter().any(counts))?;
+    (hook == Hook::Xdp).then(|| Diagnostic {
+        severity: Severity::Warning,
+        code: "gro",
+        message: format!(
+            "at {hook}, rules that count packets see each segment of a TCP stream, where iptables sees those \
+             that the kernel has joined (GRO) as one packet"
+        ),
+        span: counting.span,
+        label: String::new(),
+        help: Some(
+            "count at cgroup_skb/ingress, behind GRO, or only what is never joined, such as `--syn`".into(),
+        ),
     })
 }
 

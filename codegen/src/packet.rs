@@ -3,6 +3,7 @@
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
 use crate::field::{Field, NO_SEGMENT_SIZE, link};
+use crate::meaning::reject::Answer;
 use crate::track::state;
 
 /// How many IPv6 extension headers a program walks before it calls the chain broken. A chain that
@@ -87,6 +88,7 @@ pub struct Packet<'a> {
     answer: u32,
     nf_hook: NfHook,
     traced: bool,
+    rejected: Option<Answer>,
     connection: Connected,
 }
 
@@ -113,6 +115,7 @@ impl<'a> Packet<'a> {
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
                     traced: false,
+                    rejected: None,
                     connection: Connected::default(),
                 })
             }
@@ -135,6 +138,7 @@ impl<'a> Packet<'a> {
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
                     traced: false,
+                    rejected: None,
                     connection: Connected::default(),
                 })
             }
@@ -227,6 +231,16 @@ impl<'a> Packet<'a> {
     /// Whether what it meets is told.
     pub fn is_traced(&self) -> bool {
         self.traced
+    }
+
+    /// Notes how its sender is to be told that it was rejected.
+    pub fn reject(&mut self, answer: Answer) {
+        self.rejected = Some(answer);
+    }
+
+    /// How its sender is to be told that it was rejected, if it was.
+    pub fn rejected(&self) -> Option<Answer> {
+        self.rejected
     }
 
     /// All its bytes, from the IP header on.

@@ -177,6 +177,9 @@ pub enum Step {
     },
     /// Runs a routine, whose answer is [`Field::Answer`] from then on.
     Ask(Routine),
+    /// When this holds, the packet is dropped at the end of the rule, whether it matches or not. A match
+    /// whose opposite is asked for can be true of a packet that it drops.
+    Doom(Test),
 }
 
 /// How a failed test ends a rule.
@@ -286,7 +289,7 @@ impl FamilyFilter {
     pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
         for chain in &self.chains {
             for step in chain.rules.iter().flat_map(|rule| &rule.steps) {
-                if let Step::Check { test, .. } = step {
+                if let Step::Check { test, .. } | Step::Doom(test) = step {
                     test.leaves(visit);
                 }
             }
@@ -311,7 +314,7 @@ impl FamilyFilter {
         let asked = rules.flat_map(|rule| {
             let asked = rule.steps.iter().filter_map(|step| match step {
                 Step::Ask(routine) => Some(routine),
-                Step::Check { .. } => None,
+                Step::Check { .. } | Step::Doom(_) => None,
             });
             asked.chain(&rule.effects)
         });
@@ -405,6 +408,7 @@ impl fmt::Display for Step {
                 Otherwise::HotDrop => write!(f, "demand {test}"),
             },
             Step::Ask(routine) => write!(f, "ask {routine}"),
+            Step::Doom(test) => write!(f, "doom if {test}"),
         }
     }
 }
