@@ -166,9 +166,9 @@ helpers! {
     Jiffies64 = 118 "jiffies64",
     KtimeGetBootNs = 125 "ktime_get_boot_ns",
     RingbufOutput = 130 "ringbuf_output",
+    ForEachMapElem = 164 "for_each_map_elem",
     RingbufReserve = 131 "ringbuf_reserve",
     RingbufSubmit = 132 "ringbuf_submit",
-    ForEachMapElem = 164 "for_each_map_elem",
     Loop = 181 "loop",
     KtimeGetTaiNs = 208 "ktime_get_tai_ns",
 }

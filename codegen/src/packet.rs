@@ -87,8 +87,8 @@ pub struct Packet<'a> {
     transport: usize,
     answer: u32,
     nf_hook: NfHook,
-    traced: bool,
     rejected: Option<Answer>,
+    traced: bool,
     connection: Connected,
 }
 
@@ -114,8 +114,8 @@ impl<'a> Packet<'a> {
                     transport: 4 * usize::from(header[0] & 15),
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
-                    traced: false,
                     rejected: None,
+                    traced: false,
                     connection: Connected::default(),
                 })
             }
@@ -137,8 +137,8 @@ impl<'a> Packet<'a> {
                     transport: end.offset,
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
-                    traced: false,
                     rejected: None,
+                    traced: false,
                     connection: Connected::default(),
                 })
             }
@@ -223,16 +223,6 @@ impl<'a> Packet<'a> {
         self.nf_hook
     }
 
-    /// From now on, what it meets is told.
-    pub fn set_traced(&mut self) {
-        self.traced = true;
-    }
-
-    /// Whether what it meets is told.
-    pub fn is_traced(&self) -> bool {
-        self.traced
-    }
-
     /// Notes how its sender is to be told that it was rejected.
     pub fn reject(&mut self, answer: Answer) {
         self.rejected = Some(answer);
@@ -241,6 +231,16 @@ impl<'a> Packet<'a> {
     /// How its sender is to be told that it was rejected, if it was.
     pub fn rejected(&self) -> Option<Answer> {
         self.rejected
+    }
+
+    /// From now on, what it meets is told.
+    pub fn set_traced(&mut self) {
+        self.traced = true;
+    }
+
+    /// Whether what it meets is told.
+    pub fn is_traced(&self) -> bool {
+        self.traced
     }
 
     /// All its bytes, from the IP header on.

@@ -34,11 +34,6 @@ pub trait Perform: fmt::Display {
         Vec::new()
     }
 
-    /// Whether it does no more than tell of the packet, so that no verdict depends on it.
-    fn only_tells(&self) -> bool {
-        false
-    }
-
     /// The constant bytes that the function reads.
     fn constants(&self) -> Vec<Constant> {
         Vec::new()
@@ -56,6 +51,11 @@ pub trait Perform: fmt::Display {
 
     /// Whether it counts packets, so that it matters who joins them before (GRO).
     fn counts_packets(&self) -> bool {
+        false
+    }
+
+    /// Whether it does no more than tell of the packet, so that no verdict depends on it.
+    fn only_tells(&self) -> bool {
         false
     }
 }
@@ -89,22 +89,6 @@ macro_rules! routines {
 routines! {
     /// `-m limit`
     TakeToken(limit::TakeToken),
-    /// What `-j LOG` and others tell of a packet
-    Tell(tell::Tell),
-    /// `-j MARK`
-    ChangeMark(change_mark::ChangeMark),
-    /// `-j TOS` and `-j DSCP`
-    ChangeTos(change_tos::ChangeTos),
-    /// `-j TTL` and `-j HL`
-    ChangeHops(hops::ChangeHops),
-    /// `-j TCPMSS`
-    DemandTcpHeader(mss::DemandTcpHeader),
-    /// `-j CT` and `-j NOTRACK`
-    GiveState(ct::GiveState),
-    /// `-j CLASSIFY`
-    SetPriority(classify::SetPriority),
-    /// `-j TRACE`
-    StartTrace(trace::StartTrace),
     /// `-m bpf`
     RunClassic(bpf::RunClassic),
     /// `-m ah` of IPv6
@@ -141,6 +125,22 @@ routines! {
     AskClock(time::AskClock),
     /// `-j REJECT`
     Reject(reject::NoteAnswer),
+    /// What `-j LOG` and others tell of a packet
+    Tell(tell::Tell),
+    /// `-j MARK`
+    ChangeMark(change_mark::ChangeMark),
+    /// `-j TOS` and `-j DSCP`
+    ChangeTos(change_tos::ChangeTos),
+    /// `-j TTL` and `-j HL`
+    ChangeHops(hops::ChangeHops),
+    /// `-j TCPMSS`
+    DemandTcpHeader(mss::DemandTcpHeader),
+    /// `-j CT` and `-j NOTRACK`
+    GiveState(ct::GiveState),
+    /// `-j CLASSIFY`
+    SetPriority(classify::SetPriority),
+    /// `-j TRACE`
+    StartTrace(trace::StartTrace),
 }
 
 impl fmt::Display for Routine {

@@ -459,9 +459,10 @@ fn moved(helper: Helper, by: i32) -> (u32, Vec<u8>) {
     let ops = [mov(R2, by), Op::CallHelper(helper), Op::Exit];
     let module = module(Hook::Xdp, code(&ops), Vec::new());
     let mut machine = Machine::new(&module).expect("encodes");
-    let context = Context::new(&frame);
-    let (returned, left) = machine.run_and_keep(Hook::Xdp, &context).expect("runs");
-    (returned, left.packet)
+    let mut context = Context::new(&frame);
+    machine
+        .run_and_write(Hook::Xdp, &mut context)
+        .expect("runs")
 }
 
 #[test]
@@ -496,10 +497,12 @@ fn a_moved_frame_is_read_and_written_at_its_new_start() {
     let module = module(Hook::Xdp, code(&ops), Vec::new());
     let mut machine = Machine::new(&module).expect("encodes");
     let frame = [9; 20];
-    let context = Context::new(&frame);
-    let (returned, left) = machine.run_and_keep(Hook::Xdp, &context).expect("runs");
+    let mut context = Context::new(&frame);
+    let (returned, left) = machine
+        .run_and_write(Hook::Xdp, &mut context)
+        .expect("runs");
     assert_eq!(returned, 922);
-    assert_eq!(left.packet, [&[0, 7][..], &frame].concat());
+    assert_eq!(left, [&[0, 7][..], &frame].concat());
 }
 
 #[test]

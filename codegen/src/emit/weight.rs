@@ -71,7 +71,7 @@ pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
         NodeKind::Policy(_) => {
             let effects = filter.chains.iter().map(|chain| &chain.effects);
             let most = effects.max_by_key(|effects| effects.len());
-            most.into_iter().flatten().for_each(call);
+            most.into_iter().flatten().for_each(&mut call);
         }
     }
     let branches = code

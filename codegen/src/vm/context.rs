@@ -30,12 +30,12 @@ pub struct Context<'p> {
     pub fib: FibAnswer,
     /// The kernel's clock of ticks.
     pub jiffies: u64,
-    /// The kernel's monotonic clock, in nanoseconds.
-    pub nanoseconds: u64,
     /// The time since boot, in nanoseconds.
     pub boot_time: u64,
     /// The international atomic time, in nanoseconds since 1970.
     pub atomic_time: u64,
+    /// The kernel's monotonic clock, in nanoseconds.
+    pub nanoseconds: u64,
     /// The number of the processor.
     pub cpu: u32,
 }
@@ -70,9 +70,9 @@ impl<'p> Context<'p> {
             packet_type: 0,
             fib: FibAnswer::default(),
             jiffies: 0,
-            nanoseconds: 0,
             boot_time: 0,
             atomic_time: 0,
+            nanoseconds: 0,
             cpu: 0,
         }
     }

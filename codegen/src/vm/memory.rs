@@ -462,14 +462,14 @@ impl<'r, 'm> Memory<'r, 'm> {
                 ) => bytes.get_mut(range).ok_or(out),
                 _ => Err(Cause::ReadOnly),
             },
-            Region::Reserved(number) => match self.reserved.get_mut(usize::from(number)) {
-                Some(Some((_, record))) => record.get_mut(range).ok_or(out),
-                _ => Err(out),
-            },
             Region::Packet if self.packet.writable => {
                 let range = self::range(offset - i64::from(self.packet.head), size);
                 self.packet.bytes.get_mut(range).ok_or(out)
             }
+            Region::Reserved(number) => match self.reserved.get_mut(usize::from(number)) {
+                Some(Some((_, record))) => record.get_mut(range).ok_or(out),
+                _ => Err(out),
+            },
             Region::Context | Region::Packet | Region::Map(_) | Region::Function(_) => {
                 Err(Cause::ReadOnly)
             }

@@ -87,15 +87,20 @@ impl<'m> Machine<'m> {
     /// # Errors
     /// See [`Fault`]. Counters keep what was added before it.
     pub fn run(&mut self, hook: Hook, context: &Context) -> Result<u32, Fault> {
-        self.run_and_keep(hook, context)
+        self.run_and_write(hook, &mut { *context })
             .map(|(returned, _)| returned)
     }
 
-    /// The same, with what the program has left.
+    /// The same, with the packet as the program has left it; the context then holds what the program has
+    /// written to it.
     ///
     /// # Errors
     /// See [`Fault`]. Counters keep what was added before it.
-    pub fn run_and_keep(&mut self, hook: Hook, context: &Context) -> Result<(u32, Left), Fault> {
+    pub fn run_and_write(
+        &mut self,
+        hook: Hook,
+        context: &mut Context<'_>,
+    ) -> Result<(u32, Vec<u8>), Fault> {
         let mut functions = self.module.functions.iter();
         let program = functions
             .position(|function| function.kind == FunctionKind::Program(hook))
@@ -115,25 +120,10 @@ impl<'m> Machine<'m> {
             executed: 0,
         };
         let arguments = [Some(Region::Context.address(0)), None, None, None, None];
-        let result = run.call(program, arguments)?;
-        let left = Left {
-            mark: run.context.mark,
-            priority: run.context.priority,
-            packet: run.memory.packet.bytes,
-        };
-        Ok((result as u32, left))
+        let result = run.call(program, arguments);
+        (context.mark, context.priority) = (run.context.mark, run.context.priority);
+        Ok((result? as u32, run.memory.packet.bytes))
     }
-}
-
-/// What a program leaves of what it may write to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// The packet.
-    pub packet: Vec<u8>,
-    /// `__sk_buff.mark`.
-    pub mark: u32,
-    /// `__sk_buff.priority`.
-    pub priority: u32,
 }
 
 /// The arguments of a call, R1 on; none where the register holds nothing.

@@ -160,7 +160,7 @@ fn compare(
     context.boot_time = (real - u128::from(REAL_LESS_BOOT)) as u64;
     context.atomic_time = (real + u128::from(TAI_LESS_REAL)) as u64;
     let (returned, left) = machine
-        .run_and_keep(hook, &context)
+        .run_and_write(hook, &mut context)
         .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
     let passed = returned == if hook == Hook::Xdp { 2 } else { 1 };
     prop_assert_eq!(
@@ -170,7 +170,7 @@ fn compare(
         hook,
         drawn
     );
-    let sent = (hook == Hook::Xdp && returned == 3).then_some(left.packet.clone());
+    let sent = (hook == Hook::Xdp && returned == 3).then_some(left);
     prop_assert_eq!(sent, answer, "answer at {} to {:?}", hook, drawn);
     let mut expected = before;
     for counter in counted {
@@ -195,7 +195,12 @@ fn compare(
     if hook != Hook::Xdp {
         let mark = world.written.mark.unwrap_or(drawn.mark);
         let priority = world.written.priority.unwrap_or(0);
-        prop_assert_eq!((left.mark, left.priority), (mark, priority), "at {}", hook);
+        prop_assert_eq!(
+            (context.mark, context.priority),
+            (mark, priority),
+            "at {}",
+            hook
+        );
     }
     prop_assert_eq!(told, expected, "records at {} on {:?}", hook, drawn);
     Ok(())
