@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
-use crate::meaning::limit;
+use crate::meaning::{limit, set};
 use crate::options::DEFAULT_TICK_RATE;
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -61,6 +61,10 @@ macro_rules! routines {
 routines! {
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-m set`
+    TestElements(set::TestElements),
+    /// `-m set` with a list of sets
+    TestList(set::TestList),
 }
 
 impl fmt::Display for Routine {

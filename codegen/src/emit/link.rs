@@ -98,6 +98,24 @@ impl Linker<'_> {
         MapId(index as u16)
     }
 
+    /// Constant bytes in a section, under a name of their own, put there when they are not there yet:
+    /// the section's map and where they begin in it, a multiple of eight.
+    pub fn constant(&mut self, section: &str, name: &str, bytes: &[u8]) -> (MapId, u32) {
+        let map = self.map(section, MapKind::Constant { bytes: Vec::new() });
+        let key = (map, name.to_owned());
+        if let Some(&known) = self.callees.constants.get(&key) {
+            return (map, known);
+        }
+        let MapKind::Constant { bytes: all } = &mut self.maps[usize::from(map.0)].kind else {
+            return (map, 0);
+        };
+        all.resize(all.len().next_multiple_of(8), 0);
+        let start = all.len() as u32;
+        all.extend(bytes);
+        self.callees.constants.insert(key, start);
+        (map, start)
+    }
+
     /// One more value in a map of [`MapKind::State`], all zero at first: the map and the value's index.
     pub fn state(&mut self, name: &str, bytes: u32) -> (MapId, u32) {
         let map = self.map(name, MapKind::State { entries: 0, bytes });

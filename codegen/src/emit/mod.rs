@@ -9,6 +9,8 @@ mod test;
 pub mod weight;
 pub mod words;
 
+use std::collections::HashMap;
+
 use crate::asm::{Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
 use crate::module::{
@@ -17,6 +19,7 @@ use crate::module::{
 };
 use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
+use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
 use frame::Frame;
 use ipt2bpf_parser::ruleset::Family;
@@ -84,6 +87,7 @@ pub fn emit(
     let mut callees = Callees {
         first: filters.len(),
         functions: Vec::new(),
+        constants: HashMap::new(),
     };
     let count = callees.add(
         "count".into(),
@@ -224,7 +228,9 @@ fn needs_devices_map(filter: &Filter, options: &Options) -> bool {
                 found |= wanted.contains(field);
             }
         });
-        found
+        let mut routines = family.routines();
+        let reads = |routine: &Routine| routine.work().reads();
+        found || routines.any(|it| reads(it).iter().any(|field| wanted.contains(field)))
     };
     let by_table = options.device_names == DeviceNames::Table;
     filter.families.iter().any(|family| {
@@ -249,6 +255,8 @@ fn needs_devices_map(filter: &Filter, options: &Options) -> bool {
 struct Callees {
     first: usize,
     functions: Vec<Function>,
+    /// Where named constants begin in their maps.
+    constants: HashMap<(MapId, String), u32>,
 }
 
 impl Callees {

@@ -25,6 +25,7 @@ mod policy;
 mod realm;
 mod reject;
 mod sctp;
+pub mod set;
 mod tcp;
 mod tcpmss;
 mod tos;
@@ -124,6 +125,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Policy(policy) => policy,
         Match::Realm(realm) => realm,
         Match::Sctp(sctp) => sctp,
+        Match::Set(set) => set,
         Match::State(state) => state,
         Match::Tcp(tcp) => tcp,
         Match::Tcpmss(tcpmss) => tcpmss,
