@@ -234,8 +234,8 @@ impl Writer<'_, '_> {
 
     /// Walks the nodes and leaves in R9 the value of the last key that was found.
     fn search(&mut self) {
-        // Elements that are gone do not end a walk over masks that are not nested.
-        if let Some(clock) = self.clock.filter(|_| !self.table.nested) {
+        // The first packet starts the clock, whether it meets an element or not.
+        if let Some(clock) = self.clock {
             elapsed(self.body, clock, self.missing);
         }
         let found = self.body.code.label();
@@ -330,12 +330,14 @@ impl Writer<'_, '_> {
         let code = &mut self.body.code;
         code.mov(VALUE, Reg::R2);
         code.alu(Alu::And, VALUE, 0xff_ffff);
-        if !self.table.nested {
+        if self.table.nested {
+            let code = &mut self.body.code;
+            code.load(Size::H, NODE, Reg::R7, size as i16);
+            code.jump(next);
+        } else {
             self.end_when_there(found);
         }
         let code = &mut self.body.code;
-        code.load(Size::H, NODE, Reg::R7, size as i16);
-        code.jump(next);
         code.bind(miss);
         code.load(Size::H, NODE, Reg::R7, size as i16 + 2);
         code.bind(next);
@@ -438,12 +440,6 @@ impl Writer<'_, '_> {
         if self.image.chain == 0 {
             self.body.answer(VALUE);
             return;
-        }
-        if let Some(clock) = self.clock.filter(|_| self.table.nested) {
-            let asked = self.body.code.label();
-            self.body.code.branch(Cond::Eq, VALUE, 0, self.missing);
-            self.body.code.bind(asked);
-            elapsed(self.body, clock, self.missing);
         }
         let dimensions = self.table.dimensions.iter().zip(sides);
         let interface = dimensions
