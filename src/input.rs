@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity, code};
 use ipt2bpf_parser::ipset::{self, Set};
 use ipt2bpf_parser::ruleset::{Ruleset, Table};
@@ -92,6 +93,11 @@ impl Input {
         self.sets = parsed.sets;
         self.diagnostics.extend(parsed.diagnostics);
         Ok(self)
+    }
+
+    /// The sets as the compiler wants them.
+    pub fn known_sets(&self) -> codegen::Sets {
+        codegen::Sets::new(&self.sets)
     }
 
     /// Whether something is wrong that forbids a translation.

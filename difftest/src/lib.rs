@@ -40,6 +40,7 @@ pub mod constants;
 pub mod exceptions;
 pub mod frame;
 pub mod host;
+pub mod ipsets;
 pub mod mirror;
 pub mod netfilter;
 pub mod netns;

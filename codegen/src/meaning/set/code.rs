@@ -249,9 +249,11 @@ impl Writer<'_, '_> {
             }
             nodes => {
                 self.body.code.mov(NODE, 0);
-                for _ in 0..self.image.depth {
+                for round in 0..self.image.depth {
+                    // The first check is for the verifier: code that no jump leads to is refused.
+                    let end = if round == 0 { self.missing } else { found };
                     let code = &mut self.body.code;
-                    code.branch(Cond::Ge, NODE, nodes as i32, found);
+                    code.branch(Cond::Ge, NODE, nodes as i32, end);
                     self.try_node(found);
                 }
             }

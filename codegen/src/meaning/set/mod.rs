@@ -98,17 +98,14 @@ fn test(
             for (member, _) in members {
                 test(member, lookup, return_nomatch, context)?;
             }
-            let set = set.clone();
-            Ok(Some(
-                TestList {
-                    set,
-                    sides,
-                    return_nomatch,
-                    family: context.family,
-                    hook: context.hook,
-                }
-                .into(),
-            ))
+            let list = TestList {
+                set: set.clone(),
+                sides,
+                return_nomatch,
+                family: context.family,
+                hook: context.hook,
+            };
+            Ok((!list.members().is_empty()).then(|| list.into()))
         }
     }
 }
