@@ -15,6 +15,7 @@ use ipt2bpf_parser::{Names, ParseOptions, parse, parse_onto};
 
 use crate::cli::{Rules, Sets};
 use crate::failure::Usage;
+use crate::sets;
 
 /// How many files of rules there may be, and how many of sets; both together can be told apart (the
 /// range of [`SourceId`]).
@@ -90,6 +91,20 @@ impl Input {
             ids.push(self.sources.add(name, text));
         }
         let parsed = ipset::parse(&self.sources, &ids, &system_names());
+        self.sets = parsed.sets;
+        self.diagnostics.extend(parsed.diagnostics);
+        Ok(self)
+    }
+
+    /// Takes the sets of the running kernel, as `ipset save` prints them for the network namespace of the
+    /// calling thread.
+    ///
+    /// # Errors
+    /// When the tool is not there or fails.
+    pub fn with_kernel_sets(mut self) -> Result<Input> {
+        let text = sets::of_kernel()?;
+        let id = self.sources.add("<ipset save>".to_owned(), text);
+        let parsed = ipset::parse(&self.sources, &[id], &system_names());
         self.sets = parsed.sets;
         self.diagnostics.extend(parsed.diagnostics);
         Ok(self)
