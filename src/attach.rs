@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_runtime::{Loaded, Registry, XdpMode};
+use ipt2bpf_runtime::{Attachment, Loaded, Maps, Registry, XdpMode};
 
 use crate::cli::Place;
 use crate::failure::Usage;
@@ -17,7 +17,8 @@ use crate::sets::Snapshot;
 /// Loads programs and attaches them, in the place of what ipt2bpf attached there before
 ///
 /// A replacement is atomic: each packet meets the old rules or the new ones. What is attached stays
-/// until `ipt2bpf detach` or the next boot.
+/// until `ipt2bpf detach` or the next boot. As when iptables reloads rules, the lists of -m recent, the
+/// tables of -m hashlimit and the connections seen so far are kept; limits and quotas begin anew.
 #[derive(Debug, Args)]
 #[command(mut_group("place", |group| group.required(true)))]
 pub struct Arguments {
@@ -61,13 +62,16 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     // Before the work of loading, so that a missing BPF file system is told at once.
     let registry = Registry::find()?;
     let seen = Snapshot::of_kernel_if(follow.is_some())?;
-    let loaded = running.load(hooks.clone(), reporter)?;
+    let load = || {
+        let replaced = replaced(place, &hooks, &registry)?;
+        running.load(hooks.clone(), &replaced, reporter)
+    };
+    let loaded = load()?;
     put(place, &registry, &loaded, reporter)?;
     match (follow, seen) {
         (Some(seconds), Some(seen)) => {
-            let again = || running.load(hooks.clone(), reporter);
             let period = Duration::from_secs((*seconds).max(1));
-            keep_up(period, seen, loaded, again, |loaded| {
+            keep_up(period, seen, loaded, load, |loaded| {
                 put(place, &registry, loaded, reporter)
             })
         }
@@ -113,4 +117,19 @@ fn put(place: &Place, registry: &Registry, loaded: &Loaded, reporter: &Reporter)
         }
     }
     Ok(())
+}
+
+/// The maps of the programs that are replaced at these hooks of a place.
+fn replaced(place: &Place, hooks: &[Hook], registry: &Registry) -> Result<Vec<Maps>> {
+    let mut attachments = Vec::new();
+    if let Some(cgroup) = &place.cgroup {
+        attachments = registry.at_cgroup(cgroup)?;
+    }
+    for interface in &place.xdp {
+        attachments.extend(registry.at_interface(interface)?);
+    }
+    let running = attachments
+        .iter()
+        .filter(|attachment| attachment.alive && hooks.contains(&attachment.hook));
+    Ok(running.map(Attachment::maps).collect::<Result<_, _>>()?)
 }

@@ -103,7 +103,7 @@ fn asks_for(rule: &Rule, fields: &[Field]) -> bool {
     let mut found = false;
     for step in &rule.steps {
         match step {
-            Step::Check { test, .. } => test.leaves(&mut |leaf| {
+            Step::Check { test, .. } | Step::Doom(test) => test.leaves(&mut |leaf| {
                 if let Test::Masked { field, .. } | Test::Range { field, .. } = leaf {
                     found |= fields.contains(field);
                 }

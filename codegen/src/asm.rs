@@ -151,17 +151,26 @@ helpers! {
     MapLookupElem = 1 "map_lookup_elem",
     MapUpdateElem = 2 "map_update_elem",
     MapDeleteElem = 3 "map_delete_elem",
+    KtimeGetNs = 5 "ktime_get_ns",
     GetPrandomU32 = 7 "get_prandom_u32",
     GetSmpProcessorId = 8 "get_smp_processor_id",
     SkbLoadBytes = 26 "skb_load_bytes",
+    CsumDiff = 28 "csum_diff",
+    XdpAdjustHead = 44 "xdp_adjust_head",
+    XdpAdjustTail = 65 "xdp_adjust_tail",
     SkbLoadBytesRelative = 68 "skb_load_bytes_relative",
     FibLookup = 69 "fib_lookup",
     SpinLock = 93 "spin_lock",
     SpinUnlock = 94 "spin_unlock",
     ProbeReadKernel = 113 "probe_read_kernel",
     Jiffies64 = 118 "jiffies64",
+    KtimeGetBootNs = 125 "ktime_get_boot_ns",
     RingbufOutput = 130 "ringbuf_output",
+    ForEachMapElem = 164 "for_each_map_elem",
+    RingbufReserve = 131 "ringbuf_reserve",
+    RingbufSubmit = 132 "ringbuf_submit",
     Loop = 181 "loop",
+    KtimeGetTaiNs = 208 "ktime_get_tai_ns",
 }
 
 /// A kernel function, by its id in the BTF of the running kernel. Code that holds one is for that kernel
@@ -208,13 +217,15 @@ pub enum KernelField {
     DeviceType,
     /// `int net_device.group`
     DeviceGroup,
+    /// `const unsigned char *net_device.dev_addr`
+    DeviceAddress,
     /// `__u32 dst_entry.tclassid`
     RouteRealm,
 }
 
 impl KernelField {
     /// All of them.
-    pub const ALL: [KernelField; 10] = [
+    pub const ALL: [KernelField; 11] = [
         KernelField::SkbDevice,
         KernelField::SkbMacHeader,
         KernelField::SkbNetworkHeader,
@@ -224,6 +235,7 @@ impl KernelField {
         KernelField::DeviceName,
         KernelField::DeviceType,
         KernelField::DeviceGroup,
+        KernelField::DeviceAddress,
         KernelField::RouteRealm,
     ];
 
@@ -236,9 +248,10 @@ impl KernelField {
             | KernelField::SkbRoute => "sk_buff",
             KernelField::XdpQueue => "xdp_buff",
             KernelField::QueueDevice => "xdp_rxq_info",
-            KernelField::DeviceName | KernelField::DeviceType | KernelField::DeviceGroup => {
-                "net_device"
-            }
+            KernelField::DeviceName
+            | KernelField::DeviceType
+            | KernelField::DeviceGroup
+            | KernelField::DeviceAddress => "net_device",
             KernelField::RouteRealm => "dst_entry",
         }
     }
@@ -254,6 +267,7 @@ impl KernelField {
             KernelField::DeviceName => "name",
             KernelField::DeviceType => "type",
             KernelField::DeviceGroup => "group",
+            KernelField::DeviceAddress => "dev_addr",
             KernelField::RouteRealm => "tclassid",
         }
     }

@@ -1,8 +1,11 @@
 //! A packet as rules see it: the reference for what programs read before their first rule.
 
+use std::borrow::Cow;
+
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
 use crate::field::{Field, NO_SEGMENT_SIZE, link};
+use crate::meaning::reject::Answer;
 use crate::track::state;
 
 /// How many IPv6 extension headers a program walks before it calls the chain broken. A chain that
@@ -73,10 +76,12 @@ impl Default for Connected {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
     family: Family,
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
     devices: [u128; 2],
     metadata: Metadata,
     forwarded: bool,
+    type_of_service: u8,
+    hops: u8,
     protocol: u8,
     broken_headers: bool,
     fragment_offset: u16,
@@ -84,6 +89,8 @@ pub struct Packet<'a> {
     transport: usize,
     answer: u32,
     nf_hook: NfHook,
+    rejected: Option<Answer>,
+    traced: bool,
     connection: Connected,
 }
 
@@ -97,35 +104,43 @@ impl<'a> Packet<'a> {
                 let header: &[u8; 20] = bytes.first_chunk()?;
                 Some(Packet {
                     family,
-                    bytes,
+                    bytes: bytes.into(),
                     devices,
                     metadata: Metadata::default(),
                     forwarded: false,
+                    type_of_service: header[1],
+                    hops: header[8],
                     protocol: header[9],
                     broken_headers: false,
                     fragment_offset: u16::from_be_bytes([header[6], header[7]]) & 0x1fff,
                     transport: 4 * usize::from(header[0] & 15),
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
+                    rejected: None,
+                    traced: false,
                     connection: Connected::default(),
                 })
             }
             Family::V6 => {
-                bytes.first_chunk::<40>()?;
+                let header = bytes.first_chunk::<40>()?;
                 let walk = walk_extension_headers(bytes);
                 let end = walk.unwrap_or_default();
                 Some(Packet {
                     family,
-                    bytes,
+                    bytes: bytes.into(),
                     devices,
                     metadata: Metadata::default(),
                     forwarded: false,
+                    type_of_service: header[0] << 4 | header[1] >> 4,
+                    hops: header[7],
                     protocol: end.protocol,
                     broken_headers: walk.is_none(),
                     fragment_offset: end.fragment_offset,
                     transport: end.offset,
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
+                    rejected: None,
+                    traced: false,
                     connection: Connected::default(),
                 })
             }
@@ -143,13 +158,64 @@ impl<'a> Packet<'a> {
     /// that have no hop left do not come so far.
     pub fn leaving_by(mut self, device: &str) -> Self {
         self.devices[1] = device_number(device);
-        self.forwarded = true;
+        if !self.forwarded {
+            self.hops = self.hops.wrapping_sub(1);
+            self.forwarded = true;
+            self.count_hop();
+        }
         self
+    }
+
+    /// `ip_decrease_ttl` (include/net/ip.h), and the same for IPv6.
+    fn count_hop(&mut self) {
+        let bytes = self.bytes.to_mut();
+        match self.family {
+            Family::V4 => {
+                bytes[8] = bytes[8].wrapping_sub(1);
+                let sum = u16::from_be_bytes([bytes[10], bytes[11]]);
+                let (sum, carry) = sum.overflowing_add(0x0100);
+                let sum = sum.wrapping_add(carry.into());
+                // Both are zero to the checksum's arithmetic.
+                let sum = if sum == u16::MAX { 0 } else { sum };
+                bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+            }
+            Family::V6 => bytes[7] = bytes[7].wrapping_sub(1),
+        }
     }
 
     /// Notes what a routine has answered.
     pub fn set_answer(&mut self, answer: u32) {
         self.answer = answer;
+    }
+
+    /// The mark, as rules see it now.
+    pub fn mark(&self) -> u32 {
+        self.metadata.mark
+    }
+
+    /// Changes the mark.
+    pub fn set_mark(&mut self, mark: u32) {
+        self.metadata.mark = mark;
+    }
+
+    /// The type of service or traffic class, as rules see it now.
+    pub fn type_of_service(&self) -> u8 {
+        self.type_of_service
+    }
+
+    /// Changes the type of service or traffic class, not the bytes.
+    pub fn set_type_of_service(&mut self, type_of_service: u8) {
+        self.type_of_service = type_of_service;
+    }
+
+    /// The time to live or hop limit, as rules see it now.
+    pub fn time_to_live(&self) -> u8 {
+        self.hops
+    }
+
+    /// Changes the time to live or hop limit, not the bytes.
+    pub fn set_time_to_live(&mut self, hops: u8) {
+        self.hops = hops;
     }
 
     /// Notes what is known of its connection.
@@ -177,9 +243,29 @@ impl<'a> Packet<'a> {
         self.nf_hook
     }
 
+    /// Notes how its sender is to be told that it was rejected.
+    pub fn reject(&mut self, answer: Answer) {
+        self.rejected = Some(answer);
+    }
+
+    /// How its sender is to be told that it was rejected, if it was.
+    pub fn rejected(&self) -> Option<Answer> {
+        self.rejected
+    }
+
+    /// From now on, what it meets is told.
+    pub fn set_traced(&mut self) {
+        self.traced = true;
+    }
+
+    /// Whether what it meets is told.
+    pub fn is_traced(&self) -> bool {
+        self.traced
+    }
+
     /// All its bytes, from the IP header on.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Where the transport header begins, in bytes from the IP header on; 0 where that is unknown.
@@ -216,11 +302,8 @@ impl<'a> Packet<'a> {
             Field::Destination6 => self.number(24, 16),
             Field::InDevice => self.devices[0],
             Field::OutDevice => self.devices[1],
-            Field::TypeOfService => match self.family {
-                Family::V4 => self.number(1, 1),
-                Family::V6 => self.number(0, 2) >> 4 & 0xff,
-            },
-            Field::TimeToLive => self.time_to_live().into(),
+            Field::TypeOfService => self.type_of_service.into(),
+            Field::TimeToLive => self.hops.into(),
             Field::Length => self.bytes.len() as u128,
             Field::Mark => self.metadata.mark.into(),
             Field::PacketType => self.packet_type().into(),
@@ -263,14 +346,6 @@ impl<'a> Packet<'a> {
             }
             Field::MaximumSegment => self.maximum_segment().into(),
         }
-    }
-
-    fn time_to_live(&self) -> u8 {
-        let offset = match self.family {
-            Family::V4 => 8,
-            Family::V6 => 7,
-        };
-        self.bytes[offset].wrapping_sub(self.forwarded.into())
     }
 
     /// `pkttype_mt` (net/netfilter/xt_pkttype.c): a looped-back packet is multicast or broadcast.

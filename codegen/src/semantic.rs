@@ -102,6 +102,8 @@ pub struct Chain {
     pub rules: Vec<Rule>,
     /// What happens behind the last.
     pub end: End,
+    /// What else happens when the policy counts, as the effects of a rule.
+    pub effects: Vec<Routine>,
 }
 
 /// The end of a chain.
@@ -125,6 +127,11 @@ pub enum Verdict {
 /// A counter by its index in the counters map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CounterId(pub u32);
+
+impl CounterId {
+    /// Of what is not counted.
+    pub const NONE: CounterId = CounterId(u32::MAX);
+}
 
 /// One rule.
 #[derive(Clone, Debug)]
@@ -170,6 +177,9 @@ pub enum Step {
     },
     /// Runs a routine, whose answer is [`Field::Answer`] from then on.
     Ask(Routine),
+    /// When this holds, the packet is dropped at the end of the rule, whether it matches or not. A match
+    /// whose opposite is asked for can be true of a packet that it drops.
+    Doom(Test),
 }
 
 /// How a failed test ends a rule.
@@ -279,7 +289,7 @@ impl FamilyFilter {
     pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
         for chain in &self.chains {
             for step in chain.rules.iter().flat_map(|rule| &rule.steps) {
-                if let Step::Check { test, .. } = step {
+                if let Step::Check { test, .. } | Step::Doom(test) = step {
                     test.leaves(visit);
                 }
             }
@@ -299,14 +309,16 @@ impl FamilyFilter {
 
     /// All routines of all rules, in order, as often as they are asked.
     pub fn routines(&self) -> impl Iterator<Item = &Routine> {
+        let policies = self.chains.iter().flat_map(|chain| &chain.effects);
         let rules = self.chains.iter().flat_map(|chain| &chain.rules);
-        rules.flat_map(|rule| {
+        let asked = rules.flat_map(|rule| {
             let asked = rule.steps.iter().filter_map(|step| match step {
                 Step::Ask(routine) => Some(routine),
-                Step::Check { .. } => None,
+                Step::Check { .. } | Step::Doom(_) => None,
             });
             asked.chain(&rule.effects)
-        })
+        });
+        asked.chain(policies)
     }
 }
 
@@ -334,7 +346,10 @@ impl fmt::Display for Filter {
                     for step in &rule.steps {
                         writeln!(f, "      {step}")?;
                     }
-                    write!(f, "      count {}, ", rule.counter.0)?;
+                    match rule.counter {
+                        CounterId::NONE => write!(f, "      ")?,
+                        counter => write!(f, "      count {}, ", counter.0)?,
+                    }
                     for effect in &rule.effects {
                         write!(f, "{effect}, ")?;
                     }
@@ -343,7 +358,11 @@ impl fmt::Display for Filter {
                 match chain.end {
                     End::Return => writeln!(f, "      end, return")?,
                     End::Policy(verdict, counter) => {
-                        writeln!(f, "      end, count {}, {verdict}", counter.0)?
+                        write!(f, "      end, count {}, ", counter.0)?;
+                        for effect in &chain.effects {
+                            write!(f, "{effect}, ")?;
+                        }
+                        writeln!(f, "{verdict}")?
                     }
                 }
             }
@@ -389,6 +408,7 @@ impl fmt::Display for Step {
                 Otherwise::HotDrop => write!(f, "demand {test}"),
             },
             Step::Ask(routine) => write!(f, "ask {routine}"),
+            Step::Doom(test) => write!(f, "doom if {test}"),
         }
     }
 }

@@ -39,6 +39,18 @@ const RULES: &str = "\
 COMMIT
 ";
 
+/// What raw may give a packet before it is tracked.
+const RAW: &str = "\
+*raw
+-A PREROUTING -p udp -m udp --dport 4000 -j NOTRACK
+-A PREROUTING -p udp -m udp --sport 4000 -j CT --notrack
+-A PREROUTING -p tcp -m tcp --dport 4000 -j CT --ctevents new
+-A PREROUTING -m conntrack --ctstate NEW
+-A PREROUTING -m conntrack --ctstate UNTRACKED
+-A PREROUTING -m conntrack --ctstate INVALID
+COMMIT
+";
+
 /// Makes the packet one that a router forwards: checksums right.
 fn finished(sent: &Sent, number: u16) -> Vec<u8> {
     let mut bytes = sent.bytes.clone();
@@ -85,13 +97,13 @@ fn is_sctp(sent: &Sent) -> bool {
 }
 
 /// Passes conversations through both; says where the counters part.
-fn compare(family: Family, conversations: &[Vec<Sent>]) -> Result<usize> {
+fn compare(family: Family, rules: &str, conversations: &[Vec<Sent>]) -> Result<usize> {
     let interface = "eth0".to_owned();
     let host = Host::new(std::slice::from_ref(&interface), &Routing::transit())?;
-    let ruleset = subjects::ruleset(family, RULES)?;
+    let ruleset = subjects::ruleset(family, rules)?;
     let mut subjects = subjects::all(&ruleset, &[Hook::Xdp])?;
     // No taps: they end a packet's way before its connection is remembered.
-    netfilter::load(family, RULES)?;
+    netfilter::load(family, rules)?;
     let mut packets = 0;
     for conversation in conversations {
         let compared = conversation.iter().filter(|sent| !is_sctp(sent));
@@ -136,10 +148,12 @@ fn every_packet_has_the_state_that_the_kernel_gives_it() {
             .map(|number| conversation(number, family))
             .map(|it| it.new_tree(&mut runner).expect("a conversation").current())
             .collect();
-        let packets = netns::isolated(|| compare(family, &conversations));
-        match packets {
-            Ok(packets) => println!("{packets} packets of {family:?} in {count} conversations"),
-            Err(error) => panic!("{}={seed}: {error:#}", packets::SEED_VARIABLE),
+        for rules in [RULES.to_owned(), [RAW, RULES].concat()] {
+            let packets = netns::isolated(|| compare(family, &rules, &conversations));
+            match packets {
+                Ok(packets) => println!("{packets} packets of {family:?} in {count} conversations"),
+                Err(error) => panic!("{}={seed}: {error:#}", packets::SEED_VARIABLE),
+            }
         }
     }
 }

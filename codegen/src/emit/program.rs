@@ -20,11 +20,14 @@ use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, StagePlan};
 use crate::semantic::{FamilyFilter, Path, family_name};
 
 /// Return values of `enum xdp_action`.
-const XDP_DROP: i32 = 1;
+pub const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
+/// Sends the frame back by the interface that it came from.
+pub const XDP_TX: i32 = 3;
 
 /// `struct bpf_fib_lookup` and its results (include/uapi/linux/bpf.h).
-mod fib {
+pub mod fib {
+    #![allow(missing_docs)]
     pub const SIZE: i32 = 64;
     pub const FAMILY: i16 = 0;
     pub const IFINDEX: i16 = 8;
@@ -38,6 +41,17 @@ mod fib {
     pub const PROHIBIT: i32 = 3;
     pub const NOT_FORWARDED: i32 = 4;
     pub const FORWARDING_DISABLED: i32 = 5;
+}
+
+/// Where IPv4's checksum lies in its header.
+const CHECKSUM: i16 = 10;
+
+/// Where the time to live or hop limit lies in the IP header.
+fn hop_limit(family: Family) -> i16 {
+    match family {
+        Family::V4 => 8,
+        Family::V6 => 7,
+    }
 }
 
 /// A stage with the functions that are its code.
@@ -56,6 +70,8 @@ pub struct CompiledFamily<'a> {
     pub filter: &'a FamilyFilter,
     /// Its stages, in order.
     pub stages: Vec<CompiledStage>,
+    /// What gives the program's result for a dropped packet, where rules reject with an answer.
+    pub answer: Option<FunctionId>,
     /// What tracks its connections, where that is asked for.
     pub tracking: Option<TrackingCalls>,
 }
@@ -86,6 +102,7 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
         code,
         pass,
         drop,
+        dropped: drop,
     };
     let active: Vec<&CompiledFamily<'_>> = families
         .iter()
@@ -102,8 +119,15 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
         };
         writer.code.branch(Cond::Ne, Reg::R1, ethertype, other);
         writer.code.line(family_name(family.filter.family));
+        writer.dropped = match family.answer {
+            Some(_) => writer.code.label(),
+            None => drop,
+        };
         writer.family(family);
         writer.code.jump(pass);
+        if let Some(answer) = family.answer {
+            writer.answer(answer);
+        }
         writer.code.bind(other);
     }
     let (pass_value, drop_value) = match settings.hook {
@@ -172,6 +196,8 @@ struct Writer {
     code: Code,
     pass: Label,
     drop: Label,
+    /// Where a packet goes that a stage of the family in work has dropped.
+    dropped: Label,
 }
 
 impl Writer {
@@ -248,7 +274,8 @@ impl Writer {
         }
         let transit = self.code.label();
         let path = self.settings.xdp_path;
-        if path == XdpPath::Auto || (path == XdpPath::Forward && demand.has(Field::OutDevice)) {
+        let asked = demand.has(Field::OutDevice) || demand.out_index;
+        if path == XdpPath::Auto || (path == XdpPath::Forward && asked) {
             self.route(family.filter.family, transit);
         }
         if path != XdpPath::Forward {
@@ -266,8 +293,16 @@ impl Writer {
             self.code.bind(transit);
             self.out_device(&demand);
             self.count_hop(&demand);
+            let mut routines = family.filter.routines();
+            let in_frame = has(Path::Transit) && routines.any(|it| it.work().sees_hops());
+            if in_frame {
+                self.count_hop_in_frame(family.filter.family);
+            }
             for stage in on(Path::Transit) {
                 self.stage(family.filter, stage);
+            }
+            if in_frame {
+                self.restore_hop(family.filter.family);
             }
         }
     }
@@ -358,7 +393,22 @@ impl Writer {
         }
         // Whatever is no ACCEPT drops, also what the plan rules out.
         let accept = Operand::Imm(ACCEPT as i32);
-        code.branch32(Cond::Ne, Reg::R0, accept, self.drop);
+        code.branch32(Cond::Ne, Reg::R0, accept, self.dropped);
+    }
+
+    /// Lets a function answer the sender of a dropped packet and give the result.
+    fn answer(&mut self, answer: FunctionId) {
+        self.code.bind(self.dropped);
+        if let Some(access) = KernelAccess::of(self.settings.device_names) {
+            self.parser().for_this_station(access);
+        }
+        self.code.line("answer the sender");
+        self.code.mov(Reg::R1, CONTEXT);
+        self.code.mov(Reg::R2, Reg::R10);
+        let packet = i32::from(self.settings.frame.address(0));
+        self.code.alu(Alu::Add, Reg::R2, packet);
+        self.code.call_function(answer);
+        self.code.exit();
     }
 
     /// Asks the kernel's routing: falls through for packets to this host, goes to `transit` for others,
@@ -479,9 +529,15 @@ impl Writer {
         self.code.branch(Cond::Ne, Reg::R1, 0, self.pass);
     }
 
-    /// The name of the interface that routing chose.
+    /// The interface that routing chose: its index, and its name where rules ask for it.
     fn out_device(&mut self, demand: &Demand) {
         let frame = self.settings.frame;
+        if demand.out_index {
+            let chosen = frame.address(frame.scratch() + fib::IFINDEX);
+            let index = frame.address(layout::OUT_INDEX);
+            self.code.load(Size::W, Reg::R1, Reg::R10, chosen);
+            self.code.store(Size::W, Reg::R10, index, Reg::R1);
+        }
         if let Some(devices) = self
             .settings
             .devices
@@ -506,6 +562,59 @@ impl Writer {
             self.code.alu(Alu::Sub, Reg::R1, 1);
             self.code.store(Size::B, Reg::R10, place, Reg::R1);
         }
+    }
+
+    /// Routines that look at the IP header see it as the kernel has changed it: `ip_decrease_ttl`
+    /// (include/net/ip.h). The kernel will do it itself, so it is undone for packets that pass.
+    fn count_hop_in_frame(&mut self, family: Family) {
+        self.code.line("one hop less in the frame");
+        self.ip_header();
+        let (header, value) = (Reg::R1, Reg::R2);
+        let frame = self.settings.frame;
+        let code = &mut self.code;
+        code.load(Size::B, value, header, hop_limit(family));
+        code.alu(Alu::Sub, value, 1);
+        code.store(Size::B, header, hop_limit(family), value);
+        if family == Family::V4 {
+            // The high byte comes first: a hop is 1 to a little-endian load.
+            let small = code.label();
+            code.load(Size::H, value, header, CHECKSUM);
+            code.store(Size::H, Reg::R10, frame.address(frame.scratch()), value);
+            code.alu(Alu::Add, value, 1);
+            code.branch(Cond::Lt, value, 0xffff, small);
+            code.alu(Alu::Add, value, 1);
+            code.bind(small);
+            code.store(Size::H, header, CHECKSUM, value);
+        }
+    }
+
+    /// Undoes it.
+    fn restore_hop(&mut self, family: Family) {
+        self.code.line("the hop back");
+        self.ip_header();
+        let (header, value) = (Reg::R1, Reg::R2);
+        let frame = self.settings.frame;
+        let code = &mut self.code;
+        code.load(Size::B, value, header, hop_limit(family));
+        code.alu(Alu::Add, value, 1);
+        code.store(Size::B, header, hop_limit(family), value);
+        if family == Family::V4 {
+            code.load(Size::H, value, Reg::R10, frame.address(frame.scratch()));
+            code.store(Size::H, header, CHECKSUM, value);
+        }
+    }
+
+    /// R1 = the IP header in the frame, of which 20 bytes are there.
+    fn ip_header(&mut self) {
+        let place = self.settings.frame.address(layout::IP_HEADER);
+        let code = &mut self.code;
+        code.load(Size::W, Reg::R1, CONTEXT, xdp::DATA);
+        code.load(Size::B, Reg::R2, Reg::R10, place);
+        code.alu(Alu::Add, Reg::R1, Reg::R2);
+        code.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
+        code.mov(Reg::R2, Reg::R1);
+        code.alu(Alu::Add, Reg::R2, 20);
+        code.branch(Cond::Gt, Reg::R2, Reg::R3, self.drop);
     }
 
     fn leave(&mut self, value: i32) {

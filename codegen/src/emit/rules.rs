@@ -12,7 +12,7 @@ use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Opera
 use crate::field::{Field, layout};
 use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, Flow, MAX_DEPTH, Node, NodeKind, StagePlan};
 use crate::routine::Routine;
-use crate::semantic::{End, FamilyFilter, Otherwise, Step, Verdict};
+use crate::semantic::{CounterId, End, FamilyFilter, Otherwise, Rule, Step, Verdict};
 
 /// How counters are incremented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,7 @@ pub fn emit(stage: &Stage<'_>, function: &Range<usize>, may_be_null: bool) -> Co
         pop: None,
         finish: None,
         exits: Vec::new(),
+        doomed: Vec::new(),
     };
     writer.head(may_be_null);
     for node in function.clone() {
@@ -123,6 +124,8 @@ struct Writer<'a> {
     finish: Option<Label>,
     /// Where packets leave uncounted.
     exits: Vec<(Label, Exit)>,
+    /// Where rules go on for packets that they drop in the end: the rule and its next step.
+    doomed: Vec<(Label, &'a Rule, usize)>,
 }
 
 /// What an uncounted packet leaves with.
@@ -183,12 +186,13 @@ impl Writer<'_> {
                 self.code.line(rule.text.clone());
                 // Labels are made for ways that are taken: unused code is refused.
                 let miss = rule.can_miss().then(|| self.miss(node.miss));
-                for step in &rule.steps {
+                for (number, step) in rule.steps.iter().enumerate() {
                     match step {
-                        Step::Ask(routine) => {
-                            self.call(routine);
-                            let answer = Field::Answer.place().offset;
-                            self.code.store(Size::W, PACKET, answer, Reg::R0);
+                        Step::Ask(routine) => self.ask(routine),
+                        Step::Doom(test) => {
+                            let label = self.code.label();
+                            branch(&mut self.code, test, true, label);
+                            self.doomed.push((label, rule, number + 1));
                         }
                         Step::Check { test, otherwise } => {
                             let target = match (otherwise, miss) {
@@ -199,14 +203,8 @@ impl Writer<'_> {
                         }
                     }
                 }
-                match (rule.can_hit(), rule.effects.is_empty()) {
-                    (true, true) => self.hit(index, node, rule.counter.0),
-                    (true, false) => {
-                        self.count(Operand::Imm(rule.counter.0 as i32));
-                        self.effects(&rule.effects);
-                        self.leave(index, node);
-                    }
-                    (false, _) => {}
+                if rule.can_hit() {
+                    self.hit_with(index, node, rule.counter, &rule.effects);
                 }
             }
             NodeKind::Policy(counter) => {
@@ -216,12 +214,24 @@ impl Writer<'_> {
                     _ => "ACCEPT",
                 };
                 self.code.line(format!(":{} {policy}", chain.name));
-                self.hit(index, node, counter.0);
+                self.hit_with(index, node, counter, &chain.effects);
             }
         }
     }
 
-    /// What follows a match: count, and go where the node says.
+    /// What follows a match: count, do what else is to be done, and go where the node says.
+    fn hit_with(&mut self, index: usize, node: Node, counter: CounterId, effects: &[Routine]) {
+        if effects.is_empty() {
+            return self.hit(index, node, counter.0);
+        }
+        if counter != CounterId::NONE {
+            self.count(Operand::Imm(counter.0 as i32));
+        }
+        self.effects(effects);
+        self.leave(index, node);
+    }
+
+    /// Counts and goes where the node says.
     fn hit(&mut self, index: usize, node: Node, counter: u32) {
         match node.hit {
             Flow::To(to) if self.function.contains(&to) => {
@@ -260,6 +270,30 @@ impl Writer<'_> {
             self.set(reg, argument as i32);
         }
         self.code.call_function(call.function);
+    }
+
+    /// Calls the function of a routine for its answer.
+    fn ask(&mut self, routine: &Routine) {
+        self.call(routine);
+        let answer = Field::Answer.place().offset;
+        self.code.store(Size::W, PACKET, answer, Reg::R0);
+    }
+
+    /// The rest of a rule for a packet that is dropped whatever comes.
+    fn doomed(&mut self, rule: &Rule, from: usize) {
+        let drop = self.drop_label();
+        for step in &rule.steps[from..] {
+            match step {
+                Step::Ask(routine) => self.ask(routine),
+                Step::Check { test, .. } => branch(&mut self.code, test, false, drop),
+                Step::Doom(_) => {}
+            }
+        }
+        if rule.can_hit() {
+            self.count(Operand::Imm(rule.counter.0 as i32));
+            self.effects(&rule.effects);
+            self.code.jump(drop);
+        }
     }
 
     /// Effects, one after the other, until one drops the packet.
@@ -342,6 +376,11 @@ impl Writer<'_> {
     }
 
     fn tail(&mut self) {
+        for (label, rule, from) in std::mem::take(&mut self.doomed) {
+            self.code.line(rule.text.clone());
+            self.code.bind(label);
+            self.doomed(rule, from);
+        }
         self.code.line("return");
         for (label, exit) in std::mem::take(&mut self.exits) {
             self.code.bind(label);

@@ -5,16 +5,14 @@ use std::ops::Add;
 use super::test::branch;
 use crate::asm::{Code, Op};
 use crate::plan::{Node, NodeKind};
+use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Step};
 
 /// Instructions that count, leave and go on, at most.
 const TAIL: usize = 32;
 
-/// The call of a routine, with what the verifier walks through in a static function.
-const CALLED: Weight = Weight {
-    branches: 32,
-    instructions: 16,
-};
+/// Instructions that call a routine, at most.
+const CALL: usize = 16;
 
 /// The size of some code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,20 +38,41 @@ impl Add for Weight {
 pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
     let mut code = Code::default();
     let mut called = Weight::default();
-    if let NodeKind::Rule(chain, rule) = node.kind {
-        let target = code.label();
-        let rule = &filter.chain(chain).rules[rule];
-        let mut calls = rule.effects.len();
-        for step in &rule.steps {
-            match step {
-                Step::Check { test, .. } => branch(&mut code, test, false, target),
-                Step::Ask(_) => calls += 1,
+    let mut call = |routine: &Routine| {
+        let branches = routine.work().branches();
+        let instructions = CALL;
+        called = called
+            + Weight {
+                branches,
+                instructions,
+            };
+    };
+    match node.kind {
+        NodeKind::Rule(chain, rule) => {
+            let target = code.label();
+            let rule = &filter.chain(chain).rules[rule];
+            rule.effects.iter().for_each(&mut call);
+            for step in &rule.steps {
+                match step {
+                    Step::Check { test, .. } => branch(&mut code, test, false, target),
+                    Step::Ask(routine) => call(routine),
+                    // What follows it is written twice.
+                    Step::Doom(test) => {
+                        branch(&mut code, test, true, target);
+                        for step in &rule.steps {
+                            if let Step::Check { test, .. } = step {
+                                branch(&mut code, test, false, target);
+                            }
+                        }
+                    }
+                }
             }
         }
-        called = Weight {
-            branches: calls * CALLED.branches,
-            instructions: calls * CALLED.instructions,
-        };
+        NodeKind::Policy(_) => {
+            let effects = filter.chains.iter().map(|chain| &chain.effects);
+            let most = effects.max_by_key(|effects| effects.len());
+            most.into_iter().flatten().for_each(&mut call);
+        }
     }
     let branches = code
         .ops()

@@ -13,6 +13,7 @@ use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Counters, Family, Ruleset};
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, parse};
+use ipt2bpf_runtime::kernel;
 
 use crate::compare::Subject;
 use crate::netfilter::CounterKey;
@@ -58,6 +59,7 @@ fn options(hook: Hook, sets: &Sets) -> Options {
     Options {
         hooks: vec![hook],
         sets: sets.clone(),
+        tick_rate: kernel::tick_rate(),
         ..Options::default()
     }
 }

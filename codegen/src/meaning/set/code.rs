@@ -10,7 +10,7 @@ use super::elements::{address_field, interface_field};
 use super::list::TestList;
 use super::ports;
 use crate::asm::{Alu, Cond, FunctionId, Helper, Imm64, Label, MapId, Reg, Size};
-use crate::emit::link::{Body, CONTEXT, Linker, PACKET};
+use crate::emit::link::{Body, CONTEXT, Constant, Linker, PACKET};
 use crate::field::{Field, link};
 use crate::module::MapKind;
 use crate::sets::hash::{DIGEST_FACTOR, DISPLACEMENT_FACTOR, SLOT_FACTOR};
@@ -53,7 +53,7 @@ pub fn elements(linker: &mut Linker<'_>, set: &Known, sides: &[Side]) -> Functio
     let Some(image) = table.image() else {
         return linker.function("no_set", 0, |body| body.answer(0));
     };
-    let (map, base) = linker.constant(ELEMENTS, &set.name, &image.bytes);
+    let place = linker.constant(&constant(image));
     let clock = table.timed.then(|| clock_map(linker));
     let family = linker.family;
     linker.function("set", 0, |body| {
@@ -62,8 +62,8 @@ pub fn elements(linker: &mut Linker<'_>, set: &Known, sides: &[Side]) -> Functio
             body,
             table,
             image,
-            map,
-            base,
+            map: place.map,
+            base: place.offset,
             clock,
             rate,
             family,
@@ -75,6 +75,14 @@ pub fn elements(linker: &mut Linker<'_>, set: &Known, sides: &[Side]) -> Functio
         writer.body.code.bind(missing);
         writer.body.answer(Answer::No.number() as i32);
     })
+}
+
+/// The bytes of a set.
+pub fn constant(image: &Image) -> Constant {
+    Constant {
+        map: ELEMENTS,
+        bytes: image.bytes.clone(),
+    }
 }
 
 /// The function that asks the sets of a list: it gives 1 when one has the packet.

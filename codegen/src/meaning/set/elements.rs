@@ -6,7 +6,7 @@ use ipt2bpf_parser::matches::set::Side;
 use ipt2bpf_parser::ruleset::Family;
 
 use super::{code, ports};
-use crate::emit::link::{Call, Linker};
+use crate::emit::link::{Call, Constant, Linker};
 use crate::field::{Field, link};
 use crate::packet::Packet;
 use crate::routine::{Perform, World};
@@ -74,6 +74,11 @@ impl Perform for TestElements {
             function,
             arguments: Vec::new(),
         }
+    }
+
+    fn constants(&self) -> Vec<Constant> {
+        let image = self.table().and_then(Table::image);
+        image.map(code::constant).into_iter().collect()
     }
 
     fn reads(&self) -> Vec<Field> {

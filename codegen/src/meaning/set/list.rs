@@ -7,7 +7,7 @@ use ipt2bpf_parser::ruleset::Family;
 
 use super::code;
 use super::elements::{Clock, TestElements, is_gone, reads, write_sides};
-use crate::emit::link::{Call, Linker};
+use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::module::Hook;
 use crate::packet::Packet;
@@ -91,6 +91,11 @@ impl Perform for TestList {
             function,
             arguments: Vec::new(),
         }
+    }
+
+    fn constants(&self) -> Vec<Constant> {
+        let members = self.members();
+        members.iter().flat_map(|it| it.test.constants()).collect()
     }
 
     fn reads(&self) -> Vec<Field> {
