@@ -124,6 +124,7 @@ impl Arguments {
         let rulesets = &input.rulesets;
         let mut options = self.leniency.apply(self.clock.apply(self.hooks.options()));
         options.target_kernel = self.target_kernel;
+        options.sets = input.known_sets();
         if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {
             options.device_names = DeviceNames::Relocated;
         }

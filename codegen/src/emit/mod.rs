@@ -250,7 +250,9 @@ fn needs_devices_map(filter: &Filter, options: &Options) -> bool {
                 found |= wanted.contains(field);
             }
         });
-        found
+        let mut routines = family.routines();
+        let reads = |routine: &Routine| routine.work().reads();
+        found || routines.any(|it| reads(it).iter().any(|field| wanted.contains(field)))
     };
     let by_table = options.device_names == DeviceNames::Table;
     filter.families.iter().any(|family| {
