@@ -138,6 +138,8 @@ pub mod layout {
     pub const LENGTH: i16 = 116;
     /// Where the rules go on next: `u32`, see [`plan`](crate::plan).
     pub const ENTRY: i16 = 124;
+    /// Not 0 when more fragments follow the packet: it is the first of several. `u8`
+    pub const MORE_FRAGMENTS: i16 = 136;
     /// The netfilter hook whose chains the packet is in, as [`nf_hook_number`] has it: `u8`.
     pub const NF_HOOK: i16 = 168;
     /// Where the IP header lies in the frame at XDP, in bytes: `u8`.

@@ -11,6 +11,9 @@ use std::fmt;
 
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
+use crate::meaning::connbytes;
+use crate::meaning::connmark;
+use crate::meaning::conntrack;
 use crate::meaning::limit;
 use crate::options::DEFAULT_TICK_RATE;
 use crate::packet::Packet;
@@ -59,6 +62,12 @@ macro_rules! routines {
 }
 
 routines! {
+    /// `-j CONNMARK`
+    ChangeConnectionMark(connmark::ChangeMark),
+    /// `-m connbytes`
+    HasCarried(connbytes::HasCarried),
+    /// `-m conntrack`
+    LooksLike(conntrack::tuple::LooksLike),
     /// `-m limit`
     TakeToken(limit::TakeToken),
 }

@@ -62,9 +62,23 @@ impl Linker<'_> {
         calls
     }
 
+    /// The map of the connections.
+    pub fn flows(&mut self) -> MapId {
+        self.map(FLOWS_MAP, MapKind::Hash(FLOWS))
+    }
+
+    /// The function that finds a packet's connection: `resolve(context, packet, question)`.
+    pub fn resolve(&mut self) -> FunctionId {
+        let question = Parameter::Memory(question::SIZE as u32);
+        let family = self.family;
+        self.function_of("resolve", &[question], |body| {
+            code::resolve(body, family);
+        })
+    }
+
     /// The functions that track connections.
     pub(super) fn tracking(&mut self) -> TrackingCalls {
-        let flows = self.map(FLOWS_MAP, MapKind::Hash(FLOWS));
+        let flows = self.flows();
         let locks = self.map(
             LOCKS_MAP,
             MapKind::State {
@@ -73,10 +87,7 @@ impl Linker<'_> {
             },
         );
         let question = Parameter::Memory(question::SIZE as u32);
-        let family = self.family;
-        let resolve = self.function_of("resolve", &[question], |body| {
-            code::resolve(body, family);
-        });
+        let resolve = self.resolve();
         let maps = code::Maps { flows, locks };
         let rate = self.options.tick_rate;
         let track = self.function_of("track", &[question, Parameter::U32], |body| {

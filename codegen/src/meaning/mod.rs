@@ -4,12 +4,16 @@
 
 mod base;
 mod comment;
-mod conntrack;
+pub mod connbytes;
+mod connlabel;
+pub mod connmark;
+pub mod conntrack;
 mod cpu;
 mod dccp;
 mod devgroup;
 mod ecn;
 mod esp;
+mod helper;
 mod icmp;
 mod iprange;
 mod length;
@@ -101,6 +105,9 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
         Match::Ah(ah) => ah,
         Match::Comment(comment) => comment,
+        Match::Connbytes(connbytes) => connbytes,
+        Match::Connlabel(connlabel) => connlabel,
+        Match::Connmark(connmark) => connmark,
         Match::Conntrack(conntrack) => conntrack,
         Match::Cpu(cpu) => cpu,
         Match::Dccp(dccp) => dccp,
@@ -109,6 +116,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Ecn(ecn) => ecn,
         Match::Esp(esp) => esp,
         Match::Eui64(eui64) => eui64,
+        Match::Helper(helper) => helper,
         Match::Hl(hl) => hl,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
@@ -137,6 +145,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
 /// The table of targets; what is not in it is refused.
 pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
     match extension {
+        Target::Connmark(connmark) => connmark,
         Target::Log(log) => log,
         Target::Reject(reject) => reject,
         _ => &untranslated::Untranslated,

@@ -11,6 +11,8 @@
 //! - Checksums are not verified: at cgroup hooks they cannot be, and at XDP frames of virtual devices do
 //!   not have them yet.
 //! - A full table forgets what was used least lately, whatever its state.
+//! - A first fragment at XDP stands for the whole: what it says of its length is taken on trust, and the
+//!   windows of a TCP connection that sends fragments are not looked at any more.
 //! - SCTP and GRE are tracked as protocols without a state of their own; a UDP-Lite packet that
 //!   arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6 redirects.
 //! - There are no helpers: nothing is expected.
@@ -19,6 +21,7 @@ pub mod code;
 pub mod resolve;
 pub mod table;
 pub mod tcp;
+pub mod tuple;
 
 use crate::module::HashShape;
 
@@ -45,6 +48,9 @@ pub mod state {
     /// It is not tracked.
     pub const UNTRACKED: u8 = 64;
 }
+
+/// The states of packets without a connection.
+pub const NO_CONNECTION: u8 = state::INVALID | state::UNTRACKED;
 
 /// What is known of a flow (`enum ip_conntrack_status`).
 pub mod status {

@@ -7,7 +7,7 @@ use crate::emit::link::{Body, PACKET};
 use crate::emit::words::{Compare, Fact, Place, Script, Word};
 use crate::field::{Field, layout as packet_layout};
 use crate::track::resolve::{Class, protocol};
-use crate::track::tcp::{Index, MAX_RETRANSMITS, MAX_SCALE, State, VALID_FLAGS, bits, flags};
+use crate::track::tcp::{GONE, Index, MAX_RETRANSMITS, MAX_SCALE, State, VALID_FLAGS, bits, flags};
 use crate::track::{Key, LOCKS, layout, state, status, timeouts};
 
 /// The flow's lock, once it is found; before, an offset in the packet.
@@ -212,6 +212,9 @@ impl<'a> Writer<'a> {
         code.branch(Cond::Eq, Reg::R1, 0, whole);
         code.bind(plain);
         code.branch(Cond::Lt, Reg::R1, 8, invalid);
+        // What a first fragment lacks is in the others.
+        code.load(Size::B, Reg::R2, PACKET, packet_layout::MORE_FRAGMENTS);
+        code.branch(Cond::Ne, Reg::R2, 0, whole);
         code.load(Size::W, Reg::R2, PACKET, packet_layout::LENGTH);
         code.alu(Alu::Sub, Reg::R2, AT);
         code.branch(Cond::Gt, Reg::R1, Reg::R2, invalid);
@@ -408,7 +411,8 @@ impl<'a> Writer<'a> {
         code.mov(FLOW, Reg::R0);
         let alive = code.label();
         let left: Word = Place::word(FLOW, layout::EXPIRES) - now;
-        let lives = Fact::Compare(Cond::Sgt, left, 0.into());
+        let gone = Place::byte(FLOW, layout::TCP_STATE).is(u32::from(GONE));
+        let lives = Fact::Compare(Cond::Sgt, left, 0.into()).and(gone.negated());
         self.script().branch(&lives, true, alive);
         self.delete();
         let code = &mut self.body.code;
@@ -585,6 +589,13 @@ impl<'a> Writer<'a> {
         script.when(long, |script| script.set(expires, now + soon));
         script.code.jump(labels.refused);
         script.code.bind(valid);
+        let more = Place::byte(PACKET, packet_layout::MORE_FRAGMENTS);
+        script.when(more.differs(0), |script| {
+            for side in layout::SIDES {
+                let known = Place::byte(FLOW, side + layout::side::FLAGS);
+                script.set(known, known | u32::from(flags::BE_LIBERAL));
+            }
+        });
         let flow_status = Place::byte(FLOW, layout::STATUS);
         let seen = || flow_status.has(u32::from(status::SEEN_REPLY));
         let state = |it: State| u32::from(it as u8);
@@ -715,7 +726,7 @@ impl<'a> Writer<'a> {
         code.bind(done);
     }
 
-    /// What remains to be done without the lock: a flow that a RST ends goes, one that is new and
+    /// What remains to be done without the lock: a flow that a RST ends is gone, one that is new and
     /// accepted is remembered.
     fn leave(&mut self) {
         let labels = self.labels;
@@ -731,7 +742,10 @@ impl<'a> Writer<'a> {
             self.machine.old.is(DYING),
         ]);
         self.script().branch(&dies, false, labels.end);
-        self.delete();
+        // The rules may still ask for it.
+        self.body
+            .code
+            .store(Size::B, FLOW, layout::TCP_STATE, i32::from(GONE));
         self.body.code.jump(labels.end);
         self.body.code.bind(fresh);
         self.script().branch(&commit.is(0), true, labels.end);
