@@ -7,7 +7,7 @@ use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Label, MapId, Operand, Reg
 use crate::emit::parse::xdp;
 use crate::field::{Field, layout};
 use crate::module::{FunctionKind, Hook, Map, MapKind, Parameter};
-use crate::options::Options;
+use crate::options::{KernelVersion, Options};
 use crate::routine::Routine;
 use crate::semantic::FamilyFilter;
 use crate::track::code::{self, question};
@@ -67,11 +67,21 @@ impl Linker<'_> {
         self.map(FLOWS_MAP, MapKind::Hash(FLOWS))
     }
 
-    /// The function that finds a packet's connection: `resolve(context, packet, question)`.
+    /// The function with which routines find the packet's connection:
+    /// `resolve(context, packet, question)`. There may be many, so that the verifier should look at it only
+    /// once.
     pub fn resolve(&mut self) -> FunctionId {
+        let knows_global = |kernel: KernelVersion| kernel >= KernelVersion::GLOBAL_POINTERS;
+        match self.options.target_kernel.is_none_or(knows_global) {
+            true => self.resolve_as(FunctionKind::Global),
+            false => self.resolve_as(self.linkage),
+        }
+    }
+
+    fn resolve_as(&mut self, kind: FunctionKind) -> FunctionId {
         let question = Parameter::Memory(question::SIZE as u32);
         let family = self.family;
-        self.function_of("resolve", &[question], |body| {
+        self.function_of("resolve", kind, &[question], |body| {
             code::resolve(body, family);
         })
     }
@@ -87,10 +97,10 @@ impl Linker<'_> {
             },
         );
         let question = Parameter::Memory(question::SIZE as u32);
-        let resolve = self.resolve();
+        let resolve = self.resolve_as(self.linkage);
         let maps = code::Maps { flows, locks };
         let rate = self.options.tick_rate;
-        let track = self.function_of("track", &[question, Parameter::U32], |body| {
+        let track = self.function_of("track", self.linkage, &[question, Parameter::U32], |body| {
             code::track(body, maps, rate);
         });
         TrackingCalls { resolve, track }
@@ -129,13 +139,14 @@ impl Linker<'_> {
         arguments: usize,
         write: impl FnOnce(&mut Body),
     ) -> FunctionId {
-        self.function_of(name, &vec![Parameter::U32; arguments], write)
+        self.function_of(name, self.linkage, &vec![Parameter::U32; arguments], write)
     }
 
     /// A function with parameters of any kind behind the context and the packet.
     fn function_of(
         &mut self,
         name: &str,
+        kind: FunctionKind,
         more: &[Parameter],
         write: impl FnOnce(&mut Body),
     ) -> FunctionId {
@@ -145,13 +156,13 @@ impl Linker<'_> {
             Parameter::Memory(self.packet_size),
         ];
         parameters.extend(more);
-        if self.linkage == FunctionKind::Global {
+        if kind == FunctionKind::Global {
             body.refuse_null(&parameters);
         }
         body.keep_arguments();
         write(&mut body);
         let code = body.finish();
-        self.callees.share(name, self.linkage, parameters, code)
+        self.callees.share(name, kind, parameters, code)
     }
 }
 

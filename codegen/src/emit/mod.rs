@@ -101,9 +101,8 @@ pub fn emit(
             .unwrap_or(0);
         let frame = Frame::new(depth);
         let linkage = linkage(filter, plans, options);
-        kernel = kernel.max(match (depth, linkage) {
-            (0, FunctionKind::Static) => KernelVersion::BASELINE,
-            (0, _) => KernelVersion::GLOBAL_POINTERS,
+        kernel = kernel.max(match depth {
+            0 => KernelVersion::BASELINE,
             _ => KernelVersion::LOOP,
         });
         let mut families = Vec::new();
@@ -151,6 +150,10 @@ pub fn emit(
             parameters: vec![Parameter::Context(filter.hook)],
             code,
         });
+    }
+    let mut functions = callees.functions.iter();
+    if functions.any(|function| function.kind == FunctionKind::Global) {
+        kernel = kernel.max(KernelVersion::GLOBAL_POINTERS);
     }
     module.functions.extend(callees.functions);
     let plans = filters.iter().zip(plans).flat_map(|(filter, plans)| {

@@ -239,6 +239,12 @@ impl Flow {
                         let established = tcp::State::Established as u8;
                         if !seen && segment.index() == tcp::Index::Rst {
                             fate = Fate::Dies;
+                        } else if !seen
+                            && segment.index() == tcp::Index::Syn
+                            && old == tcp::State::SynSent as u8
+                        {
+                            // A SYN that is repeated keeps no connection alive.
+                            refresh = false;
                         } else if seen
                             && opened.iter().any(|it| *it as u8 == old)
                             && new == established
@@ -264,7 +270,9 @@ impl Flow {
             _ => timeouts::GENERIC,
         };
         if refresh {
-            self.expires = clock.after(seconds);
+            if !matches!(fate, Fate::Dies) {
+                self.expires = clock.after(seconds);
+            }
             self.packets[told.direction] += 1;
             self.bytes[told.direction] += told.length;
         }

@@ -613,7 +613,20 @@ impl<'a> Writer<'a> {
         });
         let ends = seen().negated().and(segment.index.is(Index::Rst as u32));
         script.when(ends, |script| script.set(machine.old, DYING));
+        // A SYN that is repeated keeps no connection alive.
+        let repeats = Fact::All(vec![
+            seen().negated(),
+            segment.index.is(Index::Syn as u32),
+            machine.old.is(state(State::SynSent)),
+        ]);
+        script.branch(&repeats, true, labels.keep);
         self.tcp_timeout();
+        let (expires, now, old) = (self.expires, self.now, self.machine.old);
+        let mut script = self.script();
+        // The last packet of a flow is counted, but gives it no more time.
+        script.when(old.is(DYING), |script| {
+            script.set(expires, Place::word(FLOW, layout::EXPIRES) - now);
+        });
         let refresh = labels.refresh;
         self.body.code.jump(refresh);
     }
