@@ -150,13 +150,18 @@ fn run_table(
             }
             continue;
         };
-        match failed_step(rule, (chain, next), packet, world, trace) {
+        let (failed, doomed) = try_steps(rule, (chain, next), packet, world, trace);
+        match failed {
             Some((step, Otherwise::HotDrop)) => {
                 trace.push(Event::HotDrop(chain, next, step));
                 return Verdict::Drop;
             }
             Some((step, Otherwise::NoMatch)) => {
                 trace.push(Event::Missed(chain, next, step));
+                if let Some(step) = doomed {
+                    trace.push(Event::HotDrop(chain, next, step));
+                    return Verdict::Drop;
+                }
                 next += 1;
             }
             None => {
@@ -165,6 +170,10 @@ fn run_table(
                 let dropping = effects.position(|effect| effect.work().perform(packet, world) != 0);
                 if let Some(effect) = dropping {
                     trace.push(Event::DroppedByEffect(chain, next, effect));
+                    return Verdict::Drop;
+                }
+                if let Some(step) = doomed {
+                    trace.push(Event::HotDrop(chain, next, step));
                     return Verdict::Drop;
                 }
                 match rule.action {
@@ -182,19 +191,21 @@ fn run_table(
     }
 }
 
-/// Takes a rule's steps up to the first whose test fails.
-fn failed_step(
+/// Takes a rule's steps up to the first whose test fails, which it gives, and the one that has doomed the
+/// packet.
+fn try_steps(
     rule: &Rule,
     (chain, index): (ChainId, usize),
     packet: &mut Packet<'_>,
     world: &mut World,
     trace: &mut Vec<Event>,
-) -> Option<(usize, Otherwise)> {
+) -> (Option<(usize, Otherwise)>, Option<usize>) {
+    let mut doomed = None;
     for (number, step) in rule.steps.iter().enumerate() {
         match step {
             Step::Check { test, otherwise } => {
                 if !holds(test, packet) {
-                    return Some((number, *otherwise));
+                    return (Some((number, *otherwise)), doomed);
                 }
             }
             Step::Ask(routine) => {
@@ -202,9 +213,11 @@ fn failed_step(
                 packet.set_answer(answer);
                 trace.push(Event::Asked(chain, index, number, answer));
             }
+            Step::Doom(test) if holds(test, packet) => doomed = Some(number),
+            Step::Doom(_) => {}
         }
     }
-    None
+    (None, doomed)
 }
 
 /// Whether a test holds.

@@ -102,6 +102,8 @@ pub enum Parameter {
     Memory(u32),
     /// `u32`
     U32,
+    /// `u64`
+    U64,
 }
 
 /// One map.

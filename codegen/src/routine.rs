@@ -9,12 +9,14 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::emit::link::{Call, Linker};
+use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::connbytes;
 use crate::meaning::connmark;
 use crate::meaning::conntrack;
 use crate::meaning::limit;
+use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
+use crate::meaning::{bpf, dccp_option, limit, sctp_chunks, string, u32};
 use crate::options::DEFAULT_TICK_RATE;
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -32,6 +34,16 @@ pub trait Perform: fmt::Display {
     /// IPv4's protocol.
     fn reads(&self) -> Vec<Field> {
         Vec::new()
+    }
+
+    /// The constant bytes that the function reads.
+    fn constants(&self) -> Vec<Constant> {
+        Vec::new()
+    }
+
+    /// How many conditional branches the verifier walks at each call, or a few more.
+    fn branches(&self) -> usize {
+        32
     }
 }
 
@@ -70,6 +82,28 @@ routines! {
     LooksLike(conntrack::tuple::LooksLike),
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-m bpf`
+    RunClassic(bpf::RunClassic),
+    /// `-m ah` of IPv6
+    Authentication(ah::Authentication),
+    /// `-m frag`
+    Fragment(frag::Fragment),
+    /// `-m hbh` and `-m dst`
+    OptionsHeader(options::OptionsHeader),
+    /// `-m ipv6header`
+    ListHeaders(ipv6header::ListHeaders),
+    /// `-m rt`
+    Routing(rt::Routing),
+    /// `-m srh`
+    SegmentRouting(srh::SegmentRouting),
+    /// `-m dccp --dccp-option`
+    FindOption(dccp_option::FindOption),
+    /// `-m sctp --chunk-types`
+    FindChunks(sctp_chunks::FindChunks),
+    /// `-m string`
+    FindBytes(string::FindBytes),
+    /// `-m u32`
+    CompareWords(u32::CompareWords),
 }
 
 impl fmt::Display for Routine {

@@ -8,6 +8,7 @@ mod rules;
 mod test;
 pub mod weight;
 pub mod words;
+pub mod worker;
 
 use crate::asm::{Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
@@ -91,6 +92,12 @@ pub fn emit(
         vec![Parameter::Memory(layout::size(0)), Parameter::U32],
         rules::emit_count(counters_map, counting),
     );
+    let families = filters.iter().flat_map(|filter| &filter.families);
+    for routine in families.flat_map(FamilyFilter::routines) {
+        for constant in routine.work().constants() {
+            constant.keep(&mut module.maps);
+        }
+    }
     let mut kernel = KernelVersion::BASELINE;
     for (filter, plans) in filters.iter().zip(&plans) {
         let depth = plans

@@ -3,6 +3,7 @@
 //! A match becomes steps; a target becomes an action. What cannot be said exactly is a [`Refusal`].
 
 mod base;
+pub mod bpf;
 mod comment;
 pub mod connbytes;
 mod connlabel;
@@ -10,11 +11,14 @@ pub mod connmark;
 pub mod conntrack;
 mod cpu;
 mod dccp;
+pub mod dccp_option;
 mod devgroup;
 mod ecn;
 mod esp;
 mod helper;
+pub mod headers6;
 mod icmp;
+mod ipcomp;
 mod iprange;
 mod length;
 pub mod limit;
@@ -23,16 +27,20 @@ mod mac;
 mod mark;
 mod mh;
 mod multiport;
+mod osf;
 mod physdev;
 mod pkttype;
 mod policy;
 mod realm;
 mod reject;
 mod sctp;
+pub mod sctp_chunks;
+pub mod string;
 mod tcp;
 mod tcpmss;
 mod tos;
 mod ttl;
+pub mod u32;
 mod udp;
 mod untranslated;
 
@@ -104,6 +112,8 @@ pub struct TargetAction {
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
         Match::Ah(ah) => ah,
+        Match::Ah6(ah) => ah,
+        Match::Bpf(bpf) => bpf,
         Match::Comment(comment) => comment,
         Match::Connbytes(connbytes) => connbytes,
         Match::Connlabel(connlabel) => connlabel,
@@ -113,30 +123,40 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Dccp(dccp) => dccp,
         Match::Devgroup(devgroup) => devgroup,
         Match::Dscp(dscp) => dscp,
+        Match::Dst(dst) => dst,
         Match::Ecn(ecn) => ecn,
         Match::Esp(esp) => esp,
         Match::Eui64(eui64) => eui64,
         Match::Helper(helper) => helper,
+        Match::Frag(frag) => frag,
+        Match::Hbh(hbh) => hbh,
         Match::Hl(hl) => hl,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
         Match::IpRange(range) => range,
+        Match::Ipcomp(ipcomp) => ipcomp,
+        Match::Ipv6Header(headers) => headers,
         Match::Length(length) => length,
         Match::Limit(limit) => limit,
         Match::Mac(mac) => mac,
         Match::Mark(mark) => mark,
         Match::Mh(mh) => mh,
         Match::Multiport(multiport) => multiport,
+        Match::Osf(osf) => osf,
         Match::Physdev(physdev) => physdev,
         Match::Pkttype(packet_type) => packet_type,
         Match::Policy(policy) => policy,
         Match::Realm(realm) => realm,
+        Match::Rt(rt) => rt,
         Match::Sctp(sctp) => sctp,
+        Match::Srh(srh) => srh,
         Match::State(state) => state,
+        Match::String(string) => string,
         Match::Tcp(tcp) => tcp,
         Match::Tcpmss(tcpmss) => tcpmss,
         Match::Tos(tos) => tos,
         Match::Ttl(ttl) => ttl,
+        Match::U32(words) => words,
         Match::Udp(udp) => udp,
         _ => &untranslated::Untranslated,
     }
@@ -175,6 +195,28 @@ fn kernel_only(context: Context<'_>, what: &str) -> Result<(), Refusal> {
             help: "compile for kernels from 6.2 on with --target-kernel, or load directly".into(),
         }),
     }
+}
+
+/// The answers of routines that look for something in a packet which may be broken.
+const NO: u32 = 0;
+/// See [`NO`].
+const YES: u32 = 1;
+/// The packet is broken, and dropped.
+const BROKEN: u32 = 2;
+
+/// The steps of a match that drops broken packets: what it looks for is there, or is not. A broken packet
+/// is dropped either way, but its opposite counts as true first.
+fn found(routine: impl Into<Routine>, negated: bool) -> Vec<Step> {
+    let broken = Test::equal(Field::Answer, BROKEN);
+    let found = Test::equal(Field::Answer, YES);
+    vec![
+        Step::Ask(routine.into()),
+        match negated {
+            false => Step::demand(Test::Not(Box::new(broken))),
+            true => Step::Doom(broken),
+        },
+        Step::require(found.negated_if(negated)),
+    ]
 }
 
 /// Not a later fragment: those have no transport header to look at.
