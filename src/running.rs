@@ -7,7 +7,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
 use ipt2bpf_runtime::{Loaded, kernel};
 
-use crate::cli::{Hooks, Leniency, Rules};
+use crate::cli::{Hooks, Leniency, Rules, Tracking};
 use crate::counters;
 use crate::devices::{self, Filled};
 use crate::failure::Told;
@@ -23,6 +23,8 @@ pub struct Arguments {
     pub hooks: Hooks,
     #[command(flatten)]
     leniency: Leniency,
+    #[command(flatten)]
+    tracking: Tracking,
     /// Begin with the counters of the rules, not with zero
     #[arg(short, long)]
     counters: bool,
@@ -39,12 +41,14 @@ impl Arguments {
     /// [`Told`] when the rules cannot be translated, or what the kernel says.
     pub fn load(&self, hooks: Vec<Hook>, reporter: &Reporter) -> Result<Loaded> {
         let input = Input::read(&self.rules)?;
-        let options = self.leniency.apply(Options {
+        let options = self.tracking.apply(self.leniency.apply(Options {
+            // A program at an interface sees only what arrives there.
+            companion: hooks == [Hook::Xdp],
             hooks,
             device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
             target_kernel: kernel_version(),
             ..self.hooks.options()
-        });
+        }));
         let mut said = input.diagnostics.clone();
         let compiled = match input.has_errors() {
             true => None,

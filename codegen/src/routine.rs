@@ -11,12 +11,10 @@ use std::fmt;
 
 use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
-use crate::meaning::connbytes;
-use crate::meaning::connmark;
-use crate::meaning::conntrack;
-use crate::meaning::limit;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
-use crate::meaning::{bpf, dccp_option, limit, sctp_chunks, string, u32};
+use crate::meaning::{
+    bpf, connbytes, connmark, conntrack, dccp_option, limit, sctp_chunks, string, u32,
+};
 use crate::options::DEFAULT_TICK_RATE;
 use crate::packet::Packet;
 use crate::semantic::CounterId;

@@ -11,7 +11,7 @@ use crate::options::{KernelVersion, Options};
 use crate::routine::Routine;
 use crate::semantic::FamilyFilter;
 use crate::track::code::{self, question};
-use crate::track::{FLOWS, FLOWS_MAP, LOCKS, LOCKS_MAP};
+use crate::track::{FLOWS_MAP, LOCKS, LOCKS_MAP, flows_shape};
 use ipt2bpf_parser::ruleset::Family;
 
 /// The call of a routine's function: `u32 function(context, packet, arguments...)`.
@@ -125,7 +125,8 @@ impl Linker<'_> {
 
     /// The map of the connections.
     pub fn flows(&mut self) -> MapId {
-        self.map(FLOWS_MAP, MapKind::Hash(FLOWS))
+        let entries = self.options.connections.max(1);
+        self.map(FLOWS_MAP, MapKind::Hash(flows_shape(entries)))
     }
 
     /// The function with which routines find the packet's connection:

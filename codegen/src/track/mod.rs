@@ -29,7 +29,7 @@ use crate::module::HashShape;
 pub const FLOWS_MAP: &str = "flows";
 /// The map of the locks, each for the flows of one hash.
 pub const LOCKS_MAP: &str = "flow_locks";
-/// How many flows are remembered.
+/// How many flows are remembered unless the user says otherwise.
 pub const MAX_FLOWS: u32 = 262_144;
 /// How many locks there are: a power of two.
 pub const LOCKS: u32 = 1024;
@@ -165,14 +165,16 @@ pub mod layout {
     }
 }
 
-/// The shape of the map of the flows.
-pub const FLOWS: HashShape = HashShape {
-    key: Key::SIZE as u32,
-    bytes: layout::SIZE as u32,
-    entries: MAX_FLOWS,
-    evicts: true,
-    locked: false,
-};
+/// The shape of a map of so many flows.
+pub const fn flows_shape(entries: u32) -> HashShape {
+    HashShape {
+        key: Key::SIZE as u32,
+        bytes: layout::SIZE as u32,
+        entries,
+        evicts: true,
+        locked: false,
+    }
+}
 
 /// How long a flow is remembered after a packet, in seconds, by what it is: the defaults of the
 /// kernel's `net.netfilter.nf_conntrack_*_timeout*`.

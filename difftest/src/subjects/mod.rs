@@ -48,6 +48,7 @@ pub fn all(ruleset: &Ruleset, hooks: &[Hook]) -> Result<Vec<Box<dyn Subject>>> {
 fn options(hook: Hook) -> Options {
     Options {
         hooks: vec![hook],
+        companion: true,
         ..Options::default()
     }
 }
