@@ -8,8 +8,9 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
+use ipt2bpf_runtime::kernel;
 
-use crate::{attach, check, compile, detach, explain, load, show, zero};
+use crate::{attach, check, compile, detach, explain, load, log, show, zero};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,6 +62,7 @@ pub enum Command {
     /// Lists what ipt2bpf has attached
     List,
     Show(show::Arguments),
+    Log(log::Arguments),
     Zero(zero::Arguments),
 }
 
@@ -215,6 +217,27 @@ impl Tracking {
     pub fn apply(self, options: Options) -> Options {
         Options {
             connections: self.connections,
+            ..options
+        }
+    }
+}
+
+/// The clock of the kernel that runs the programs.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Clock {
+    /// Ticks of the clock in a second of the kernel that runs the programs (CONFIG_HZ); without it those
+    /// of this one
+    ///
+    /// The kernel counts rates such as those of -m limit in ticks.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(24..=10_000))]
+    hz: Option<u32>,
+}
+
+impl Clock {
+    /// The choices, changed by these arguments.
+    pub fn apply(self, options: Options) -> Options {
+        Options {
+            tick_rate: self.hz.unwrap_or_else(kernel::tick_rate),
             ..options
         }
     }

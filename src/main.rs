@@ -4,6 +4,7 @@ mod attach;
 mod attachments;
 mod check;
 mod cli;
+mod clock;
 mod compile;
 mod counters;
 mod detach;
@@ -13,6 +14,7 @@ mod failure;
 mod input;
 mod list;
 mod load;
+mod log;
 mod messages;
 mod output;
 mod running;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Some(Command::Detach(arguments)) => detach::run(&arguments),
         Some(Command::List) => list::run(),
         Some(Command::Show(arguments)) => show::run(&arguments),
+        Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),
     };
     match result {

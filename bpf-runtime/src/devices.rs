@@ -1,12 +1,14 @@
 //! The interfaces of a network namespace, for programs that know them by name.
 
 use std::fs;
+use std::os::fd::AsFd;
 
 use ipt2bpf_codegen::module::DEVICES_MAP;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice};
 
 use crate::error::{Error, Step};
 use crate::maps::Maps;
+use crate::sys::hardware_kind;
 
 /// The interfaces of the calling thread's network namespace. `/sys/class/net` would show those of the
 /// namespace that sysfs was mounted in.
@@ -61,6 +63,29 @@ fn index_of(name: &str) -> Option<Interface> {
     Some(Interface {
         index,
         name: name.to_owned(),
+    })
+}
+
+/// What lies in front of an interface's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkLayer {
+    /// It is an Ethernet interface.
+    Ethernet,
+    /// It is a loopback interface, whose packets have an Ethernet header, too.
+    Loopback,
+    /// It is none of these.
+    Other,
+}
+
+/// The link layer of an interface of the calling thread's network namespace; none when there is no such
+/// interface.
+pub fn link_layer(name: &str) -> Option<LinkLayer> {
+    const ARPHRD_ETHER: u16 = 1;
+    const ARPHRD_LOOPBACK: u16 = 772;
+    Some(match hardware_kind(control_socket()?.as_fd(), name)? {
+        ARPHRD_ETHER => LinkLayer::Ethernet,
+        ARPHRD_LOOPBACK => LinkLayer::Loopback,
+        _ => LinkLayer::Other,
     })
 }
 
@@ -156,6 +181,8 @@ mod tests {
         assert!(interfaces().unwrap().contains(&loopback));
         assert_eq!(interface("lo").unwrap(), loopback);
         assert_eq!(name_of(1).as_deref(), Some("lo"));
+        assert_eq!(link_layer("lo"), Some(LinkLayer::Loopback));
+        assert_eq!(link_layer("no-such-if"), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct CounterLayout {
 struct ChainCounters {
     first: u32,
     builtin: bool,
+    /// How many chains stand before it.
+    number: u32,
 }
 
 impl CounterLayout {
@@ -41,6 +43,7 @@ impl CounterLayout {
         let numbers = ChainCounters {
             first: self.total,
             builtin,
+            number: self.chains.len() as u32,
         };
         self.chains
             .insert((family, table, chain.name.clone()), numbers);
@@ -67,6 +70,12 @@ impl CounterLayout {
     pub fn first_rule(&self, family: Family, table: TableKind, chain: &str) -> u32 {
         self.find(family, table, chain)
             .map_or(0, |found| found.first + u32::from(found.builtin))
+    }
+
+    /// How many chains of all rulesets stand before a chain.
+    pub fn chain_number(&self, family: Family, table: TableKind, chain: &str) -> u32 {
+        self.find(family, table, chain)
+            .map_or(0, |found| found.number)
     }
 
     fn find(&self, family: Family, table: TableKind, chain: &str) -> Option<ChainCounters> {

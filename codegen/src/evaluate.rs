@@ -4,6 +4,7 @@
 //! programs are held against.
 
 use crate::field::Field;
+use crate::meaning::reject::Answer;
 use crate::packet::Packet;
 use crate::routine::World;
 use crate::semantic::{
@@ -11,7 +12,7 @@ use crate::semantic::{
     Verdict,
 };
 use crate::track::table::{confirm, track};
-use ipt2bpf_parser::ruleset::TableKind;
+use ipt2bpf_parser::ruleset::{NfHook, TableKind};
 
 /// Where routing sends a packet; asked only at hooks that see both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +30,9 @@ pub enum Route<'a> {
 pub struct Outcome {
     /// Whether it passed.
     pub verdict: Verdict,
+    /// The hook that rejected it and how its sender is to be told, which
+    /// [`reply`](crate::meaning::reject::reply::reply) does.
+    pub rejected: Option<(NfHook, Answer)>,
     /// What happened on its way, in order.
     pub trace: Vec<Event>,
 }
@@ -60,14 +64,15 @@ impl Outcome {
         &'a self,
         filter: &'a FamilyFilter,
     ) -> impl Iterator<Item = CounterId> + 'a {
-        self.trace.iter().filter_map(|event| match *event {
+        let counters = self.trace.iter().filter_map(|event| match *event {
             Event::Matched(chain, rule) => Some(filter.chain(chain).rules[rule].counter),
             Event::Policy(chain) => match filter.chain(chain).end {
                 End::Policy(_, counter) => Some(counter),
                 End::Return => None,
             },
             _ => None,
-        })
+        });
+        counters.filter(|&counter| counter != CounterId::NONE)
     }
 }
 
@@ -85,6 +90,7 @@ pub fn evaluate(
         trace.push(Event::LaterFragment);
         return Outcome {
             verdict: Verdict::Accept,
+            rejected: None,
             trace,
         };
     }
@@ -110,6 +116,7 @@ pub fn evaluate(
         if run_table(filter, stage.chain, &mut packet, world, &mut trace) == Verdict::Drop {
             return Outcome {
                 verdict: Verdict::Drop,
+                rejected: packet.rejected().map(|answer| (stage.nf_hook, answer)),
                 trace,
             };
         }
@@ -124,6 +131,7 @@ pub fn evaluate(
     }
     Outcome {
         verdict: Verdict::Accept,
+        rejected: None,
         trace,
     }
 }
@@ -142,7 +150,9 @@ fn run_table(
             match (filter.chain(chain).end, callers.pop()) {
                 (End::Policy(verdict, _), _) => {
                     trace.push(Event::Policy(chain));
-                    return verdict;
+                    let mut effects = filter.chain(chain).effects.iter();
+                    let dropped = effects.any(|effect| effect.work().perform(packet, world) != 0);
+                    return if dropped { Verdict::Drop } else { verdict };
                 }
                 (End::Return, Some(caller)) => (chain, next) = caller,
                 // A goto out of a built-in chain: the end is that chain's policy.

@@ -140,6 +140,10 @@ pub mod layout {
     pub const ENTRY: i16 = 124;
     /// Not 0 when more fragments follow the packet: it is the first of several. `u8`
     pub const MORE_FRAGMENTS: i16 = 136;
+    /// How the sender of a rejected packet is told, as [`Answer::number`] has it, or 0: `u8`.
+    ///
+    /// [`Answer::number`]: crate::meaning::reject::Answer::number
+    pub const REJECTED: i16 = 144;
     /// The netfilter hook whose chains the packet is in, as [`nf_hook_number`] has it: `u8`.
     pub const NF_HOOK: i16 = 168;
     /// Where the IP header lies in the frame at XDP, in bytes: `u8`.
@@ -148,8 +152,12 @@ pub mod layout {
     pub const TRANSPORT: i16 = 170;
     /// 1 when the packet begins a connection that is not in the table yet: `u8`.
     pub const UNCONFIRMED: i16 = 176;
+    /// Whether a TRACE rule has matched: `u8`.
+    pub const TRACED: i16 = 185;
+    /// The interface that routing has chosen for a packet to another host, 0 before that: `u32`.
+    pub const OUT_INDEX: i16 = 188;
     /// The return stack: `u16` each.
-    pub const STACK: i16 = 184;
+    pub const STACK: i16 = 192;
 
     /// The number of a netfilter hook (`enum nf_inet_hooks`, include/uapi/linux/netfilter.h).
     pub const fn nf_hook_number(hook: NfHook) -> u8 {

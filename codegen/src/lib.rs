@@ -40,6 +40,7 @@ pub mod evaluate;
 pub mod field;
 pub mod frame;
 pub mod listing;
+pub mod log;
 pub mod lower;
 pub mod meaning;
 pub mod module;

@@ -10,7 +10,11 @@ use ipt2bpf_parser::span::Span;
 
 use crate::counters::CounterLayout;
 use crate::field::Field;
-use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning};
+use crate::log::record::{LINE_BYTES, Occasion};
+use crate::meaning::nfqueue::to_user_space;
+use crate::meaning::tell::Tell;
+use crate::meaning::trace::StartTrace;
+use crate::meaning::{Context, Refusal, Shared, base_steps, match_meaning, target_meaning};
 use crate::module::Hook;
 use crate::options::{Options, XdpPath};
 use crate::routine::{Place, Routine};
@@ -61,6 +65,7 @@ pub fn lower(
     hook: Hook,
     options: &Options,
 ) -> (Filter, Vec<Diagnostic>) {
+    let shared = Shared::of(rulesets);
     let mut diagnostics = Vec::new();
     let mut families = Vec::new();
     for ruleset in rulesets {
@@ -68,11 +73,14 @@ pub fn lower(
             family: ruleset.family,
             hook,
             options,
+            shared: &shared,
             counters,
             chains: Vec::new(),
+            numbers: Vec::new(),
             diagnostics: &mut diagnostics,
         };
         let stages = lowering.stages(ruleset);
+        lowering.trace();
         let chains = lowering.chains;
         let filter = FamilyFilter {
             family: ruleset.family,
@@ -81,6 +89,7 @@ pub fn lower(
             tracking: None,
         };
         diagnostics.extend(vlan_diagnostic(ruleset, &filter, hook));
+        diagnostics.extend(gro_diagnostic(&filter, hook));
         families.push(filter);
         diagnostics.extend(nat_diagnostics(ruleset, hook, options));
         diagnostics.extend(link_local_diagnostic(ruleset, hook, options));
@@ -92,8 +101,11 @@ struct Lowering<'a> {
     family: Family,
     hook: Hook,
     options: &'a Options,
+    shared: &'a Shared<'a>,
     counters: &'a CounterLayout,
     chains: Vec<Chain>,
+    /// The chains' numbers in traces.
+    numbers: Vec<u32>,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -151,7 +163,11 @@ impl Lowering<'_> {
                 name: chain.name.clone(),
                 rules: Vec::new(),
                 end: End::Return,
+                effects: Vec::new(),
             });
+            let counters = self.counters;
+            self.numbers
+                .push(counters.chain_number(self.family, table.kind, &chain.name));
         }
         id
     }
@@ -182,6 +198,42 @@ impl Lowering<'_> {
             name: chain.name.clone(),
             rules: rules.collect(),
             end,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Lets every rule, policy and end of a user chain tell of traced packets, where a rule traces any.
+    fn trace(&mut self) {
+        let start = Routine::from(StartTrace);
+        let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        if !rules.any(|rule| rule.effects.contains(&start)) {
+            return;
+        }
+        let tell = |occasion, number| {
+            Routine::from(Tell {
+                occasion,
+                number,
+                bytes: LINE_BYTES,
+            })
+        };
+        for (chain, &number) in self.chains.iter_mut().zip(&self.numbers) {
+            for rule in &mut chain.rules {
+                let told = tell(Occasion::TracedRule, rule.counter.0);
+                rule.effects.insert(0, told);
+            }
+            match chain.end {
+                End::Policy(_, counter) => {
+                    chain.effects = vec![tell(Occasion::TracedPolicy, counter.0)];
+                }
+                End::Return => chain.rules.push(Rule {
+                    steps: Vec::new(),
+                    counter: CounterId::NONE,
+                    effects: vec![tell(Occasion::TracedReturn, number)],
+                    action: Action::Continue,
+                    text: format!("(end of {})", chain.name),
+                    span: Span::default(),
+                }),
+            }
         }
     }
 
@@ -193,7 +245,7 @@ impl Lowering<'_> {
         rule: &'r ruleset::Rule,
         counter: CounterId,
     ) -> Option<Rule> {
-        let (family, hook, options) = (self.family, self.hook, self.options);
+        let (family, hook, options, shared) = (self.family, self.hook, self.options, self.shared);
         let context = |index: usize| Context {
             family,
             hook,
@@ -202,6 +254,7 @@ impl Lowering<'_> {
                 index: index as u16,
             },
             options,
+            shared,
         };
         let (effects, action) = self.action(table, rule, context(rule.matches.len()))?;
         let mut steps = base_steps(&rule.base, self.family);
@@ -254,13 +307,12 @@ impl Lowering<'_> {
             ruleset::Action::Verdict(Word::Drop) => Action::Verdict(Verdict::Drop),
             ruleset::Action::Verdict(Word::Return) => Action::Return,
             ruleset::Action::Verdict(Word::Queue) => {
-                let refusal = Refusal {
-                    code: "queue",
-                    reason: "leaves the verdict to a program in user space".into(),
-                    help: "write ACCEPT or DROP".into(),
-                };
-                self.refuse("-j QUEUE", refusal, rule.span.0, false);
-                return None;
+                let approximated = self.options.approximate;
+                self.refuse("-j QUEUE", to_user_space(), rule.span.0, approximated);
+                if !approximated {
+                    return None;
+                }
+                Action::Verdict(Verdict::Drop)
             }
             ruleset::Action::Jump(target) => Action::Jump(self.target_chain(table, target)?),
             ruleset::Action::Goto(target) => Action::Goto(self.target_chain(table, target)?),
@@ -274,8 +326,11 @@ impl Lowering<'_> {
                         return Some((meaning.effects, meaning.action));
                     }
                     Err(refusal) => {
-                        self.refuse(&name, refusal, target.span, false);
-                        return None;
+                        let meaning = target_meaning(&target.value);
+                        let instead = meaning.approximation();
+                        let instead = instead.filter(|_| self.options.approximate);
+                        self.refuse(&name, refusal, target.span, instead.is_some());
+                        instead?
                     }
                 }
             }
@@ -349,7 +404,7 @@ impl<'r> TableChains<'r> {
 fn may_approximate(effects: &[Routine], action: Action) -> bool {
     match action {
         Action::Verdict(_) => true,
-        Action::Continue => effects.is_empty(),
+        Action::Continue => effects.iter().all(|effect| effect.work().only_tells()),
         Action::Return | Action::Jump(_) | Action::Goto(_) => false,
     }
 }
@@ -398,6 +453,29 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
         span: asking,
         label: String::new(),
         help: Some("attach to interfaces without VLANs, or ask for neither `-i` nor `--src-group` in what runs at xdp".into()),
+    })
+}
+
+/// XDP sees the segments of a stream before the kernel joins them (GRO), which netfilter sees as one packet.
+fn gro_diagnostic(filter: &FamilyFilter, hook: Hook) -> Option<Diagnostic> {
+    let counts = |step: &Step| match step {
+        Step::Ask(routine) => routine.work().counts_packets(),
+        Step::Check { .. } | Step::Doom(_) => false,
+    };
+    let mut rules = filter.chains.iter().flat_map(|chain| &chain.rules);
+    let counting = rules.find(|rule| rule.steps.iter().any(counts))?;
+    (hook == Hook::Xdp).then(|| Diagnostic {
+        severity: Severity::Warning,
+        code: "gro",
+        message: format!(
+            "at {hook}, rules that count packets see each segment of a TCP stream, where iptables sees those \
+             that the kernel has joined (GRO) as one packet"
+        ),
+        span: counting.span,
+        label: String::new(),
+        help: Some(
+            "count at cgroup_skb/ingress, behind GRO, or only what is never joined, such as `--syn`".into(),
+        ),
     })
 }
 

@@ -3,6 +3,7 @@
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
 use crate::field::{Field, NO_SEGMENT_SIZE, link};
+use crate::meaning::reject::Answer;
 use crate::track::state;
 
 /// How many IPv6 extension headers a program walks before it calls the chain broken. A chain that
@@ -77,6 +78,8 @@ pub struct Packet<'a> {
     devices: [u128; 2],
     metadata: Metadata,
     forwarded: bool,
+    type_of_service: u8,
+    hops: u8,
     protocol: u8,
     broken_headers: bool,
     fragment_offset: u16,
@@ -85,6 +88,8 @@ pub struct Packet<'a> {
     transport: usize,
     answer: u32,
     nf_hook: NfHook,
+    rejected: Option<Answer>,
+    traced: bool,
     connection: Connected,
 }
 
@@ -102,6 +107,8 @@ impl<'a> Packet<'a> {
                     devices,
                     metadata: Metadata::default(),
                     forwarded: false,
+                    type_of_service: header[1],
+                    hops: header[8],
                     protocol: header[9],
                     broken_headers: false,
                     fragment_offset: u16::from_be_bytes([header[6], header[7]]) & 0x1fff,
@@ -109,11 +116,13 @@ impl<'a> Packet<'a> {
                     transport: 4 * usize::from(header[0] & 15),
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
+                    rejected: None,
+                    traced: false,
                     connection: Connected::default(),
                 })
             }
             Family::V6 => {
-                bytes.first_chunk::<40>()?;
+                let header = bytes.first_chunk::<40>()?;
                 let walk = walk_extension_headers(bytes);
                 let end = walk.unwrap_or_default();
                 Some(Packet {
@@ -122,6 +131,8 @@ impl<'a> Packet<'a> {
                     devices,
                     metadata: Metadata::default(),
                     forwarded: false,
+                    type_of_service: header[0] << 4 | header[1] >> 4,
+                    hops: header[7],
                     protocol: end.protocol,
                     broken_headers: walk.is_none(),
                     fragment_offset: end.fragment_offset,
@@ -129,6 +140,8 @@ impl<'a> Packet<'a> {
                     transport: end.offset,
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
+                    rejected: None,
+                    traced: false,
                     connection: Connected::default(),
                 })
             }
@@ -146,6 +159,9 @@ impl<'a> Packet<'a> {
     /// that have no hop left do not come so far.
     pub fn leaving_by(mut self, device: &str) -> Self {
         self.devices[1] = device_number(device);
+        if !self.forwarded {
+            self.hops = self.hops.wrapping_sub(1);
+        }
         self.forwarded = true;
         self
     }
@@ -155,9 +171,34 @@ impl<'a> Packet<'a> {
         self.answer = answer;
     }
 
-    /// Changes its mark.
+    /// The mark, as rules see it now.
+    pub fn mark(&self) -> u32 {
+        self.metadata.mark
+    }
+
+    /// Changes the mark.
     pub fn set_mark(&mut self, mark: u32) {
         self.metadata.mark = mark;
+    }
+
+    /// The type of service or traffic class, as rules see it now.
+    pub fn type_of_service(&self) -> u8 {
+        self.type_of_service
+    }
+
+    /// Changes the type of service or traffic class, not the bytes.
+    pub fn set_type_of_service(&mut self, type_of_service: u8) {
+        self.type_of_service = type_of_service;
+    }
+
+    /// The time to live or hop limit, as rules see it now.
+    pub fn time_to_live(&self) -> u8 {
+        self.hops
+    }
+
+    /// Changes the time to live or hop limit, not the bytes.
+    pub fn set_time_to_live(&mut self, hops: u8) {
+        self.hops = hops;
     }
 
     /// Notes what is known of its connection.
@@ -188,6 +229,26 @@ impl<'a> Packet<'a> {
     /// Whose chains the packet is in.
     pub fn nf_hook(&self) -> NfHook {
         self.nf_hook
+    }
+
+    /// Notes how its sender is to be told that it was rejected.
+    pub fn reject(&mut self, answer: Answer) {
+        self.rejected = Some(answer);
+    }
+
+    /// How its sender is to be told that it was rejected, if it was.
+    pub fn rejected(&self) -> Option<Answer> {
+        self.rejected
+    }
+
+    /// From now on, what it meets is told.
+    pub fn set_traced(&mut self) {
+        self.traced = true;
+    }
+
+    /// Whether what it meets is told.
+    pub fn is_traced(&self) -> bool {
+        self.traced
     }
 
     /// All its bytes, from the IP header on.
@@ -229,11 +290,8 @@ impl<'a> Packet<'a> {
             Field::Destination6 => self.number(24, 16),
             Field::InDevice => self.devices[0],
             Field::OutDevice => self.devices[1],
-            Field::TypeOfService => match self.family {
-                Family::V4 => self.number(1, 1),
-                Family::V6 => self.number(0, 2) >> 4 & 0xff,
-            },
-            Field::TimeToLive => self.time_to_live().into(),
+            Field::TypeOfService => self.type_of_service.into(),
+            Field::TimeToLive => self.hops.into(),
             Field::Length => self.bytes.len() as u128,
             Field::Mark => self.metadata.mark.into(),
             Field::PacketType => self.packet_type().into(),
@@ -276,14 +334,6 @@ impl<'a> Packet<'a> {
             }
             Field::MaximumSegment => self.maximum_segment().into(),
         }
-    }
-
-    fn time_to_live(&self) -> u8 {
-        let offset = match self.family {
-            Family::V4 => 8,
-            Family::V6 => 7,
-        };
-        self.bytes[offset].wrapping_sub(self.forwarded.into())
     }
 
     /// `pkttype_mt` (net/netfilter/xt_pkttype.c): a looped-back packet is multicast or broadcast.

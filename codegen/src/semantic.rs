@@ -102,6 +102,8 @@ pub struct Chain {
     pub rules: Vec<Rule>,
     /// What happens behind the last.
     pub end: End,
+    /// What else happens when the policy counts, as the effects of a rule.
+    pub effects: Vec<Routine>,
 }
 
 /// The end of a chain.
@@ -125,6 +127,11 @@ pub enum Verdict {
 /// A counter by its index in the counters map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CounterId(pub u32);
+
+impl CounterId {
+    /// Of what is not counted.
+    pub const NONE: CounterId = CounterId(u32::MAX);
+}
 
 /// One rule.
 #[derive(Clone, Debug)]
@@ -323,8 +330,9 @@ impl FamilyFilter {
 
     /// All routines of all rules, in order, as often as they are asked.
     pub fn routines(&self) -> impl Iterator<Item = &Routine> {
+        let policies = self.chains.iter().flat_map(|chain| &chain.effects);
         let rules = self.chains.iter().flat_map(|chain| &chain.rules);
-        rules.flat_map(Rule::routines)
+        rules.flat_map(Rule::routines).chain(policies)
     }
 }
 
@@ -352,7 +360,10 @@ impl fmt::Display for Filter {
                     for step in &rule.steps {
                         writeln!(f, "      {step}")?;
                     }
-                    write!(f, "      count {}, ", rule.counter.0)?;
+                    match rule.counter {
+                        CounterId::NONE => write!(f, "      ")?,
+                        counter => write!(f, "      count {}, ", counter.0)?,
+                    }
                     for effect in &rule.effects {
                         write!(f, "{effect}, ")?;
                     }
@@ -361,7 +372,11 @@ impl fmt::Display for Filter {
                 match chain.end {
                     End::Return => writeln!(f, "      end, return")?,
                     End::Policy(verdict, counter) => {
-                        writeln!(f, "      end, count {}, {verdict}", counter.0)?
+                        write!(f, "      end, count {}, ", counter.0)?;
+                        for effect in &chain.effects {
+                            write!(f, "{effect}, ")?;
+                        }
+                        writeln!(f, "{verdict}")?
                     }
                 }
             }

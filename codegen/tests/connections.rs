@@ -58,6 +58,8 @@ const RULES: &str = "\
 -A states -m conntrack --ctdir REPLY -j CONNMARK --set-xmark 0x1/0x0 --left-shift-mark 1
 -A states -m conntrack --ctstatus ASSURED -j CONNMARK --save-mark --nfmask 0xff --ctmask 0xf0 --right-shift-mark 1
 -A states -m mark --mark 0x5/0xf
+-A states -m conntrack --ctstate ESTABLISHED -j CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x7 --left-shift-mark 8
+-A states -m mark --mark 0x100/0x100
 -A states -m connmark --mark 0x2/0x2
 -A states -m helper --helper ftp
 -A states -m helper ! --helper ftp

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use super::Callees;
 use super::worker::{Worker, copy};
-use crate::asm::{Alu, Code, Cond, FunctionId, Label, MapId, Operand, Reg, Size};
+use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
 use crate::module::{FunctionKind, Hook, Map, MapKind, Parameter};
 use crate::options::{KernelVersion, Options};
-use crate::routine::Routine;
+use crate::routine::{Place, Routine};
 use crate::semantic::FamilyFilter;
 use crate::track::code::{self, question};
 use crate::track::{FLOWS_MAP, LOCKS, LOCKS_MAP, flows_shape};
@@ -96,6 +96,10 @@ fn map_named(maps: &mut Vec<Map>, name: &str, kind: MapKind) -> MapId {
     MapId(index as u16)
 }
 
+/// The indexes of the states of matches in their maps. The programs of an object share them: a chain that
+/// INPUT and OUTPUT call has one bucket for both.
+pub type States = HashMap<(MapId, Place), u32>;
+
 /// Makes the functions and maps that routines need.
 pub struct Linker<'a> {
     /// The hook of the program.
@@ -105,6 +109,7 @@ pub struct Linker<'a> {
     /// What the user chose.
     pub options: &'a Options,
     pub(super) maps: &'a mut Vec<Map>,
+    pub(super) states: &'a mut States,
     pub(super) callees: &'a mut Callees,
     pub(super) linkage: FunctionKind,
     pub(super) packet_size: u32,
@@ -173,16 +178,16 @@ impl Linker<'_> {
         map_named(self.maps, name, kind)
     }
 
-    /// One more value in a map of [`MapKind::State`], all zero at first: the map and the value's index.
-    pub fn state(&mut self, name: &str, bytes: u32) -> (MapId, u32) {
+    /// The value of a match in a map of [`MapKind::State`], all zero at first: the map and the value's
+    /// index.
+    pub fn state(&mut self, name: &str, place: Place, bytes: u32) -> (MapId, u32) {
         let map = self.map(name, MapKind::State { entries: 0, bytes });
-        match &mut self.maps[usize::from(map.0)].kind {
-            MapKind::State { entries, .. } => {
-                *entries += 1;
-                (map, *entries - 1)
-            }
-            _ => (map, 0),
-        }
+        let MapKind::State { entries, .. } = &mut self.maps[usize::from(map.0)].kind else {
+            return (map, 0);
+        };
+        let index = *self.states.entry((map, place)).or_insert(*entries);
+        *entries = (*entries).max(index + 1);
+        (map, index)
     }
 
     /// Where constants of [`Perform::constants`](crate::routine::Perform::constants) lie.
@@ -239,6 +244,17 @@ impl Linker<'_> {
         write(&mut body);
         let code = body.finish();
         self.callees.share(name, kind, parameters, code)
+    }
+
+    /// A function that `bpf_for_each_map_elem` calls with map, key, value and what the caller gave, in R1
+    /// to R4.
+    pub fn callback(&mut self, name: &str, write: impl FnOnce(&mut Code)) -> FunctionId {
+        let mut code = Code::default();
+        code.line(name);
+        write(&mut code);
+        let parameters = vec![Parameter::Memory(self.packet_size); 4];
+        self.callees
+            .share(name, FunctionKind::Static, parameters, code)
     }
 }
 
@@ -316,6 +332,28 @@ impl Body {
             Hook::Xdp => self.code.load(Size::B, dst, PACKET, layout::IP_HEADER),
             Hook::CgroupIngress | Hook::CgroupEgress => self.code.mov(dst, 0),
         }
+    }
+
+    /// `r0 = address of the value of the key on the stack at this offset`; goes to `none` when there is
+    /// none.
+    pub fn look_up(&mut self, map: MapId, key: i16, none: Label) {
+        self.code.load_imm64(Reg::R1, Imm64::Map(map));
+        self.stack(Reg::R2, key);
+        self.code.call(Helper::MapLookupElem);
+        self.code.branch(Cond::Eq, Reg::R0, 0, none);
+    }
+
+    /// Locks a value of a map, by its address in a register that survives calls. Until [`Self::unlock`]
+    /// nothing may be called.
+    pub fn lock(&mut self, value: Reg) {
+        self.code.mov(Reg::R1, value);
+        self.code.call(Helper::SpinLock);
+    }
+
+    /// Unlocks it.
+    pub fn unlock(&mut self, value: Reg) {
+        self.code.mov(Reg::R1, value);
+        self.code.call(Helper::SpinUnlock);
     }
 
     /// Copies bytes of the packet, from the offset in a register on, counted from the IP header, to the

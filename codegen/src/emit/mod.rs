@@ -2,8 +2,8 @@
 
 mod frame;
 pub mod link;
-mod parse;
-mod program;
+pub(crate) mod parse;
+pub mod program;
 mod rules;
 mod test;
 pub mod weight;
@@ -12,16 +12,18 @@ pub mod worker;
 
 use crate::asm::{Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
+use crate::meaning::reject;
 use crate::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
     RULES_MAP,
 };
 use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
+use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
 use frame::Frame;
 use ipt2bpf_parser::ruleset::Family;
-use link::Linker;
+use link::{Linker, States};
 use program::{CompiledFamily, CompiledStage, Settings};
 use rules::Counting;
 
@@ -98,6 +100,7 @@ pub fn emit(
             constant.keep(&mut module.maps);
         }
     }
+    let mut states = States::new();
     let mut kernel = KernelVersion::BASELINE;
     for (filter, plans) in filters.iter().zip(&plans) {
         let depth = plans
@@ -114,16 +117,20 @@ pub fn emit(
         });
         let mut families = Vec::new();
         for (family, plans) in filter.families.iter().zip(plans) {
+            let needed = family.routines().map(|routine| routine.work().kernel());
+            kernel = needed.fold(kernel, KernelVersion::max);
             let mut linker = Linker {
                 hook: filter.hook,
                 family: family.family,
                 options,
                 maps: &mut module.maps,
+                states: &mut states,
                 callees: &mut callees,
                 linkage,
                 packet_size: frame.packet_size() as u32,
             };
             let calls = linker.link(family);
+            let answer = reject::link(&mut linker, family);
             let tracking = family.tracking.map(|_| linker.tracking());
             let stages = plans.iter().map(|plan| {
                 let stage = rules::Stage {
@@ -137,6 +144,7 @@ pub fn emit(
             families.push(CompiledFamily {
                 filter: family,
                 stages: stages.collect(),
+                answer,
                 tracking,
             });
         }
@@ -214,8 +222,18 @@ fn linkage(filter: &Filter, plans: &[Vec<StagePlan>], options: &Options) -> Func
         .map(|(family, node)| weight::of(family, node).branches)
         .sum();
     let returns = plans.iter().flatten().any(|plan| plan.depth > 0);
+    // The verifier walks the tracking of connections anew for each state in which the raw table may leave
+    // a packet.
+    let tracks_changed_packets = filter.families.iter().any(|family| {
+        let mut effects = family
+            .chains
+            .iter()
+            .flat_map(|chain| &chain.rules)
+            .flat_map(|rule| &rule.effects);
+        family.tracking.is_some() && effects.any(|effect| !matches!(effect, Routine::Tell(_)))
+    });
     let old = match options.target_kernel {
-        None => branches <= STATIC_BRANCHES,
+        None => branches <= STATIC_BRANCHES && !tracks_changed_packets,
         Some(kernel) => kernel < KernelVersion::GLOBAL_POINTERS,
     };
     match old && !returns {

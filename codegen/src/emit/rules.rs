@@ -12,7 +12,7 @@ use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Opera
 use crate::field::{Field, layout};
 use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, Flow, MAX_DEPTH, Node, NodeKind, StagePlan};
 use crate::routine::Routine;
-use crate::semantic::{End, FamilyFilter, Otherwise, Rule, Step, Verdict};
+use crate::semantic::{CounterId, End, FamilyFilter, Otherwise, Rule, Step, Verdict};
 
 /// How counters are incremented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,14 +203,8 @@ impl Writer<'_> {
                         }
                     }
                 }
-                match (rule.can_hit(), rule.effects.is_empty()) {
-                    (true, true) => self.hit(index, node, rule.counter.0),
-                    (true, false) => {
-                        self.count(Operand::Imm(rule.counter.0 as i32));
-                        self.effects(&rule.effects);
-                        self.leave(index, node);
-                    }
-                    (false, _) => {}
+                if rule.can_hit() {
+                    self.hit_with(index, node, rule.counter, &rule.effects);
                 }
             }
             NodeKind::Policy(counter) => {
@@ -220,12 +214,24 @@ impl Writer<'_> {
                     _ => "ACCEPT",
                 };
                 self.code.line(format!(":{} {policy}", chain.name));
-                self.hit(index, node, counter.0);
+                self.hit_with(index, node, counter, &chain.effects);
             }
         }
     }
 
-    /// What follows a match: count, and go where the node says.
+    /// What follows a match: count, do what else is to be done, and go where the node says.
+    fn hit_with(&mut self, index: usize, node: Node, counter: CounterId, effects: &[Routine]) {
+        if effects.is_empty() {
+            return self.hit(index, node, counter.0);
+        }
+        if counter != CounterId::NONE {
+            self.count(Operand::Imm(counter.0 as i32));
+        }
+        self.effects(effects);
+        self.leave(index, node);
+    }
+
+    /// Counts and goes where the node says.
     fn hit(&mut self, index: usize, node: Node, counter: u32) {
         match node.hit {
             Flow::To(to) if self.function.contains(&to) => {

@@ -38,33 +38,40 @@ impl Add for Weight {
 pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
     let mut code = Code::default();
     let mut called = Weight::default();
-    if let NodeKind::Rule(chain, rule) = node.kind {
-        let target = code.label();
-        let rule = &filter.chain(chain).rules[rule];
-        let mut call = |routine: &Routine| {
-            let branches = routine.work().branches();
-            let instructions = CALL;
-            called = called
-                + Weight {
-                    branches,
-                    instructions,
-                };
-        };
-        rule.effects.iter().for_each(&mut call);
-        for step in &rule.steps {
-            match step {
-                Step::Check { test, .. } => branch(&mut code, test, false, target),
-                Step::Ask(routine) => call(routine),
-                // What follows it is written twice.
-                Step::Doom(test) => {
-                    branch(&mut code, test, true, target);
-                    for step in &rule.steps {
-                        if let Step::Check { test, .. } = step {
-                            branch(&mut code, test, false, target);
+    let mut call = |routine: &Routine| {
+        let branches = routine.work().branches();
+        let instructions = CALL;
+        called = called
+            + Weight {
+                branches,
+                instructions,
+            };
+    };
+    match node.kind {
+        NodeKind::Rule(chain, rule) => {
+            let target = code.label();
+            let rule = &filter.chain(chain).rules[rule];
+            rule.effects.iter().for_each(&mut call);
+            for step in &rule.steps {
+                match step {
+                    Step::Check { test, .. } => branch(&mut code, test, false, target),
+                    Step::Ask(routine) => call(routine),
+                    // What follows it is written twice.
+                    Step::Doom(test) => {
+                        branch(&mut code, test, true, target);
+                        for step in &rule.steps {
+                            if let Step::Check { test, .. } = step {
+                                branch(&mut code, test, false, target);
+                            }
                         }
                     }
                 }
             }
+        }
+        NodeKind::Policy(_) => {
+            let effects = filter.chains.iter().map(|chain| &chain.effects);
+            let most = effects.max_by_key(|effects| effects.len());
+            most.into_iter().flatten().for_each(&mut call);
         }
     }
     let branches = code

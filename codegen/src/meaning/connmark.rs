@@ -6,6 +6,7 @@ use ipt2bpf_parser::matches::connmark::Connmark;
 use ipt2bpf_parser::targets::connmark::{Connmark as Target, Masks, Operation, Shift};
 use ipt2bpf_parser::targets::mark_change::MarkChange;
 
+use super::change_mark;
 use super::conntrack::has_connection;
 use super::{Context, MatchMeaning, Refusal, TargetAction, TargetMeaning, require};
 use crate::asm::{Alu, Code, Reg, Size};
@@ -19,9 +20,6 @@ use crate::track::NO_CONNECTION;
 use crate::track::code::ask;
 use crate::track::layout;
 use crate::track::resolve::resolve;
-
-/// `__sk_buff.mark`
-const CONTEXT_MARK: i16 = 8;
 
 impl MatchMeaning for Connmark {
     fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
@@ -91,6 +89,7 @@ impl Perform for ChangeMark {
         let mark = self.new_mark(packet.get(Field::Mark) as u32, connection.mark);
         if self.restores() {
             packet.set_mark(mark);
+            world.written.mark = Some(mark);
             return 0;
         }
         packet.set_connection(Connected { mark, ..connection });
@@ -144,7 +143,7 @@ impl Perform for ChangeMark {
             match (self.restores(), body.hook) {
                 (true, Hook::Xdp) => {}
                 (true, Hook::CgroupIngress | Hook::CgroupEgress) => {
-                    body.code.store(Size::W, CONTEXT, CONTEXT_MARK, NEW);
+                    body.code.store(Size::W, CONTEXT, change_mark::MARK, NEW);
                 }
                 (false, _) => {
                     // A connection that is not in the table is not found there.

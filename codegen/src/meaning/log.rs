@@ -1,16 +1,41 @@
-//! LOG: the packet goes on.
+//! LOG and NFLOG: the packet is told of and goes on.
 
 use ipt2bpf_parser::targets::log::Log;
+use ipt2bpf_parser::targets::nflog::Nflog;
 
+use super::tell::{MOST_BYTES, Tell};
 use super::{Context, Refusal, TargetAction, TargetMeaning};
+use crate::log::record::{LINE_BYTES, Occasion};
 use crate::semantic::Action;
 
 impl TargetMeaning for Log {
-    fn action(&self, _: Context<'_>) -> Result<TargetAction, Refusal> {
-        Ok(TargetAction {
-            effects: Vec::new(),
-            action: Action::Continue,
-            note: Some("no line is logged: the rule only counts".into()),
-        })
+    fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
+        let owner = match self.uid {
+            true => "; UID and GID are left out",
+            false => "",
+        };
+        let note = format!("`ipt2bpf log` prints its lines, not the kernel{owner}");
+        Ok(tells(context, LINE_BYTES, note))
+    }
+}
+
+impl TargetMeaning for Nflog {
+    fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
+        let bytes = self.size.unwrap_or(MOST_BYTES).min(MOST_BYTES);
+        let note = "`ipt2bpf log` prints or saves its packets; listeners to the netlink group hear nothing";
+        Ok(tells(context, bytes, note.into()))
+    }
+}
+
+fn tells(context: Context<'_>, bytes: u32, note: String) -> TargetAction {
+    let tell = Tell {
+        occasion: Occasion::Target,
+        number: context.place.rule.0,
+        bytes,
+    };
+    TargetAction {
+        effects: vec![tell.into()],
+        action: Action::Continue,
+        note: Some(note),
     }
 }

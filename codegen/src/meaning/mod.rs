@@ -2,21 +2,29 @@
 //!
 //! A match becomes steps; a target becomes an action. What cannot be said exactly is a [`Refusal`].
 
+mod aside;
 mod base;
 pub mod bpf;
+pub mod change_mark;
+pub mod change_tos;
+pub mod classify;
 mod comment;
 pub mod connbytes;
 mod connlabel;
 pub mod connmark;
 pub mod conntrack;
 mod cpu;
+pub mod ct;
 mod dccp;
 pub mod dccp_option;
 mod devgroup;
 mod ecn;
+mod elsewhere;
 mod esp;
+pub mod hashlimit;
 pub mod headers6;
 mod helper;
+pub mod hops;
 mod icmp;
 mod ipcomp;
 mod iprange;
@@ -26,25 +34,36 @@ mod log;
 mod mac;
 mod mark;
 mod mh;
+pub mod mss;
 mod multiport;
+mod names;
+pub mod nfqueue;
 mod osf;
 mod physdev;
 mod pkttype;
 mod policy;
+pub mod quota;
 mod realm;
-mod reject;
+pub mod recent;
+pub mod reject;
 mod sctp;
 pub mod sctp_chunks;
+mod shared;
+pub mod statistic;
 pub mod string;
 mod tcp;
 mod tcpmss;
+pub mod tell;
+pub mod time;
 mod tos;
+pub mod trace;
 mod ttl;
 pub mod u32;
 mod udp;
 mod untranslated;
 
 pub use base::base_steps;
+pub use shared::Shared;
 
 use ipt2bpf_parser::matches::{Match, PortRange};
 use ipt2bpf_parser::ruleset::{Family, Negatable};
@@ -67,6 +86,8 @@ pub struct Context<'a> {
     pub place: Place,
     /// What the user chose.
     pub options: &'a Options,
+    /// What rules share.
+    pub shared: &'a Shared<'a>,
 }
 
 /// Why an extension cannot be translated.
@@ -95,6 +116,11 @@ pub trait MatchMeaning {
 pub trait TargetMeaning {
     /// What it does to the packet.
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal>;
+
+    /// What it may stand for where it is refused, erring towards dropping.
+    fn approximation(&self) -> Option<Action> {
+        None
+    }
 }
 
 /// What a target does, and what of its work is left undone that no verdict depends on.
@@ -114,10 +140,12 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Ah(ah) => ah,
         Match::Ah6(ah) => ah,
         Match::Bpf(bpf) => bpf,
+        Match::Cluster(cluster) => cluster,
         Match::Comment(comment) => comment,
         Match::Connbytes(connbytes) => connbytes,
         Match::Connlabel(connlabel) => connlabel,
         Match::Connmark(connmark) => connmark,
+        Match::Connlimit(connlimit) => connlimit,
         Match::Conntrack(conntrack) => conntrack,
         Match::Cpu(cpu) => cpu,
         Match::Dccp(dccp) => dccp,
@@ -130,6 +158,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Helper(helper) => helper,
         Match::Frag(frag) => frag,
         Match::Hbh(hbh) => hbh,
+        Match::Hashlimit(hashlimit) => hashlimit,
         Match::Hl(hl) => hl,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
@@ -143,17 +172,23 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Mh(mh) => mh,
         Match::Multiport(multiport) => multiport,
         Match::Osf(osf) => osf,
+        Match::Nfacct(nfacct) => nfacct,
         Match::Physdev(physdev) => physdev,
         Match::Pkttype(packet_type) => packet_type,
         Match::Policy(policy) => policy,
+        Match::Quota(quota) => quota,
+        Match::RateEst(rateest) => rateest,
         Match::Realm(realm) => realm,
         Match::Rt(rt) => rt,
+        Match::Recent(recent) => recent,
         Match::Sctp(sctp) => sctp,
         Match::Srh(srh) => srh,
         Match::State(state) => state,
         Match::String(string) => string,
+        Match::Statistic(statistic) => statistic,
         Match::Tcp(tcp) => tcp,
         Match::Tcpmss(tcpmss) => tcpmss,
+        Match::Time(time) => time,
         Match::Tos(tos) => tos,
         Match::Ttl(ttl) => ttl,
         Match::U32(words) => words,
@@ -166,8 +201,28 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
 pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
     match extension {
         Target::Connmark(connmark) => connmark,
+        Target::Audit(audit) => audit,
+        Target::Checksum(checksum) => checksum,
+        Target::Classify(classify) => classify,
+        Target::Connsecmark(connsecmark) => connsecmark,
+        Target::Ct(ct) => ct,
+        Target::Dscp(dscp) => dscp,
+        Target::Hl(hl) => hl,
+        Target::Idletimer(idletimer) => idletimer,
+        Target::Led(led) => led,
         Target::Log(log) => log,
+        Target::Mark(mark) => mark,
+        Target::Nflog(nflog) => nflog,
+        Target::Nfqueue(nfqueue) => nfqueue,
+        Target::Notrack(notrack) => notrack,
+        Target::Rateest(rateest) => rateest,
         Target::Reject(reject) => reject,
+        Target::Secmark(secmark) => secmark,
+        Target::Tcpmss(tcpmss) => tcpmss,
+        Target::Tee(tee) => tee,
+        Target::Tos(tos) => tos,
+        Target::Trace(trace) => trace,
+        Target::Ttl(ttl) => ttl,
         _ => &untranslated::Untranslated,
     }
 }

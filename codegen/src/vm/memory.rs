@@ -37,6 +37,8 @@ pub(super) enum Region {
     Values(MapId),
     /// A function, which only helpers call.
     Function(FunctionId),
+    /// What was reserved of a ring, by the order of the reservations.
+    Reserved(u16),
 }
 
 impl Region {
@@ -49,6 +51,7 @@ impl Region {
             Region::Map(MapId(number)) => (4, number),
             Region::Values(MapId(number)) => (5, number),
             Region::Function(FunctionId(number)) => (6, number),
+            Region::Reserved(number) => (7, number),
         };
         u64::from(kind << 16 | u32::from(number)) << 32 | u64::from(START.wrapping_add(offset))
     }
@@ -63,6 +66,7 @@ impl Region {
             4 => Region::Map(MapId(number)),
             5 => Region::Values(MapId(number)),
             6 => Region::Function(FunctionId(number)),
+            7 => Region::Reserved(number),
             _ => return None,
         };
         Some((region, i64::from(address as u32) - i64::from(START)))
@@ -223,6 +227,24 @@ impl<'m> Values<'m> {
         }
     }
 
+    /// The keys of a hash; none of other maps.
+    pub(super) fn keys(&self) -> Vec<Vec<u8>> {
+        match self {
+            Values::Hash { keys, .. } => keys.iter().flatten().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Writes what lies behind the lock of an array's first value. Nothing for other maps.
+    pub(super) fn set_only_value(&mut self, contents: &[u8]) {
+        if let Values::Array { size, bytes } = self
+            && LOCK_SIZE + contents.len() <= *size
+            && let Some(value) = bytes.get_mut(LOCK_SIZE..LOCK_SIZE + contents.len())
+        {
+            value.copy_from_slice(contents);
+        }
+    }
+
     /// Writes a record to a ring; zero, or a negative error number.
     pub(super) fn output(&mut self, record: &[u8]) -> Option<i64> {
         let Values::Ring(records) = self else {
@@ -280,19 +302,39 @@ impl<'m> Values<'m> {
     }
 }
 
+/// The packet while a program runs: its bytes, and how far its head has moved from where it was.
+pub(super) struct PacketBytes {
+    pub(super) bytes: Vec<u8>,
+    pub(super) head: i32,
+    /// Whether programs may write to it.
+    pub(super) writable: bool,
+}
+
+impl PacketBytes {
+    /// The addresses of its first byte and of the first behind it.
+    pub(super) fn range(&self) -> (u64, u64) {
+        let start = self.head.cast_unsigned();
+        let end = start.wrapping_add(self.bytes.len() as u32);
+        (Region::Packet.address(start), Region::Packet.address(end))
+    }
+}
+
 /// Everything a program can read or write but its context.
 pub(super) struct Memory<'r, 'm> {
-    packet: &'r [u8],
+    pub(super) packet: PacketBytes,
     frames: Vec<Frame>,
+    /// What was reserved of rings; none once it is submitted.
+    reserved: Vec<Option<(MapId, Vec<u8>)>>,
     maps: &'r mut [Values<'m>],
 }
 
 impl<'r, 'm> Memory<'r, 'm> {
     /// No frames yet; of the packet only the part that direct access may reach.
-    pub(super) fn new(packet: &'r [u8], maps: &'r mut [Values<'m>]) -> Self {
+    pub(super) fn new(packet: PacketBytes, maps: &'r mut [Values<'m>]) -> Self {
         Memory {
             packet,
             frames: Vec::new(),
+            reserved: Vec::new(),
             maps,
         }
     }
@@ -318,6 +360,25 @@ impl<'r, 'm> Memory<'r, 'm> {
     /// What a map holds.
     pub(super) fn map(&self, id: MapId) -> Option<&Values<'m>> {
         self.maps.get(usize::from(id.0))
+    }
+
+    /// Reserves room for a record of a ring and gives its address.
+    pub(super) fn reserve(&mut self, ring: MapId, size: usize) -> Option<u64> {
+        let Values::Ring(_) = self.map(ring)? else {
+            return None;
+        };
+        let number = u16::try_from(self.reserved.len()).ok()?;
+        self.reserved.push(Some((ring, vec![0; size])));
+        Some(Region::Reserved(number).address(0))
+    }
+
+    /// Puts what was reserved into its ring.
+    pub(super) fn submit(&mut self, address: u64) -> Option<()> {
+        let (Region::Reserved(number), 0) = Region::of(address)? else {
+            return None;
+        };
+        let (ring, record) = self.reserved.get_mut(usize::from(number))?.take()?;
+        self.map_mut(ring)?.output(&record).map(|_| ())
     }
 
     /// What a map holds, to be changed.
@@ -348,7 +409,10 @@ impl<'r, 'm> Memory<'r, 'm> {
         let (region, offset) = Region::of(address).ok_or(Cause::NotAnAddress(address))?;
         let range = range(offset, size);
         let all: &[u8] = match region {
-            Region::Packet => self.packet,
+            Region::Packet => {
+                let range = self::range(offset - i64::from(self.packet.head), size);
+                return self.packet.bytes.get(range).ok_or(out);
+            }
             Region::Stack(number) => {
                 let frame = self.frames.get(usize::from(number)).ok_or(out.clone())?;
                 let known = frame.known.get(range.clone()).ok_or(out.clone())?;
@@ -363,6 +427,10 @@ impl<'r, 'm> Memory<'r, 'm> {
                 Values::Constant(bytes) => bytes,
                 Values::Array { bytes, .. } | Values::Hash { bytes, .. } => bytes,
                 Values::Ring(_) => return Err(Cause::NotAnAddress(address)),
+            },
+            Region::Reserved(number) => match self.reserved.get(usize::from(number)) {
+                Some(Some((_, record))) => record,
+                _ => return Err(out),
             },
             Region::Context | Region::Map(_) | Region::Function(_) => {
                 return Err(Cause::NotAnAddress(address));
@@ -393,6 +461,14 @@ impl<'r, 'm> Memory<'r, 'm> {
                     | Values::Hash { bytes, .. },
                 ) => bytes.get_mut(range).ok_or(out),
                 _ => Err(Cause::ReadOnly),
+            },
+            Region::Packet if self.packet.writable => {
+                let range = self::range(offset - i64::from(self.packet.head), size);
+                self.packet.bytes.get_mut(range).ok_or(out)
+            }
+            Region::Reserved(number) => match self.reserved.get_mut(usize::from(number)) {
+                Some(Some((_, record))) => record.get_mut(range).ok_or(out),
+                _ => Err(out),
             },
             Region::Context | Region::Packet | Region::Map(_) | Region::Function(_) => {
                 Err(Cause::ReadOnly)

@@ -12,6 +12,7 @@ use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Counters, Family, Ruleset};
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, parse};
+use ipt2bpf_runtime::kernel;
 
 use crate::compare::Subject;
 use crate::netfilter::CounterKey;
@@ -49,6 +50,7 @@ fn options(hook: Hook) -> Options {
     Options {
         hooks: vec![hook],
         companion: true,
+        tick_rate: kernel::tick_rate(),
         ..Options::default()
     }
 }

@@ -20,6 +20,7 @@ use crate::asm::{Alu, Code, Cond, Label, Reg, Size};
 use crate::field::{Field, layout};
 use crate::frame::MAX_VLAN_TAGS;
 use crate::module::Hook;
+use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Test};
 use crate::track::state;
 use ipt2bpf_parser::ruleset::Family;
@@ -71,6 +72,8 @@ pub struct Demand {
     tcp_options: bool,
     /// Whether the state of connections is asked for.
     pub tracking: bool,
+    /// Whether the index of the interface that routing chooses at XDP is asked for.
+    pub out_index: bool,
 }
 
 impl Demand {
@@ -86,6 +89,7 @@ impl Demand {
         });
         for routine in filter.routines() {
             demand.fields.extend(routine.work().reads());
+            demand.out_index |= matches!(routine, Routine::Tell(_));
         }
         demand.tracking = filter.tracking.is_some();
         demand

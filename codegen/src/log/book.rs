@@ -1,0 +1,142 @@
+//! Whose a record is: rules, policies and chains by the numbers in records.
+
+use ipt2bpf_parser::ruleset::{Action, Chain, Rule, Ruleset, Table, Verdict};
+use ipt2bpf_parser::targets::Target;
+
+use super::line::Details;
+use super::record::{Occasion, Record};
+
+/// The level of `LOGLEVEL_WARNING`, which traces have.
+const TRACE_LEVEL: u8 = 4;
+/// The level of what NFLOG tells, which has none of its own: `LOGLEVEL_INFO`.
+const NFLOG_LEVEL: u8 = 6;
+
+/// What the rulesets say of records.
+#[derive(Clone, Debug)]
+pub struct Book {
+    /// By counter.
+    counted: Vec<Entry>,
+    /// What is told at the end of user chains, by the number of the chain.
+    returns: Vec<String>,
+}
+
+/// What may be told by a counter's number.
+#[derive(Clone, Debug)]
+struct Entry {
+    target: Option<Told>,
+    /// The beginning of the line that a traced packet gives.
+    trace: String,
+}
+
+/// How a record is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What the line begins with.
+    pub prefix: Vec<u8>,
+    /// The level of syslog(3).
+    pub level: u8,
+    /// What the line tells.
+    pub details: Details,
+    /// The group of NFLOG, none for lines of the kernel log.
+    pub group: Option<u16>,
+}
+
+impl Book {
+    /// Reads rulesets; they must be those that the programs were made from.
+    pub fn new(rulesets: &[Ruleset]) -> Self {
+        let mut book = Book {
+            counted: Vec::new(),
+            returns: Vec::new(),
+        };
+        for ruleset in rulesets {
+            for table in &ruleset.tables {
+                for chain in &table.chains {
+                    book.chain(table, chain);
+                }
+            }
+        }
+        book
+    }
+
+    fn chain(&mut self, table: &Table, chain: &Chain) {
+        let trace = |word: &str, number: usize| {
+            format!("TRACE: {}:{}:{word}:{number} ", table.kind, chain.name)
+        };
+        let end = match chain.builtin {
+            Some(_) => "policy",
+            None => "return",
+        };
+        let last = trace(end, chain.rules.len() + 1);
+        if chain.builtin.is_some() {
+            self.counted.push(Entry {
+                target: None,
+                trace: last.clone(),
+            });
+        }
+        self.returns.push(last);
+        for (index, rule) in chain.rules.iter().enumerate() {
+            // The kernel takes any rule without a condition for the chain's last
+            // (`get_chainname_rulenum`, net/ipv4/netfilter/ip_tables.c).
+            let word = match is_bare_verdict(rule) {
+                true => end,
+                false => "rule",
+            };
+            self.counted.push(Entry {
+                target: told(rule),
+                trace: trace(word, index + 1),
+            });
+        }
+    }
+
+    /// How a record is to be told; none when the rulesets have no such rule.
+    pub fn told(&self, record: &Record) -> Option<Told> {
+        let number = record.number as usize;
+        let trace = match record.occasion {
+            Occasion::Target => return self.counted.get(number)?.target.clone(),
+            Occasion::TracedRule | Occasion::TracedPolicy => &self.counted.get(number)?.trace,
+            Occasion::TracedReturn => self.returns.get(number)?,
+        };
+        Some(Told {
+            prefix: trace.clone().into_bytes(),
+            level: TRACE_LEVEL,
+            details: Details::TRACE,
+            group: None,
+        })
+    }
+}
+
+fn told(rule: &Rule) -> Option<Told> {
+    let Action::Target(target) = &rule.action else {
+        return None;
+    };
+    match &target.value {
+        Target::Log(log) => Some(Told {
+            prefix: log.prefix.to_vec(),
+            level: log.level,
+            details: Details::from(log),
+            group: None,
+        }),
+        Target::Nflog(nflog) => Some(Told {
+            prefix: nflog.prefix.to_vec(),
+            level: NFLOG_LEVEL,
+            details: Details::default(),
+            group: Some(nflog.group),
+        }),
+        _ => None,
+    }
+}
+
+/// Whether a rule is nothing but a verdict, as the kernel's own last rule of a chain is.
+fn is_bare_verdict(rule: &Rule) -> bool {
+    let base = &rule.base;
+    matches!(
+        rule.action,
+        Action::Verdict(Verdict::Accept | Verdict::Drop | Verdict::Return | Verdict::Queue)
+    ) && rule.matches.is_empty()
+        && base.source.is_none()
+        && base.destination.is_none()
+        && base.in_interface.is_none()
+        && base.out_interface.is_none()
+        && base.protocol.is_none()
+        && base.fragment.is_none()
+}
