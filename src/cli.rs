@@ -10,7 +10,7 @@ use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::kernel;
 
-use crate::{attach, check, compile, detach, explain, load, log, show, zero};
+use crate::{attach, check, compile, conntrack, detach, explain, load, log, show, zero};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,6 +63,7 @@ pub enum Command {
     List,
     Show(show::Arguments),
     Log(log::Arguments),
+    Conntrack(conntrack::Arguments),
     Zero(zero::Arguments),
 }
 

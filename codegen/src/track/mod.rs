@@ -22,6 +22,7 @@ pub mod resolve;
 pub mod table;
 pub mod tcp;
 pub mod tuple;
+pub mod value;
 
 use crate::module::HashShape;
 

@@ -37,13 +37,20 @@ pub const fn queries_of(family: Family) -> &'static [(u8, u8)] {
 
 impl Question {
     /// The tuples of the original and the reply direction, for a packet of this direction.
-    pub fn tuples(&self, family: Family, direction: u8) -> [Tuple; 2] {
-        let bytes = &self.key.0;
+    pub fn tuples(&self, direction: u8) -> [Tuple; 2] {
+        self.key.tuples(self.forward == (direction == 0))
+    }
+}
+
+impl Key {
+    /// The tuples of the original and the reply direction, when the original goes forward or not.
+    pub fn tuples(&self, forward: bool) -> [Tuple; 2] {
+        let (bytes, family) = (&self.0, self.family());
         let address = |at: usize| -> [u8; 16] { std::array::from_fn(|index| bytes[at + index]) };
         let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         let first = (address(Key::FIRST), port(Key::FIRST_PORT));
         let second = (address(Key::SECOND), port(Key::SECOND_PORT));
-        let (opener, other) = match self.forward == (direction == 0) {
+        let (opener, other) = match forward {
             true => (first, second),
             false => (second, first),
         };

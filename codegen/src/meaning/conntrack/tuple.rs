@@ -153,7 +153,7 @@ impl Perform for LooksLike {
             return 0;
         }
         let question = resolve(packet, self.arrives);
-        let tuples = question.tuples(packet.family(), connection.direction);
+        let tuples = question.tuples(connection.direction);
         let flow = world.flows.get(&question.key);
         let flow = flow.filter(|_| !connection.is_unconfirmed);
         let left = flow.map_or(0, |it| it.expires.wrapping_sub(world.jiffies as u32) as i32);
