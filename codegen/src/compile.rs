@@ -9,7 +9,7 @@ use ipt2bpf_parser::{Counts, heading};
 use serde::Serialize;
 
 use crate::counters::CounterLayout;
-use crate::emit::{Emitted, emit, weight};
+use crate::emit::{Emitted, emit, reach, weight};
 use crate::lower::lower;
 use crate::module::{Hook, Module};
 use crate::object;
@@ -57,6 +57,10 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
         plans,
         kernel,
     } = emitted;
+    reach::check(&module).map_err(|error| {
+        let span = rulesets.first().map_or(Span::default(), first_span);
+        vec![too_large(error.to_string(), span)]
+    })?;
     let object = object::write(&module).map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]

@@ -294,6 +294,30 @@ fn a_list_that_both_families_name_is_refused() {
 }
 
 #[test]
+fn more_lists_than_a_program_may_have_are_refused() {
+    let options = at(Hook::CgroupIngress);
+    let lists = |count: usize| -> String {
+        (0..count)
+            .map(|list| format!("-A INPUT -m recent --set --name list{list}\n"))
+            .collect()
+    };
+    // The counters are a map as well.
+    assert!(said(Family::V4, &lists(63), &options).is_empty());
+    let error = [("too-large", Severity::Error)];
+    assert_eq!(said(Family::V4, &lists(64), &options), error);
+    let times: String = (0..300)
+        .map(|minute| {
+            format!(
+                "-A INPUT -m time --timestop {}:{}\n",
+                minute / 60,
+                minute % 60
+            )
+        })
+        .collect();
+    assert_eq!(said(Family::V4, &times, &options), error);
+}
+
+#[test]
 fn programs_share_what_rules_share() {
     let lines = "\
 :user - [0:0]

@@ -4,6 +4,7 @@ mod frame;
 pub mod link;
 pub(crate) mod parse;
 pub mod program;
+pub mod reach;
 mod rules;
 mod test;
 pub mod weight;
