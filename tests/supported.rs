@@ -140,7 +140,11 @@ fn table() -> String {
                 device_names: DeviceNames::Relocated,
                 ..Options::default()
             };
-            let tally = tallies.entry(name.clone()).or_default().entry(hook).or_default();
+            let tally = tallies
+                .entry(name.clone())
+                .or_default()
+                .entry(hook)
+                .or_default();
             match compile(&[ruleset], &options) {
                 Ok(compiled) => {
                     tally.exact += 1;
@@ -151,7 +155,8 @@ fn table() -> String {
             }
         }
     }
-    let mut text = String::from("| | cgroup_skb/ingress | cgroup_skb/egress | xdp |\n|---|---|---|---|\n");
+    let mut text =
+        String::from("| | cgroup_skb/ingress | cgroup_skb/egress | xdp |\n|---|---|---|---|\n");
     let (targets, matches): (Vec<_>, Vec<_>) = tallies
         .iter()
         .partition(|(name, _)| name.starts_with(|first: char| first.is_ascii_uppercase()));
