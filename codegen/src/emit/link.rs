@@ -7,7 +7,7 @@ use super::worker::{Worker, copy};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
 use crate::module::{FunctionKind, Hook, Map, MapKind, Parameter};
-use crate::options::{KernelVersion, Options};
+use crate::options::Options;
 use crate::routine::{Place, Routine};
 use crate::semantic::FamilyFilter;
 use crate::track::code::{self, question};
@@ -134,21 +134,11 @@ impl Linker<'_> {
         self.map(FLOWS_MAP, MapKind::Hash(flows_shape(entries)))
     }
 
-    /// The function with which routines find the packet's connection:
-    /// `resolve(context, packet, question)`. There may be many, so that the verifier should look at it only
-    /// once.
+    /// The function that finds the packet's connection: `resolve(context, packet, question)`.
     pub fn resolve(&mut self) -> FunctionId {
-        let knows_global = |kernel: KernelVersion| kernel >= KernelVersion::GLOBAL_POINTERS;
-        match self.options.target_kernel.is_none_or(knows_global) {
-            true => self.resolve_as(FunctionKind::Global),
-            false => self.resolve_as(self.linkage),
-        }
-    }
-
-    fn resolve_as(&mut self, kind: FunctionKind) -> FunctionId {
         let question = Parameter::Memory(question::SIZE as u32);
         let family = self.family;
-        self.function_of("resolve", kind, &[question], |body| {
+        self.function_of("resolve", &[question], |body| {
             code::resolve(body, family);
         })
     }
@@ -164,10 +154,10 @@ impl Linker<'_> {
             },
         );
         let question = Parameter::Memory(question::SIZE as u32);
-        let resolve = self.resolve_as(self.linkage);
+        let resolve = self.resolve();
         let maps = code::Maps { flows, locks };
         let rate = self.options.tick_rate;
-        let track = self.function_of("track", self.linkage, &[question, Parameter::U32], |body| {
+        let track = self.function_of("track", &[question, Parameter::U32], |body| {
             code::track(body, maps, rate);
         });
         TrackingCalls { resolve, track }
@@ -220,14 +210,13 @@ impl Linker<'_> {
         arguments: usize,
         write: impl FnOnce(&mut Body),
     ) -> FunctionId {
-        self.function_of(name, self.linkage, &vec![Parameter::U32; arguments], write)
+        self.function_of(name, &vec![Parameter::U32; arguments], write)
     }
 
     /// A function with parameters of any kind behind the context and the packet.
     fn function_of(
         &mut self,
         name: &str,
-        kind: FunctionKind,
         more: &[Parameter],
         write: impl FnOnce(&mut Body),
     ) -> FunctionId {
@@ -237,13 +226,13 @@ impl Linker<'_> {
             Parameter::Memory(self.packet_size),
         ];
         parameters.extend(more);
-        if kind == FunctionKind::Global {
+        if self.linkage == FunctionKind::Global {
             body.refuse_null(&parameters);
         }
         body.keep_arguments();
         write(&mut body);
         let code = body.finish();
-        self.callees.share(name, kind, parameters, code)
+        self.callees.share(name, self.linkage, parameters, code)
     }
 
     /// A function that `bpf_for_each_map_elem` calls with map, key, value and what the caller gave, in R1

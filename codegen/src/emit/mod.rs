@@ -20,7 +20,6 @@ use crate::module::{
 };
 use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
-use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
 use frame::Frame;
 use ipt2bpf_parser::ruleset::Family;
@@ -112,8 +111,9 @@ pub fn emit(
             .unwrap_or(0);
         let frame = Frame::new(depth);
         let linkage = linkage(filter, plans, options);
-        kernel = kernel.max(match depth {
-            0 => KernelVersion::BASELINE,
+        kernel = kernel.max(match (depth, linkage) {
+            (0, FunctionKind::Static) => KernelVersion::BASELINE,
+            (0, _) => KernelVersion::GLOBAL_POINTERS,
             _ => KernelVersion::LOOP,
         });
         let mut families = Vec::new();
@@ -167,10 +167,6 @@ pub fn emit(
             code,
         });
     }
-    let mut functions = callees.functions.iter();
-    if functions.any(|function| function.kind == FunctionKind::Global) {
-        kernel = kernel.max(KernelVersion::GLOBAL_POINTERS);
-    }
     module.functions.extend(callees.functions);
     let plans = filters.iter().zip(plans).flat_map(|(filter, plans)| {
         let families = filter.families.iter().zip(plans);
@@ -223,18 +219,10 @@ fn linkage(filter: &Filter, plans: &[Vec<StagePlan>], options: &Options) -> Func
         .map(|(family, node)| weight::of(family, node).branches)
         .sum();
     let returns = plans.iter().flatten().any(|plan| plan.depth > 0);
-    // The verifier walks the tracking of connections anew for each state in which the raw table may leave
-    // a packet.
-    let tracks_changed_packets = filter.families.iter().any(|family| {
-        let mut effects = family
-            .chains
-            .iter()
-            .flat_map(|chain| &chain.rules)
-            .flat_map(|rule| &rule.effects);
-        family.tracking.is_some() && effects.any(|effect| !matches!(effect, Routine::Tell(_)))
-    });
+    // The tracking of connections is too much to be walked at each call.
+    let tracks = filter.families.iter().any(|it| it.tracking.is_some());
     let old = match options.target_kernel {
-        None => branches <= STATIC_BRANCHES && !tracks_changed_packets,
+        None => branches <= STATIC_BRANCHES && !tracks,
         Some(kernel) => kernel < KernelVersion::GLOBAL_POINTERS,
     };
     match old && !returns {

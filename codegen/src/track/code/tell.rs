@@ -589,6 +589,7 @@ impl<'a> Writer<'a> {
         script.when(long, |script| script.set(expires, now + soon));
         script.code.jump(labels.refused);
         script.code.bind(valid);
+        forget(&mut script, &[machine.old, machine.new, segment.index]);
         let more = Place::byte(PACKET, packet_layout::MORE_FRAGMENTS);
         script.when(more.differs(0), |script| {
             for side in layout::SIDES {
@@ -637,12 +638,12 @@ impl<'a> Writer<'a> {
         let mut script = self.script();
         for (number, seconds) in timeouts::TCP.into_iter().enumerate() {
             script.when(machine.new.is(number as u32), |script| {
-                script.set(expires, seconds);
+                script.set(expires, hidden(seconds));
             });
         }
         fn at_most(script: &mut Script<'_>, expires: Place, seconds: u32) {
             script.when(expires.above(seconds), |script| {
-                script.set(expires, seconds)
+                script.set(expires, hidden(seconds))
             });
         }
         let [set, reset, unacknowledged, closed_window] = [(); 4].map(|()| script.code.label());
@@ -654,7 +655,7 @@ impl<'a> Writer<'a> {
         script.code.bind(reset);
         let is_reset = segment.index.is(Index::Rst as u32);
         script.branch(&is_reset, false, unacknowledged);
-        script.set(expires, timeouts::TCP[State::Close as usize]);
+        script.set(expires, hidden(timeouts::TCP[State::Close as usize]));
         script.code.jump(set);
         script.code.bind(unacknowledged);
         let side_flags = |side: usize| Place::byte(FLOW, layout::SIDES[side] + layout::side::FLAGS);
@@ -689,27 +690,27 @@ impl<'a> Writer<'a> {
         let flow_status = Place::byte(FLOW, layout::STATUS);
         let seen = || flow_status.has(u32::from(status::SEEN_REPLY));
         let is = |it: Class| class.is(it as u32);
-        let ticks = |seconds: u32| seconds.wrapping_mul(rate);
+        let hidden_ticks = |seconds: u32| hidden(seconds.wrapping_mul(rate));
         let assure = |script: &mut Script<'_>| {
             script.set(flow_status, flow_status | u32::from(status::ASSURED));
         };
         let mut script = self.script();
-        script.set(expires, ticks(timeouts::GENERIC));
+        script.set(expires, hidden_ticks(timeouts::GENERIC));
         script.when(is(Class::Icmp), |script| {
-            script.set(expires, ticks(timeouts::ICMP))
+            script.set(expires, hidden_ticks(timeouts::ICMP))
         });
         script.when(is(Class::Gre), |script| {
-            script.set(expires, ticks(timeouts::GRE));
+            script.set(expires, hidden_ticks(timeouts::GRE));
             script.when(seen(), |script| {
-                script.set(expires, ticks(timeouts::GRE_STREAM));
+                script.set(expires, hidden_ticks(timeouts::GRE_STREAM));
                 assure(script);
             });
         });
         script.when(is(Class::Udp), |script| {
-            script.set(expires, ticks(timeouts::UDP));
+            script.set(expires, hidden_ticks(timeouts::UDP));
             let from = Place::word(FLOW, layout::STREAM_FROM);
             script.when(seen().and(now.after(from)), |script| {
-                script.set(expires, ticks(timeouts::UDP_STREAM));
+                script.set(expires, hidden_ticks(timeouts::UDP_STREAM));
                 assure(script);
             });
         });
@@ -780,6 +781,20 @@ impl<'a> Writer<'a> {
         self.script().set(state_place, u32::from(state::INVALID));
         self.body.code.bind(labels.end);
         self.body.answer(0);
+    }
+}
+
+/// A number that the verifier does not know, so that it looks only once at what follows, and not for each
+/// value that there may be. To it, two loads from a packet's struct are two numbers.
+fn hidden(number: u32) -> Word {
+    let length = Place::word(PACKET, packet_layout::LENGTH);
+    (length - length) + number
+}
+
+/// Hides what variables hold.
+fn forget(script: &mut Script<'_>, variables: &[Place]) {
+    for &variable in variables {
+        script.set(variable, hidden(0) + variable);
     }
 }
 
