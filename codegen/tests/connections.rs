@@ -15,7 +15,7 @@ use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use support::conversation::{Sent, conversation};
+use support::conversation::{PORTS, Sent, conversation};
 use support::texts::filter;
 
 /// Rules that count every state, flag and direction, and drop some packets, so that their connections
@@ -154,7 +154,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_packet_has_the_same_state(conversations in vec(prop_oneof![conversation(0, Family::V4), conversation(0, Family::V6)], 1..3)) {
+    fn every_packet_has_the_same_state(conversations in vec(prop_oneof![conversation(0, Family::V4, &PORTS), conversation(0, Family::V6, &PORTS)], 1..3)) {
         let mut rulesets = filter(Family::V4, &rules(Family::V4));
         rulesets.extend(filter(Family::V6, &rules(Family::V6)));
         let compiled = compile(&rulesets, &Options::default()).expect("compiles");

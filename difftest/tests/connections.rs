@@ -5,20 +5,26 @@
 mod conversation;
 
 use anyhow::{Context, Result, ensure};
-use conversation::{Sent, conversation};
+use conversation::{PORTS, Sent, conversation};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_difftest::checksum::checksum;
+use ipt2bpf_difftest::constants::Constants;
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::netfilter::{self, Route};
-use ipt2bpf_difftest::{netns, packets, subjects};
-use ipt2bpf_parser::ruleset::Family;
+use ipt2bpf_difftest::scene::Scene;
+use ipt2bpf_difftest::{netns, packets, reach, subjects, trials};
+use ipt2bpf_parser::Counts;
+use ipt2bpf_parser::ruleset::{Family, TableKind};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 /// How many conversations each family gets; the variable asks for more.
 const CONVERSATIONS: u8 = 40;
 const VARIABLE: &str = "IPT2BPF_CONVERSATIONS";
+/// How many real rulesets are looked at; the variable asks for more.
+const RULESETS: usize = 100;
+const RULESETS_VARIABLE: &str = "IPT2BPF_RULESETS";
 
 const RULES: &str = "\
 *filter
@@ -131,27 +137,35 @@ fn is_sctp(sent: &Sent) -> bool {
 }
 
 /// Passes conversations through both; says where the counters part.
-fn compare(family: Family, conversations: &[Vec<Sent>]) -> Result<usize> {
-    let interface = "eth0".to_owned();
+fn compare(
+    family: Family,
+    interface: &str,
+    rules: &str,
+    conversations: &[Vec<Sent>],
+) -> Result<usize> {
+    let interface = interface.to_owned();
     let host = Host::new(std::slice::from_ref(&interface), &Routing::transit())?;
-    let rules = rules(family);
-    let ruleset = subjects::ruleset(family, &rules)?;
+    let ruleset = subjects::ruleset(family, rules)?;
     let mut subjects = subjects::all(&ruleset, &[Hook::Xdp])?;
     // No taps: they end a packet's way before its connection is remembered.
-    netfilter::load(family, &rules)?;
+    netfilter::load(family, rules)?;
     let mut packets = 0;
     for conversation in conversations {
         let compared = conversation.iter().filter(|sent| !is_sctp(sent));
         for (number, sent) in compared.enumerate() {
-            let frame = Frame::received(family, &interface, &finished(sent, packets as u16));
+            let frame = Frame::new(family, &interface, &finished(sent, packets as u16));
             host.inject(&frame)?;
             packets += 1;
             let counted = netfilter::counters(family)?;
+            // What the router itself sends in the meantime is no part of it.
+            let own = ["INPUT", "OUTPUT", "POSTROUTING"];
+            let passing = counted
+                .iter()
+                .filter(|it| !own.contains(&it.key.chain.as_str()));
             for subject in &mut subjects {
                 subject.verdict(&frame, &Route::Via(interface.clone()))?;
                 let counters = subject.counters()?;
-                // What the router itself sends in the meantime is no part of it.
-                for theirs in counted.iter().filter(|it| it.key.chain == "FORWARD") {
+                for theirs in passing.clone() {
                     let ours = counters.get(&theirs.key).context("a counter of ours")?;
                     ensure!(
                         *ours == theirs.counters,
@@ -167,6 +181,88 @@ fn compare(family: Family, conversations: &[Vec<Sent>]) -> Result<usize> {
     Ok(packets)
 }
 
+fn runner() -> TestRunner {
+    let seed = packets::seed().expect("a seed");
+    let bytes: [u8; 32] = std::array::from_fn(|index| seed.to_le_bytes()[index % 8]);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    TestRunner::new_with_rng(Config::default(), rng)
+}
+
+fn conversations(
+    count: u8,
+    family: Family,
+    ports: &[u16],
+    runner: &mut TestRunner,
+) -> Vec<Vec<Sent>> {
+    (0..count)
+        .map(|number| conversation(number, family, ports))
+        .map(|it| it.new_tree(runner).expect("a conversation").current())
+        .collect()
+}
+
+/// A ruleset whose INPUT stands in FORWARD, when its rules track connections there and iptables loads it:
+/// its text, its interface and the ports that it is about.
+fn tracking(family: Family, text: &str) -> Option<(String, String, Vec<u16>)> {
+    const SCENE: Scene = Scene::Mirror;
+    let mut ruleset = subjects::ruleset(family, text).ok()?;
+    ruleset.tables.retain(|table| table.kind != TableKind::Nat);
+    let ruleset = reach::within(&SCENE.stage(&ruleset), SCENE.chains());
+    if !trials::tracks_connections(&ruleset) {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+    let ruleset = trials::loadable(family, &text, SCENE.hooks()).ok()?;
+    let constants = Constants::of(&ruleset, SCENE.direction());
+    let aims = constants.aims.iter();
+    let mut ports: Vec<u16> = aims
+        .flat_map(|aim| aim.destination_ports.iter().map(|range| range.low))
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports.push(PORTS[0]);
+    Some((text, constants.interfaces.first()?.clone(), ports))
+}
+
+#[test]
+fn real_rulesets_count_conversations_as_netfilter_does() {
+    if let Err(reason) = netns::prerequisites() {
+        eprintln!("skipped: {reason:#}");
+        return;
+    }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus/rulesets");
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        eprintln!("skipped: there is no {folder}");
+        return;
+    };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let wanted = std::env::var(RULESETS_VARIABLE).ok();
+    let wanted = wanted.and_then(|it| it.parse().ok()).unwrap_or(RULESETS);
+    let mut runner = runner();
+    let step = (files.len() / wanted).max(1);
+    let (mut tried, mut packets, mut failures) = (0, 0, Vec::new());
+    for path in files.iter().step_by(step) {
+        let family = match path.extension().and_then(|it| it.to_str()) {
+            Some("v4") => Family::V4,
+            Some("v6") => Family::V6,
+            _ => continue,
+        };
+        let bytes = std::fs::read(path).expect("a readable file");
+        let text = String::from_utf8_lossy(&bytes);
+        let Some((rules, interface, ports)) = tracking(family, &text) else {
+            continue;
+        };
+        let conversations = conversations(6, family, &ports, &mut runner);
+        match netns::isolated(|| compare(family, &interface, &rules, &conversations)) {
+            Ok(count) => (tried, packets) = (tried + 1, packets + count),
+            Err(error) => failures.push(format!("{}: {error:#}", path.display())),
+        }
+    }
+    println!("{packets} packets met {tried} rulesets that track connections");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(tried > 0, "no ruleset of {folder} could be tried");
+}
+
 #[test]
 fn every_packet_has_the_state_that_the_kernel_gives_it() {
     if let Err(reason) = netns::prerequisites() {
@@ -176,15 +272,11 @@ fn every_packet_has_the_state_that_the_kernel_gives_it() {
     let wanted = std::env::var(VARIABLE).ok().and_then(|it| it.parse().ok());
     let count = wanted.unwrap_or(CONVERSATIONS);
     let seed = packets::seed().expect("a seed");
-    let bytes: [u8; 32] = std::array::from_fn(|index| seed.to_le_bytes()[index % 8]);
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let mut runner = runner();
     for family in [Family::V4, Family::V6] {
-        let conversations: Vec<Vec<Sent>> = (0..count)
-            .map(|number| conversation(number, family))
-            .map(|it| it.new_tree(&mut runner).expect("a conversation").current())
-            .collect();
-        let packets = netns::isolated(|| compare(family, &conversations));
+        let conversations = conversations(count, family, &PORTS, &mut runner);
+        let rules = rules(family);
+        let packets = netns::isolated(|| compare(family, "eth0", &rules, &conversations));
         match packets {
             Ok(packets) => println!("{packets} packets of {family:?} in {count} conversations"),
             Err(error) => panic!("{}={seed}: {error:#}", packets::SEED_VARIABLE),
