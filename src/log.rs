@@ -109,7 +109,7 @@ impl Source {
     fn read(&mut self, sink: &mut Sink) -> Result<()> {
         let mut result = Ok(());
         self.ring.read(|bytes| {
-            let record = Record::read(bytes).map(Record::as_netfilter_sees);
+            let record = Record::read(bytes);
             // Of a program that the text does not belong to, nothing can be said.
             if let Some(record) = record
                 && let Some(told) = self.book.told(&record)

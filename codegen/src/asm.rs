@@ -217,13 +217,15 @@ pub enum KernelField {
     DeviceType,
     /// `int net_device.group`
     DeviceGroup,
+    /// `const unsigned char *net_device.dev_addr`
+    DeviceAddress,
     /// `__u32 dst_entry.tclassid`
     RouteRealm,
 }
 
 impl KernelField {
     /// All of them.
-    pub const ALL: [KernelField; 10] = [
+    pub const ALL: [KernelField; 11] = [
         KernelField::SkbDevice,
         KernelField::SkbMacHeader,
         KernelField::SkbNetworkHeader,
@@ -233,6 +235,7 @@ impl KernelField {
         KernelField::DeviceName,
         KernelField::DeviceType,
         KernelField::DeviceGroup,
+        KernelField::DeviceAddress,
         KernelField::RouteRealm,
     ];
 
@@ -245,9 +248,10 @@ impl KernelField {
             | KernelField::SkbRoute => "sk_buff",
             KernelField::XdpQueue => "xdp_buff",
             KernelField::QueueDevice => "xdp_rxq_info",
-            KernelField::DeviceName | KernelField::DeviceType | KernelField::DeviceGroup => {
-                "net_device"
-            }
+            KernelField::DeviceName
+            | KernelField::DeviceType
+            | KernelField::DeviceGroup
+            | KernelField::DeviceAddress => "net_device",
             KernelField::RouteRealm => "dst_entry",
         }
     }
@@ -263,6 +267,7 @@ impl KernelField {
             KernelField::DeviceName => "name",
             KernelField::DeviceType => "type",
             KernelField::DeviceGroup => "group",
+            KernelField::DeviceAddress => "dev_addr",
             KernelField::RouteRealm => "tclassid",
         }
     }

@@ -1,5 +1,7 @@
 //! A packet as rules see it: the reference for what programs read before their first rule.
 
+use std::borrow::Cow;
+
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
 use crate::field::{Field, NO_SEGMENT_SIZE, link};
@@ -74,7 +76,7 @@ impl Default for Connected {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
     family: Family,
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
     devices: [u128; 2],
     metadata: Metadata,
     forwarded: bool,
@@ -103,7 +105,7 @@ impl<'a> Packet<'a> {
                 let header: &[u8; 20] = bytes.first_chunk()?;
                 Some(Packet {
                     family,
-                    bytes,
+                    bytes: bytes.into(),
                     devices,
                     metadata: Metadata::default(),
                     forwarded: false,
@@ -127,7 +129,7 @@ impl<'a> Packet<'a> {
                 let end = walk.unwrap_or_default();
                 Some(Packet {
                     family,
-                    bytes,
+                    bytes: bytes.into(),
                     devices,
                     metadata: Metadata::default(),
                     forwarded: false,
@@ -161,9 +163,27 @@ impl<'a> Packet<'a> {
         self.devices[1] = device_number(device);
         if !self.forwarded {
             self.hops = self.hops.wrapping_sub(1);
+            self.forwarded = true;
+            self.count_hop();
         }
-        self.forwarded = true;
         self
+    }
+
+    /// `ip_decrease_ttl` (include/net/ip.h), and the same for IPv6.
+    fn count_hop(&mut self) {
+        let bytes = self.bytes.to_mut();
+        match self.family {
+            Family::V4 => {
+                bytes[8] = bytes[8].wrapping_sub(1);
+                let sum = u16::from_be_bytes([bytes[10], bytes[11]]);
+                let (sum, carry) = sum.overflowing_add(0x0100);
+                let sum = sum.wrapping_add(carry.into());
+                // Both are zero to the checksum's arithmetic.
+                let sum = if sum == u16::MAX { 0 } else { sum };
+                bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+            }
+            Family::V6 => bytes[7] = bytes[7].wrapping_sub(1),
+        }
     }
 
     /// Notes what a routine has answered.
@@ -252,8 +272,8 @@ impl<'a> Packet<'a> {
     }
 
     /// All its bytes, from the IP header on.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Where the transport header begins, in bytes from the IP header on; 0 where that is unknown.

@@ -35,6 +35,11 @@ pub trait Perform: fmt::Display {
         Vec::new()
     }
 
+    /// Whether it looks at bytes of the IP header that change on the way through a router.
+    fn sees_hops(&self) -> bool {
+        false
+    }
+
     /// The constant bytes that the function reads.
     fn constants(&self) -> Vec<Constant> {
         Vec::new()

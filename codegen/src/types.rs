@@ -208,6 +208,10 @@ pub fn structure(btf: &mut Btf, field: KernelField) -> TypeId {
             let device = structure(btf, KernelField::DeviceName);
             (POINTER, btf.pointer(device))
         }
+        KernelField::DeviceAddress => {
+            let byte = btf.unsigned("unsigned char", 1);
+            (POINTER, btf.pointer(byte))
+        }
         KernelField::XdpQueue => {
             let queue = structure(btf, KernelField::QueueDevice);
             (POINTER, btf.pointer(queue))

@@ -8,6 +8,7 @@ use common::may_load;
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{KernelVersion, Options};
+use ipt2bpf_codegen::vm::{Context, Machine};
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -48,16 +49,16 @@ fn packet6(protocol: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn drawn(family: Family, bytes: Vec<u8>, tag: bool, padding: usize) -> Packet {
+fn drawn(family: Family, bytes: Vec<u8>, local: bool, tag: bool, padding: usize) -> Packet {
     Packet {
         family,
         bytes,
         interface: INTERFACES.len() - 1,
-        local: true,
+        local,
         tags: tag.then_some(0xe000).into_iter().collect(),
         padding,
         macs: [[2; 6]; 2],
-        mark: 0,
+        mark: 7 + u32::from(tag),
         packet_type: 0,
         processor: 0,
     }
@@ -69,24 +70,38 @@ fn packets(
     payload: impl Strategy<Value = Vec<u8>>,
     count: usize,
 ) -> impl Strategy<Value = Vec<Packet>> {
-    let place = (any::<bool>(), select(&[0usize, 0, 7][..]), 0..3usize);
+    let place = (
+        any::<bool>(),
+        any::<bool>(),
+        select(&[0usize, 0, 7][..]),
+        0..3usize,
+    );
     let packet = (any::<bool>(), place, payload);
-    let packet = packet.prop_map(move |(v6, (tag, padding, options), payload)| match v6 {
-        true => drawn(Family::V6, packet6(protocol, &payload), tag, padding),
-        false => drawn(
-            Family::V4,
-            packet4(protocol, options, &payload),
-            tag,
-            padding,
-        ),
-    });
+    let packet = packet.prop_map(
+        move |(v6, (local, tag, padding, options), payload)| match v6 {
+            true => drawn(Family::V6, packet6(protocol, &payload), local, tag, padding),
+            false => drawn(
+                Family::V4,
+                packet4(protocol, options, &payload),
+                local,
+                tag,
+                padding,
+            ),
+        },
+    );
     vec(packet, count)
+}
+
+/// The same rules for packets to others.
+fn forwarded(lines: &str) -> String {
+    lines.to_owned() + &lines.replace("-A INPUT", "-A FORWARD")
 }
 
 /// Both families of the same rules.
 fn check_both(lines: &str, packets: &[Packet]) -> Result<(), TestCaseError> {
+    let lines = forwarded(lines);
     for family in [Family::V4, Family::V6] {
-        check(&filter(family, lines), packets, &Options::default())?;
+        check(&filter(family, &lines), packets, &Options::default())?;
     }
     Ok(())
 }
@@ -193,9 +208,9 @@ fn headers6() -> impl Strategy<Value = (u8, Vec<u8>)> {
 }
 
 fn packets6(count: usize) -> impl Strategy<Value = Vec<Packet>> {
-    let place = (any::<bool>(), select(&[0usize, 0, 7][..]));
-    let packet = (headers6(), place).prop_map(|((first, bytes), (tag, padding))| {
-        drawn(Family::V6, packet6(first, &bytes), tag, padding)
+    let place = (any::<bool>(), any::<bool>(), select(&[0usize, 0, 7][..]));
+    let packet = (headers6(), place).prop_map(|((first, bytes), (local, tag, padding))| {
+        drawn(Family::V6, packet6(first, &bytes), local, tag, padding)
     });
     vec(packet, count)
 }
@@ -356,6 +371,8 @@ fn classic() -> impl Strategy<Value = String> {
                 0x20 if k == 5 => 0xffff_f000,
                 0x20 if k == 6 => 0xffff_f028,
                 0x20 if k == 7 => 0xffff_f038,
+                // The mark.
+                0x20 if k == 8 => 0xffff_f014,
                 _ => k,
             };
             program.push((code, yes % left, no % left, k));
@@ -482,7 +499,7 @@ proptest! {
 
     #[test]
     fn headers(rules in vec(header_rule(), 1..6), drawn in packets6(40)) {
-        check(&filter(Family::V6, &rules.concat()), &drawn, &Options::default())?;
+        check(&filter(Family::V6, &forwarded(&rules.concat())), &drawn, &Options::default())?;
     }
 
     #[test]
@@ -510,7 +527,7 @@ fn a_string_at_the_end_of_a_long_packet() {
         let mut payload = vec![b'a'; 65_000 - 20];
         payload.extend(vec![b'a'; 500]);
         payload.extend(pattern.as_bytes());
-        let packet = drawn(Family::V4, packet4(17, 0, &payload), false, 0);
+        let packet = drawn(Family::V4, packet4(17, 0, &payload), true, false, 0);
         let line =
             format!("-A INPUT -m string --string {pattern} --algo kmp --from {from} -j DROP\n");
         let options = Options {
@@ -588,5 +605,28 @@ fn the_verifier_takes_every_search() {
         };
         let compiled = compile(&rulesets, &options).expect("compiles");
         loads(&compiled.module, Hook::Xdp);
+    }
+}
+
+/// Rules see a forwarded packet with one hop less; the kernel then counts the hop itself.
+#[test]
+fn a_packet_that_passes_is_as_it_came() {
+    for family in [Family::V4, Family::V6] {
+        let line = "-A FORWARD -m u32 --u32 \"0=1\" -j DROP\n";
+        let options = Options {
+            hooks: vec![Hook::Xdp],
+            ..Options::default()
+        };
+        let compiled = compile(&filter(family, line), &options).expect("compiles");
+        let mut machine = Machine::new(&compiled.module).expect("encodes");
+        for payload in 0..=u8::MAX {
+            let bytes = match family {
+                Family::V4 => packet4(17, 0, &vec![payload; 40 + usize::from(payload)]),
+                Family::V6 => packet6(17, &[payload]),
+            };
+            let frame = drawn(family, bytes, false, false, 3).frame();
+            let found = machine.run_and_write(Hook::Xdp, &mut Context::new(&frame));
+            assert_eq!(found, Ok((2, frame)), "XDP_PASS");
+        }
     }
 }

@@ -4,15 +4,16 @@
 mod common;
 mod support;
 
-use common::loaders::loads;
+use common::loaders::{BpfFs, kernel_function, load_with_libbpf, loads};
 use common::may_load;
+use ipt2bpf_codegen::asm::Extern;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::frame::ip_packet;
 use ipt2bpf_codegen::meaning::reject::reply::{Arrival, reply};
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::{KernelVersion, Options, XdpPath};
+use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Packet};
 use ipt2bpf_codegen::routine::World;
 use ipt2bpf_parser::ruleset::Family;
@@ -220,6 +221,21 @@ fn the_verifier_takes_every_answer() {
         let dump = loads(&compiled.module, Hook::Xdp);
         assert!(dump.contains("answer the sender"), "{dump}");
     }
+}
+
+#[test]
+fn the_verifier_takes_the_look_at_the_interface() {
+    if !may_load() || kernel_function(Extern::CastToKernCtx).is_none() {
+        return;
+    }
+    let options = Options {
+        hooks: vec![Hook::Xdp],
+        device_names: DeviceNames::Relocated,
+        ..Options::default()
+    };
+    let rulesets = filter(Family::V6, &every_rule(Family::V6));
+    let compiled = compile(&rulesets, &options).expect("compiles");
+    load_with_libbpf(&compiled.module, &BpfFs::mount());
 }
 
 #[test]

@@ -91,6 +91,18 @@ fn rules(family: Family) -> String {
     head.to_owned() + &lines.concat() + drops
 }
 
+/// What raw may give a packet before it is tracked.
+const RAW: &str = "\
+*raw
+-A PREROUTING -p udp -m udp --dport 4000 -j NOTRACK
+-A PREROUTING -p udp -m udp --sport 4000 -j CT --notrack
+-A PREROUTING -p tcp -m tcp --dport 4000 -j CT --ctevents new
+-A PREROUTING -m conntrack --ctstate NEW
+-A PREROUTING -m conntrack --ctstate UNTRACKED
+-A PREROUTING -m conntrack --ctstate INVALID
+COMMIT
+";
+
 /// Makes the packet one that a router forwards: checksums right.
 fn finished(sent: &Sent, number: u16) -> Vec<u8> {
     let mut bytes = sent.bytes.clone();
@@ -275,11 +287,12 @@ fn every_packet_has_the_state_that_the_kernel_gives_it() {
     let mut runner = runner();
     for family in [Family::V4, Family::V6] {
         let conversations = conversations(count, family, &PORTS, &mut runner);
-        let rules = rules(family);
-        let packets = netns::isolated(|| compare(family, "eth0", &rules, &conversations));
-        match packets {
-            Ok(packets) => println!("{packets} packets of {family:?} in {count} conversations"),
-            Err(error) => panic!("{}={seed}: {error:#}", packets::SEED_VARIABLE),
+        for rules in [rules(family), RAW.to_owned() + &rules(family)] {
+            let packets = netns::isolated(|| compare(family, "eth0", &rules, &conversations));
+            match packets {
+                Ok(packets) => println!("{packets} packets of {family:?} in {count} conversations"),
+                Err(error) => panic!("{}={seed}: {error:#}", packets::SEED_VARIABLE),
+            }
         }
     }
 }

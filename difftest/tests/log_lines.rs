@@ -142,7 +142,7 @@ impl Told {
         });
         let records = records.into_iter();
         records
-            .map(|record| self.line(&record.context("no record")?.as_netfilter_sees()))
+            .map(|record| self.line(&record.context("no record")?))
             .collect()
     }
 

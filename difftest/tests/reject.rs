@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::frame::header_length;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::Options;
+use ipt2bpf_codegen::options::{DeviceNames, Options};
 use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::constants::{Aim, Constants};
 use ipt2bpf_difftest::frame::{Direction, Frame};
@@ -21,6 +21,7 @@ use ipt2bpf_difftest::netfilter::{self, Netfilter, Route};
 use ipt2bpf_difftest::packets::{self, Packets};
 use ipt2bpf_difftest::{exceptions, netns, subjects};
 use ipt2bpf_parser::ruleset::{Family, Network};
+use ipt2bpf_runtime::kernel::device_access;
 use ipt2bpf_runtime::{Loaded, TestPacket, interfaces, load};
 
 const INTERFACE: &str = "eth0";
@@ -185,6 +186,9 @@ fn behind(headers: &[(u8, [u8; 7])], rest: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// Protocol, what is behind the header, and what is changed when the checksums are right.
+type Case = (u8, Vec<u8>, fn(&mut Vec<u8>));
+
 /// Each condition once, to the host and to another.
 fn by_hand(family: Family) -> Vec<Frame> {
     let nothing: fn(&mut Vec<u8>) = |_| {};
@@ -192,7 +196,7 @@ fn by_hand(family: Family) -> Vec<Frame> {
         let last = packet.len() - 1;
         packet[last] ^= 1;
     };
-    let mut cases: Vec<(u8, Vec<u8>, fn(&mut Vec<u8>))> = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
     for flags in [
         0x02, 0x12, 0x10, 0x11, 0x03, 0x04, 0x14, 0x00, 0x01, 0xff, 0x18,
     ] {
@@ -470,6 +474,7 @@ fn program(family: Family, text: &str) -> Result<Loaded> {
     let options = Options {
         hooks: vec![Hook::Xdp],
         tick_rate: 1,
+        device_names: device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
         ..Options::default()
     };
     let compiled =
@@ -609,6 +614,39 @@ fn every_condition_by_hand() {
         );
         assert!(compared.iter().all(|&count| count > 100), "{compared:?}");
     }
+}
+
+#[test]
+fn a_frame_for_another_station_is_not_answered() {
+    if !can_run() {
+        return;
+    }
+    if device_access().is_none() {
+        eprintln!("skipped: the kernel does not tell the addresses of interfaces");
+        return;
+    }
+    let frame = &by_hand(Family::V4)[0];
+    let mut other = frame.clone();
+    other.bytes[5] ^= 4;
+    let returned = netns::isolated(|| {
+        let _host = Host::new(&[INTERFACE.into()], &Routing::transit())?;
+        let interfaces = interfaces()?;
+        let interface = interfaces.iter().find(|it| it.name == INTERFACE);
+        let rule = "*filter\n-A INPUT -j REJECT\n-A FORWARD -j REJECT\nCOMMIT\n";
+        let program = program(Family::V4, rule)?;
+        [frame, &other]
+            .map(|frame| {
+                let test = TestPacket {
+                    frame: &frame.bytes,
+                    ifindex: interface.map(|it| it.index),
+                    repeat: 1,
+                };
+                Ok(program.test_run(Hook::Xdp, &test)?.retval)
+            })
+            .into_iter()
+            .collect::<Result<Vec<u32>>>()
+    });
+    assert_eq!(returned.expect("runs"), [SENT, 1]);
 }
 
 #[test]

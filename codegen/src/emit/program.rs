@@ -43,6 +43,17 @@ pub mod fib {
     pub const FORWARDING_DISABLED: i32 = 5;
 }
 
+/// Where IPv4's checksum lies in its header.
+const CHECKSUM: i16 = 10;
+
+/// Where the time to live or hop limit lies in the IP header.
+fn hop_limit(family: Family) -> i16 {
+    match family {
+        Family::V4 => 8,
+        Family::V6 => 7,
+    }
+}
+
 /// A stage with the functions that are its code.
 pub struct CompiledStage {
     /// Its layout.
@@ -282,8 +293,16 @@ impl Writer {
             self.code.bind(transit);
             self.out_device(&demand);
             self.count_hop(&demand);
+            let mut routines = family.filter.routines();
+            let in_frame = has(Path::Transit) && routines.any(|it| it.work().sees_hops());
+            if in_frame {
+                self.count_hop_in_frame(family.filter.family);
+            }
             for stage in on(Path::Transit) {
                 self.stage(family.filter, stage);
+            }
+            if in_frame {
+                self.restore_hop(family.filter.family);
             }
         }
     }
@@ -380,6 +399,9 @@ impl Writer {
     /// Lets a function answer the sender of a dropped packet and give the result.
     fn answer(&mut self, answer: FunctionId) {
         self.code.bind(self.dropped);
+        if let Some(access) = KernelAccess::of(self.settings.device_names) {
+            self.parser().for_this_station(access);
+        }
         self.code.line("answer the sender");
         self.code.mov(Reg::R1, CONTEXT);
         self.code.mov(Reg::R2, Reg::R10);
@@ -540,6 +562,59 @@ impl Writer {
             self.code.alu(Alu::Sub, Reg::R1, 1);
             self.code.store(Size::B, Reg::R10, place, Reg::R1);
         }
+    }
+
+    /// Routines that look at the IP header see it as the kernel has changed it: `ip_decrease_ttl`
+    /// (include/net/ip.h). The kernel will do it itself, so it is undone for packets that pass.
+    fn count_hop_in_frame(&mut self, family: Family) {
+        self.code.line("one hop less in the frame");
+        self.ip_header();
+        let (header, value) = (Reg::R1, Reg::R2);
+        let frame = self.settings.frame;
+        let code = &mut self.code;
+        code.load(Size::B, value, header, hop_limit(family));
+        code.alu(Alu::Sub, value, 1);
+        code.store(Size::B, header, hop_limit(family), value);
+        if family == Family::V4 {
+            // The high byte comes first: a hop is 1 to a little-endian load.
+            let small = code.label();
+            code.load(Size::H, value, header, CHECKSUM);
+            code.store(Size::H, Reg::R10, frame.address(frame.scratch()), value);
+            code.alu(Alu::Add, value, 1);
+            code.branch(Cond::Lt, value, 0xffff, small);
+            code.alu(Alu::Add, value, 1);
+            code.bind(small);
+            code.store(Size::H, header, CHECKSUM, value);
+        }
+    }
+
+    /// Undoes it.
+    fn restore_hop(&mut self, family: Family) {
+        self.code.line("the hop back");
+        self.ip_header();
+        let (header, value) = (Reg::R1, Reg::R2);
+        let frame = self.settings.frame;
+        let code = &mut self.code;
+        code.load(Size::B, value, header, hop_limit(family));
+        code.alu(Alu::Add, value, 1);
+        code.store(Size::B, header, hop_limit(family), value);
+        if family == Family::V4 {
+            code.load(Size::H, value, Reg::R10, frame.address(frame.scratch()));
+            code.store(Size::H, header, CHECKSUM, value);
+        }
+    }
+
+    /// R1 = the IP header in the frame, of which 20 bytes are there.
+    fn ip_header(&mut self) {
+        let place = self.settings.frame.address(layout::IP_HEADER);
+        let code = &mut self.code;
+        code.load(Size::W, Reg::R1, CONTEXT, xdp::DATA);
+        code.load(Size::B, Reg::R2, Reg::R10, place);
+        code.alu(Alu::Add, Reg::R1, Reg::R2);
+        code.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
+        code.mov(Reg::R2, Reg::R1);
+        code.alu(Alu::Add, Reg::R2, 20);
+        code.branch(Cond::Gt, Reg::R2, Reg::R3, self.drop);
     }
 
     fn leave(&mut self, value: i32) {

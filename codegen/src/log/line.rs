@@ -656,6 +656,6 @@ mod tests {
         };
         let line = text(&sight, details);
         assert_eq!(line.len(), LONGEST);
-        assert!(line.ends_with("OPT ( ) OPT ( ) OPT"), "{line}");
+        assert!(line.ends_with("OPT ( ) OPT ( ) OPT "), "{line}");
     }
 }

@@ -146,30 +146,6 @@ impl Record {
             _ => None,
         }
     }
-
-    /// The packet as rules in its place would see it. The kernel takes one from the time to live of what it
-    /// forwards before FORWARD sees it (`ip_forward`, `ip6_forward`); XDP programs see it as it came.
-    pub fn as_netfilter_sees(mut self) -> Self {
-        let forwarded = matches!(self.nf_hook, NfHook::Forward | NfHook::Postrouting);
-        if self.hook == Hook::Xdp && forwarded {
-            self.pass_router();
-        }
-        self
-    }
-
-    fn pass_router(&mut self) {
-        let family = self.family();
-        match (family, self.bytes.as_mut_slice()) {
-            (Some(Family::V4), [_, _, _, _, _, _, _, _, ttl, _, high, low, ..]) if *ttl > 0 => {
-                *ttl -= 1;
-                // The sum loses 256, so its complement gains it (RFC 1624).
-                let sum = u32::from(u16::from_be_bytes([*high, *low])) + 0x0100;
-                [*high, *low] = ((sum + (sum >> 16)) as u16).to_be_bytes();
-            }
-            (Some(Family::V6), [_, _, _, _, _, _, _, hops, ..]) => *hops = hops.saturating_sub(1),
-            _ => {}
-        }
-    }
 }
 
 const NF_HOOKS: [NfHook; 5] = [

@@ -50,6 +50,14 @@ impl MatchMeaning for StringMatch {
         let found = Test::equal(Field::Answer, 1).negated_if(self.pattern.negated);
         Ok(vec![Step::Ask(find.into()), Step::require(found)])
     }
+
+    fn note(&self, _: Context<'_>) -> Option<String> {
+        (self.algorithm == Algorithm::BoyerMoore).then(|| {
+            "also finds a string that lies across two pieces of a packet in memory, which the kernel's bm \
+             misses and its kmp finds"
+                .into()
+        })
+    }
 }
 
 /// Answers 1 when the pattern lies in the window.
@@ -120,6 +128,10 @@ impl Perform for FindBytes {
 
     fn constants(&self) -> Vec<Constant> {
         vec![self.machine().table()]
+    }
+
+    fn sees_hops(&self) -> bool {
+        true
     }
 
     fn branches(&self) -> usize {

@@ -127,6 +127,10 @@ impl Perform for Tell {
         vec![Field::Mark]
     }
 
+    fn sees_hops(&self) -> bool {
+        true
+    }
+
     fn only_tells(&self) -> bool {
         true
     }

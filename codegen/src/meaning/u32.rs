@@ -55,6 +55,10 @@ impl Perform for CompareWords {
         }
     }
 
+    fn sees_hops(&self) -> bool {
+        true
+    }
+
     fn branches(&self) -> usize {
         let of = |words: &Words| 4 * (words.steps.len() + 1) + words.values.len();
         self.0.iter().map(of).sum()

@@ -1,6 +1,6 @@
 //! What only the kernel's own structures tell.
 
-use super::{CONTEXT, Demand, Parser};
+use super::{CONTEXT, Demand, Parser, xdp};
 use crate::asm::{Alu, Cond, Extern, Helper, KernelField, KfuncId, Reg, Size};
 use crate::field::{Field, link};
 use crate::module::Hook;
@@ -99,6 +99,24 @@ impl Parser<'_> {
         self.alu(Alu::Or, found, i32::from(link::MAC_HEADER));
         self.code.bind(no_header);
         self.keep(Size::B, Field::Link.place().offset, found);
+    }
+
+    /// Drops a frame at XDP that is not for this station, as the kernel does (`PACKET_OTHERHOST`).
+    pub fn for_this_station(&mut self, access: KernelAccess) {
+        self.code.line("is the frame for this station");
+        self.device_in_kernel(access);
+        self.load_field(Reg::R3, Reg::R3, KernelField::DeviceAddress, access);
+        let scratch = self.frame.scratch();
+        self.point_to(Reg::R1, scratch);
+        self.set(Reg::R2, 6);
+        self.code.call(Helper::ProbeReadKernel);
+        self.load(Size::W, Reg::R4, CONTEXT, xdp::DATA);
+        self.bytes_from(Reg::R4, 6, self.drop);
+        for (size, offset) in [(Size::W, 0), (Size::H, 4)] {
+            self.load(size, Reg::R1, Reg::R4, offset);
+            self.scratch(size, Reg::R2, offset);
+            self.if_reg(Cond::Ne, Reg::R1, Reg::R2, self.drop);
+        }
     }
 
     /// R0 = the structure behind the context.

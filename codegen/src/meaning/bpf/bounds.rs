@@ -2,7 +2,7 @@
 //! hook can show as it does: a program that might compute such an offset is refused.
 
 use super::super::Refusal;
-use super::instruction::{CELLS, Fact, Op, Operand, Operation, Place};
+use super::instruction::{CELLS, Op, Operand, Operation, Place};
 
 /// The longest packet the kernel makes is shorter.
 const MAX_LENGTH: u32 = 1 << 20;
@@ -82,7 +82,7 @@ fn step(op: Op, mut bounds: Bounds) -> Bounds {
     match op {
         Op::Load { size: 1, .. } => *a = u8::MAX.into(),
         Op::Load { size: 2, .. } => *a = u16::MAX.into(),
-        Op::Load { .. } | Op::Negate | Op::Learn(Fact::Random) => *a = u32::MAX,
+        Op::Load { .. } | Op::Negate | Op::Learn(_) => *a = u32::MAX,
         Op::LoadHeaderLength(_) => *x = 60,
         Op::LoadLength => *a = MAX_LENGTH,
         Op::LoadLengthX => *x = MAX_LENGTH,

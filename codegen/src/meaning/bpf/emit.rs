@@ -7,7 +7,7 @@ use crate::asm::{
 };
 use crate::emit::link::{self, Body};
 use crate::emit::worker::forget;
-use crate::field::layout;
+use crate::field::{Field, layout};
 
 const A: Reg = Reg::R8;
 const X: Reg = Reg::R9;
@@ -147,6 +147,7 @@ fn emit_one(body: &mut Body, op: Op, label: impl Fn(u8) -> Label, zero: Label) -
         Op::StoreX(cell) => code.store(Size::W, Reg::R10, place(cell), X),
         Op::Compute(operation, by) => code.alu32(alu(operation), A, source(by)),
         Op::Negate => code.push(Instruction::Neg(Width::W32, A)),
+        Op::Learn(Fact::Mark) => body.field(A, Field::Mark),
         Op::Learn(Fact::Random) => {
             code.call(Helper::GetPrandomU32);
             code.alu32(Alu::Mov, A, Reg::R0);

@@ -77,6 +77,8 @@ pub enum Operand {
 /// What is known beside the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
+    /// The packet's mark.
+    Mark,
     /// A random number.
     Random,
 }
@@ -161,6 +163,7 @@ const FACTS: [&str; 16] = [
     "the VLAN protocol",
 ];
 const PROTOCOL: u32 = 0;
+const MARK: u32 = 5;
 const XOR_X: u32 = 10;
 const RANDOM: u32 = 14;
 
@@ -265,14 +268,14 @@ fn fact(k: u32, family: Family) -> Result<Op, Refusal> {
             Family::V6 => 0x86dd,
         })),
         XOR_X => Ok(Op::Compute(Operation::Xor, Operand::X)),
+        MARK => Ok(Op::Learn(Fact::Mark)),
         RANDOM => Ok(Op::Learn(Fact::Random)),
         number => {
             let name = FACTS.get(number as usize).copied().unwrap_or("nothing");
             Err(Refusal {
                 code: "bpf-fact",
                 reason: format!("asks for {name}, which programs of this version do not read"),
-                help: "use the match for it, such as mark, pkttype or cpu, beside --bytecode"
-                    .into(),
+                help: "use the match for it, such as pkttype or cpu, beside --bytecode".into(),
             })
         }
     }

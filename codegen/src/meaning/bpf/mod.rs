@@ -54,7 +54,7 @@ struct Registers {
 impl Perform for RunClassic {
     fn perform(&self, packet: &mut Packet<'_>, world: &mut World) -> u32 {
         // An end without a return is one with zero, as a load out of range is.
-        run(&self.0, packet.bytes(), world).unwrap_or(0)
+        run(&self.0, packet, world).unwrap_or(0)
     }
 
     fn link(&self, linker: &mut Linker<'_>) -> Call {
@@ -65,12 +65,22 @@ impl Perform for RunClassic {
         }
     }
 
+    fn reads(&self) -> Vec<Field> {
+        let asks = self.0.contains(&Op::Learn(Fact::Mark));
+        asks.then_some(Field::Mark).into_iter().collect()
+    }
+
+    fn sees_hops(&self) -> bool {
+        true
+    }
+
     fn branches(&self) -> usize {
         4 * self.0.len()
     }
 }
 
-fn run(program: &[Op], bytes: &[u8], world: &mut World) -> Option<u32> {
+fn run(program: &[Op], packet: &Packet<'_>, world: &mut World) -> Option<u32> {
+    let bytes = packet.bytes();
     let mut registers = Registers::default();
     let mut at = 0;
     loop {
@@ -107,6 +117,7 @@ fn run(program: &[Op], bytes: &[u8], world: &mut World) -> Option<u32> {
             Op::StoreX(cell) => cells[usize::from(cell)] = *x,
             Op::Compute(operation, by) => *a = operation.of(*a, operand(by, *x))?,
             Op::Negate => *a = a.wrapping_neg(),
+            Op::Learn(Fact::Mark) => *a = packet.get(Field::Mark) as u32,
             Op::Learn(Fact::Random) => *a = world.random(),
             Op::AToX => *x = *a,
             Op::XToA => *a = *x,

@@ -10,7 +10,8 @@
 //! drivers/net/veth.c). It is as the kernel's but for these:
 //! - No frame for a group address is answered: the interface's own address, which the answer would need
 //!   as its source, is not known.
-//! - A packet to another station, which a promiscuous interface sees too, is taken for one to this.
+//! - A frame to another station, which a promiscuous interface sees too, is told from one to this only
+//!   by programs that look into the kernel's structures ([`DeviceNames`](crate::options::DeviceNames)).
 //! - An IPv4 packet with options gets no ICMP error, in which the kernel would repeat some of them; nor
 //!   does a first fragment at INPUT, for which the kernel would wait for the others.
 //! - The ICMP error for a forwarded packet takes its source address from `bpf_fib_lookup`. Kernels before

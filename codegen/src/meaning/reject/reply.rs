@@ -115,7 +115,7 @@ fn checksum_holds(packet: &Packet<'_>) -> bool {
     matches!(fold(pseudo + sum(transport)), 0 | 0xffff)
 }
 
-fn transport<'a>(packet: &Packet<'a>) -> &'a [u8] {
+fn transport<'a>(packet: &'a Packet<'_>) -> &'a [u8] {
     packet.bytes().get(packet.transport()..).unwrap_or_default()
 }
 
