@@ -225,10 +225,11 @@ fn tracking(family: Family, text: &str) -> Option<(String, String, Vec<u16>)> {
     let mut ruleset = subjects::ruleset(family, text).ok()?;
     ruleset.tables.retain(|table| table.kind != TableKind::Nat);
     let ruleset = reach::within(&SCENE.stage(&ruleset), SCENE.chains());
-    if !trials::tracks_connections(&ruleset) {
+    let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+    // Chance is not the same on both sides.
+    if !trials::tracks_connections(&ruleset) || text.contains("--mode random") {
         return None;
     }
-    let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
     let ruleset = trials::loadable(family, &text, SCENE.hooks()).ok()?;
     let constants = Constants::of(&ruleset, SCENE.direction());
     let aims = constants.aims.iter();
