@@ -18,7 +18,8 @@ use crate::sets::Snapshot;
 ///
 /// A replacement is atomic: each packet meets the old rules or the new ones. What is attached stays
 /// until `ipt2bpf detach` or the next boot. As when iptables reloads rules, the lists of -m recent, the
-/// tables of -m hashlimit and the connections seen so far are kept; limits and quotas begin anew.
+/// tables of -m hashlimit and the connections seen so far are kept; limits and quotas begin anew. Where
+/// rules ask for connections, those that this network namespace has already are known from the start.
 #[derive(Debug, Args)]
 #[command(mut_group("place", |group| group.required(true)))]
 pub struct Arguments {
@@ -67,6 +68,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         running.load(hooks.clone(), &replaced, reporter)
     };
     let loaded = load()?;
+    loaded.maps().seed_connections()?;
     put(place, &registry, &loaded, reporter)?;
     match (follow, seen) {
         (Some(seconds), Some(seen)) => {
@@ -106,7 +108,16 @@ fn put(place: &Place, registry: &Registry, loaded: &Loaded, reporter: &Reporter)
         registry.attach_cgroup(loaded, cgroup)?;
     } else {
         let interfaces: Vec<&str> = place.xdp.iter().map(String::as_str).collect();
-        let modes = registry.attach_xdp(loaded, &interfaces)?;
+        let tracks_leaving = loaded.hooks().any(|hook| hook == Hook::CgroupEgress);
+        let modes = match tracks_leaving {
+            true => registry.attach_xdp_with_companion(loaded, &interfaces)?,
+            false => registry.attach_xdp(loaded, &interfaces)?,
+        };
+        if tracks_leaving {
+            reporter.note(
+                "rules ask for connections: a program at the root cgroup tracks what this host sends",
+            );
+        }
         for (interface, mode) in interfaces.iter().zip(modes) {
             if let XdpMode::Generic { reason } = mode {
                 reporter.note(&format!(

@@ -7,7 +7,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
 use ipt2bpf_runtime::{Loaded, Maps, kernel};
 
-use crate::cli::{Hooks, Leniency, Rules, Sets};
+use crate::cli::{Hooks, Leniency, Rules, Sets, Tracking};
 use crate::clock;
 use crate::counters;
 use crate::devices::{self, Filled};
@@ -27,6 +27,8 @@ pub struct Arguments {
     pub hooks: Hooks,
     #[command(flatten)]
     leniency: Leniency,
+    #[command(flatten)]
+    tracking: Tracking,
     /// Begin with the counters of the rules, not with zero
     #[arg(short, long)]
     counters: bool,
@@ -54,14 +56,16 @@ impl Arguments {
             true => input.with_kernel_sets()?,
             false => input.with_sets(&self.sets)?,
         };
-        let options = self.leniency.apply(Options {
+        let options = self.tracking.apply(self.leniency.apply(Options {
+            // A program at an interface sees only what arrives there.
+            companion: hooks == [Hook::Xdp],
             hooks,
             device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
             target_kernel: kernel_version(),
             sets: input.known_sets(),
             tick_rate: kernel::tick_rate(),
             ..self.hooks.options()
-        });
+        }));
         let mut said = input.diagnostics.clone();
         let compiled = match input.has_errors() {
             true => None,

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::asm::KernelField;
 use crate::module::Hook;
 use crate::sets::Sets;
+use crate::track::MAX_FLOWS;
 
 /// How a program learns the name of a packet's interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +81,11 @@ pub struct Options {
     pub xdp_path: XdpPath,
     /// Translate what cannot be decided so that it only errs towards dropping.
     pub approximate: bool,
+    /// Beside an XDP program whose rules ask for connections, and where the object has no program for
+    /// what leaves: put one in it that tracks what this host sends and lets everything pass.
+    pub companion: bool,
+    /// How many connections are remembered at most.
+    pub connections: u32,
     /// Leave out nat rules even where later rules would see translated addresses.
     pub ignore_nat: bool,
     /// How interface names are found.
@@ -98,6 +104,8 @@ impl Default for Options {
             hooks: Vec::new(),
             xdp_path: XdpPath::default(),
             approximate: false,
+            companion: false,
+            connections: MAX_FLOWS,
             ignore_nat: false,
             device_names: DeviceNames::default(),
             sets: Sets::default(),

@@ -14,6 +14,7 @@ use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{change_mark, change_tos, classify, ct, hops, mss, tell, trace};
+use crate::meaning::{connbytes, connmark, conntrack};
 use crate::meaning::{hashlimit, limit, quota, recent, reject, set, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
@@ -92,6 +93,12 @@ macro_rules! routines {
 }
 
 routines! {
+    /// `-j CONNMARK`
+    ChangeConnectionMark(connmark::ChangeMark),
+    /// `-m connbytes`
+    HasCarried(connbytes::HasCarried),
+    /// `-m conntrack`
+    LooksLike(conntrack::tuple::LooksLike),
     /// `-m limit`
     TakeToken(limit::TakeToken),
     /// `-m set`

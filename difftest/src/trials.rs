@@ -119,7 +119,10 @@ fn run_scene(
 
 /// What a text says to iptables: `-p all`, which means something in IPv6, stands in none. An error when
 /// that has no meaning at some hook, or iptables does not load it here.
-fn loadable(family: Family, text: &str, sets: &Ipsets, hooks: &[Hook]) -> Result<Ruleset> {
+///
+/// # Errors
+/// With the reason.
+pub fn loadable(family: Family, text: &str, sets: &Ipsets, hooks: &[Hook]) -> Result<Ruleset> {
     let ruleset = subjects::ruleset(family, text)?;
     for &hook in hooks {
         subjects::reference::Reference::new(&ruleset, hook, &sets.known)?;
@@ -141,7 +144,7 @@ fn accepts_everything(ruleset: &Ruleset) -> bool {
 }
 
 /// Whether a rule makes the kernel track connections. A rule that no packet can reach does so too.
-fn tracks_connections(ruleset: &Ruleset) -> bool {
+pub fn tracks_connections(ruleset: &Ruleset) -> bool {
     let chains = ruleset.tables.iter().flat_map(|table| &table.chains);
     let mut rules = chains.flat_map(|chain| &chain.rules);
     rules.any(|rule| {

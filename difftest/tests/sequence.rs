@@ -42,7 +42,7 @@ fn run(family: Family, text: &str, arrivals: &[Arrival]) -> Result<Option<Counte
         let host = Host::new(&["eth0".into()], &Routing::AllLocal)?;
         let netfilter = Netfilter::new(&host, family)?;
         let ruleset = subjects::ruleset(family, text)?;
-        let mut program = Program::new(&ruleset, Hook::CgroupIngress)?;
+        let mut program = Program::new(&ruleset, Hook::CgroupIngress, &Default::default())?;
         netfilter.load(text)?;
         let start = Instant::now();
         for (at, frame) in arrivals {

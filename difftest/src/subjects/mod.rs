@@ -59,6 +59,7 @@ fn options(hook: Hook, sets: &Sets) -> Options {
     Options {
         hooks: vec![hook],
         sets: sets.clone(),
+        companion: true,
         tick_rate: kernel::tick_rate(),
         ..Options::default()
     }

@@ -40,6 +40,7 @@ impl Reference {
         super::refuse(&diagnostics)?;
         let filter = filters
             .into_iter()
+            .filter(|filter| filter.hook == hook)
             .flat_map(|filter| filter.families)
             .next()
             .context("no filter for the ruleset")?;
