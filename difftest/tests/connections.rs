@@ -230,7 +230,7 @@ fn tracking(family: Family, text: &str) -> Option<(String, String, Vec<u16>)> {
     if !trials::tracks_connections(&ruleset) || text.contains("--mode random") {
         return None;
     }
-    let ruleset = trials::loadable(family, &text, SCENE.hooks()).ok()?;
+    let ruleset = trials::loadable(family, &text, &Default::default(), SCENE.hooks()).ok()?;
     let constants = Constants::of(&ruleset, SCENE.direction());
     let aims = constants.aims.iter();
     let mut ports: Vec<u16> = aims
