@@ -154,6 +154,7 @@ helpers! {
     GetPrandomU32 = 7 "get_prandom_u32",
     GetSmpProcessorId = 8 "get_smp_processor_id",
     SkbLoadBytes = 26 "skb_load_bytes",
+    SkbLoadBytesRelative = 68 "skb_load_bytes_relative",
     FibLookup = 69 "fib_lookup",
     SpinLock = 93 "spin_lock",
     SpinUnlock = 94 "spin_unlock",
@@ -191,22 +192,54 @@ impl Extern {
 pub enum KernelField {
     /// `struct net_device *sk_buff.dev`
     SkbDevice,
+    /// `__u16 sk_buff.mac_header`
+    SkbMacHeader,
+    /// `__u16 sk_buff.network_header`
+    SkbNetworkHeader,
+    /// `unsigned long sk_buff._skb_refdst`
+    SkbRoute,
     /// `struct xdp_rxq_info *xdp_buff.rxq`
     XdpQueue,
     /// `struct net_device *xdp_rxq_info.dev`
     QueueDevice,
     /// `char net_device.name[IFNAMSIZ]`
     DeviceName,
+    /// `unsigned short net_device.type`
+    DeviceType,
+    /// `int net_device.group`
+    DeviceGroup,
+    /// `__u32 dst_entry.tclassid`
+    RouteRealm,
 }
 
 impl KernelField {
+    /// All of them.
+    pub const ALL: [KernelField; 10] = [
+        KernelField::SkbDevice,
+        KernelField::SkbMacHeader,
+        KernelField::SkbNetworkHeader,
+        KernelField::SkbRoute,
+        KernelField::XdpQueue,
+        KernelField::QueueDevice,
+        KernelField::DeviceName,
+        KernelField::DeviceType,
+        KernelField::DeviceGroup,
+        KernelField::RouteRealm,
+    ];
+
     /// The name of the structure.
     pub fn structure(self) -> &'static str {
         match self {
-            KernelField::SkbDevice => "sk_buff",
+            KernelField::SkbDevice
+            | KernelField::SkbMacHeader
+            | KernelField::SkbNetworkHeader
+            | KernelField::SkbRoute => "sk_buff",
             KernelField::XdpQueue => "xdp_buff",
             KernelField::QueueDevice => "xdp_rxq_info",
-            KernelField::DeviceName => "net_device",
+            KernelField::DeviceName | KernelField::DeviceType | KernelField::DeviceGroup => {
+                "net_device"
+            }
+            KernelField::RouteRealm => "dst_entry",
         }
     }
 
@@ -214,8 +247,14 @@ impl KernelField {
     pub fn member(self) -> &'static str {
         match self {
             KernelField::SkbDevice | KernelField::QueueDevice => "dev",
+            KernelField::SkbMacHeader => "mac_header",
+            KernelField::SkbNetworkHeader => "network_header",
+            KernelField::SkbRoute => "_skb_refdst",
             KernelField::XdpQueue => "rxq",
             KernelField::DeviceName => "name",
+            KernelField::DeviceType => "type",
+            KernelField::DeviceGroup => "group",
+            KernelField::RouteRealm => "tclassid",
         }
     }
 }

@@ -211,9 +211,7 @@ fn failed_step(
 pub fn holds(test: &Test, packet: &Packet<'_>) -> bool {
     match test {
         Test::Masked { field, mask, value } => packet.get(*field) & mask == *value,
-        Test::Range { field, low, high } => {
-            (u128::from(*low)..=u128::from(*high)).contains(&packet.get(*field))
-        }
+        Test::Range { field, low, high } => (*low..=*high).contains(&packet.get(*field)),
         Test::TcpOption(kind) => packet.has_tcp_option(*kind),
         Test::Not(inner) => !holds(inner, packet),
         Test::All(parts) => parts.iter().all(|part| holds(part, packet)),

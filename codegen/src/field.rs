@@ -24,13 +24,40 @@ pub enum Field {
     InDevice,
     /// Name of the sending interface, likewise.
     OutDevice,
+    /// IPv4's type of service, IPv6's traffic class.
+    TypeOfService,
+    /// IPv4's time to live, IPv6's hop limit; one less in stages for packets to other hosts.
+    TimeToLive,
+    /// The packet's length from the IP header on.
+    Length,
+    /// The packet's mark; zero before anything has set it.
+    Mark,
+    /// Whom the link layer says the packet is for: `PACKET_HOST` 0, `PACKET_BROADCAST` 1,
+    /// `PACKET_MULTICAST` 2, `PACKET_OTHERHOST` 3 (include/uapi/linux/if_packet.h).
+    PacketType,
+    /// The number of the processor that the program runs on.
+    Processor,
+    /// The group of the interface that packets of the hook are received or sent by.
+    DeviceGroup,
+    /// The realm of the packet's route.
+    Realm,
+    /// Bit [`MAC_HEADER`](link::MAC_HEADER): an Ethernet header lies in front of the packet; bit
+    /// [`ETHERNET`](link::ETHERNET): its interface is an Ethernet interface.
+    Link,
+    /// The source address of the Ethernet header; zero where there is none.
+    SourceMac,
+    /// 1 when the lower half of the IPv6 source address is made of the Ethernet source address
+    /// (RFC 4291, appendix A), else 0.
+    SourceIsEui64,
     /// IPv4: byte 9. IPv6: the protocol behind the extension headers.
     Protocol,
     /// 1 when the IPv6 extension headers cannot be walked to their end, else 0.
     BrokenHeaders,
     /// IPv4: in units of 8 bytes. IPv6: in bytes. Only 0, 1 and the rest differ in meaning.
     FragmentOffset,
-    /// How many bytes the packet has from its transport header on.
+    /// How many bytes the packet has from its transport header on. Where a fragment has none, fields of
+    /// the transport header are what lies in its place: in later IPv4 fragments what is behind the IP
+    /// header, in later IPv6 fragments the IP header itself.
     TransportLength,
     /// Bytes 0 and 1 of the transport header.
     SourcePort,
@@ -40,12 +67,24 @@ pub enum Field {
     IcmpType,
     /// Byte 1 of the transport header.
     IcmpCode,
-    /// The high nibble of byte 12 of the transport header: its length in words.
-    TcpHeaderWords,
+    /// Bytes 0 to 3 of the transport header.
+    EspSpi,
+    /// Bytes 4 to 7 of the transport header.
+    AhSpi,
+    /// Byte 0 of the transport header: the protocol behind a mobility header.
+    MhPayload,
+    /// Byte 2 of the transport header.
+    MhType,
+    /// Byte 8 of the transport header: bits 1 to 4 are the type.
+    DccpType,
+    /// Byte 12 of the transport header: the high nibble is its length in words.
+    TcpDataOffset,
     /// Byte 13 of the transport header.
     TcpFlags,
     /// 1 when the packet holds all the TCP options that its header announces, else 0.
     TcpOptionsWhole,
+    /// The value of the first whole maximum segment size option, [`NO_SEGMENT_SIZE`] without one.
+    MaximumSegment,
     /// What the routine asked last has answered.
     Answer,
     /// The state of the packet's connection: one bit of [`track::state`](crate::track::state).
@@ -58,41 +97,57 @@ pub enum Field {
     CtMark,
 }
 
+/// More than any [`Field::MaximumSegment`] there is.
+pub const NO_SEGMENT_SIZE: u32 = 1 << 16;
+
+/// The bits of [`Field::Link`].
+pub mod link {
+    /// A header of 14 bytes lies in front of the packet.
+    pub const MAC_HEADER: u8 = 1;
+    /// The interface's type is `ARPHRD_ETHER`.
+    pub const ETHERNET: u8 = 2;
+}
+
 /// How a field lies in `struct packet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Bytes from the start of the struct.
     pub offset: i16,
-    /// Bytes: 1, 2, 4 (host byte order) or, with `network`, 4 or 16.
+    /// Bytes: 1, 2, 4, 6 or 16.
     pub size: u8,
-    /// Whether the bytes are as in the packet, the first the most significant.
+    /// Whether the bytes are as in the packet, the first the most significant; else, and never for more
+    /// than 4 bytes, they are in host byte order.
     pub network: bool,
 }
 
 /// The parts of `struct packet` that are not fields of a test, in bytes from its start.
+///
+/// What rules compare with does not begin on an 8-byte boundary, unless a helper writes it.
 pub mod layout {
     use ipt2bpf_parser::ruleset::NfHook;
 
+    /// The first bytes of the transport header.
+    pub const HEADER: i16 = 64;
+    /// How many of them.
+    pub const HEADER_SIZE: i16 = 16;
     /// The TCP options seen: 256 bits, bit n of the little-endian number for option kind n.
-    pub const TCP_OPTIONS: i16 = 88;
-    /// The IPv4 type of service or the IPv6 traffic class: `u8`, for routing.
-    pub const TOS: i16 = 86;
+    pub const TCP_OPTIONS: i16 = 80;
+    /// Number of places on the return stack: `u32`.
+    pub const DEPTH: i16 = 112;
     /// The packet's length from the IP header on, as counters count it: `u32`.
-    pub const LENGTH: i16 = 120;
+    pub const LENGTH: i16 = 116;
     /// Where the rules go on next: `u32`, see [`plan`](crate::plan).
     pub const ENTRY: i16 = 124;
-    /// Number of places on the return stack: `u32`.
-    pub const DEPTH: i16 = 128;
-    /// Where the IP header lies in the frame at XDP, in bytes: `u8`.
-    pub const IP_HEADER: i16 = 137;
-    /// Where the transport header lies from the IP header on, in bytes; 0 where that is unknown: `u16`.
-    pub const TRANSPORT: i16 = 138;
     /// The netfilter hook whose chains the packet is in, as [`nf_hook_number`] has it: `u8`.
-    pub const NF_HOOK: i16 = 87;
+    pub const NF_HOOK: i16 = 168;
+    /// Where the IP header lies in the frame at XDP, in bytes: `u8`.
+    pub const IP_HEADER: i16 = 169;
+    /// Where the transport header lies from the IP header on, in bytes; 0 where that is unknown: `u16`.
+    pub const TRANSPORT: i16 = 170;
     /// 1 when the packet begins a connection that is not in the table yet: `u8`.
-    pub const UNCONFIRMED: i16 = 149;
+    pub const UNCONFIRMED: i16 = 176;
     /// The return stack: `u16` each.
-    pub const STACK: i16 = 150;
+    pub const STACK: i16 = 184;
 
     /// The number of a netfilter hook (`enum nf_inet_hooks`, include/uapi/linux/netfilter.h).
     pub const fn nf_hook_number(hook: NfHook) -> u8 {
@@ -128,18 +183,11 @@ impl Field {
         )
     }
 
-    /// Whether the field lies in the transport header.
+    /// Whether the field is made of bytes of the transport header.
     pub const fn is_transport(self) -> bool {
-        matches!(
-            self,
-            Field::SourcePort
-                | Field::DestinationPort
-                | Field::IcmpType
-                | Field::IcmpCode
-                | Field::TcpHeaderWords
-                | Field::TcpFlags
-                | Field::TcpOptionsWhole
-        )
+        let offset = self.place().offset;
+        let inside = layout::HEADER <= offset && offset < layout::HEADER + layout::HEADER_SIZE;
+        inside || matches!(self, Field::TcpOptionsWhole | Field::MaximumSegment)
     }
 
     /// Where a program keeps the field.
@@ -151,22 +199,38 @@ impl Field {
             Field::Destination6 => (16, 16, true),
             Field::InDevice => (32, 16, true),
             Field::OutDevice => (48, 16, true),
-            Field::TransportLength => (68, 4, false),
-            Field::FragmentOffset => (66, 2, false),
-            Field::SourcePort => (74, 2, false),
-            Field::DestinationPort => (76, 2, false),
-            Field::Protocol => (78, 1, false),
-            Field::BrokenHeaders => (79, 1, false),
-            Field::TcpFlags => (81, 1, false),
-            Field::TcpHeaderWords => (82, 1, false),
-            Field::TcpOptionsWhole => (83, 1, false),
-            Field::IcmpType => (84, 1, false),
-            Field::IcmpCode => (85, 1, false),
-            Field::Answer => (132, 4, false),
-            Field::CtMark => (140, 4, false),
-            Field::CtState => (145, 1, false),
-            Field::CtDirection => (146, 1, false),
-            Field::CtStatus => (147, 1, false),
+            Field::SourcePort => (layout::HEADER, 2, true),
+            Field::DestinationPort => (layout::HEADER + 2, 2, true),
+            Field::IcmpType | Field::MhPayload => (layout::HEADER, 1, true),
+            Field::IcmpCode => (layout::HEADER + 1, 1, true),
+            Field::EspSpi => (layout::HEADER, 4, true),
+            Field::AhSpi => (layout::HEADER + 4, 4, true),
+            Field::MhType => (layout::HEADER + 2, 1, true),
+            Field::DccpType => (layout::HEADER + 8, 1, true),
+            Field::TcpDataOffset => (layout::HEADER + 12, 1, true),
+            Field::TcpFlags => (layout::HEADER + 13, 1, true),
+            Field::Length => (layout::LENGTH, 4, false),
+            Field::DeviceGroup => (120, 4, false),
+            Field::Realm => (128, 4, false),
+            Field::Mark => (132, 4, false),
+            Field::SourceIsEui64 => (137, 1, false),
+            Field::FragmentOffset => (138, 2, false),
+            Field::TransportLength => (140, 4, false),
+            Field::Protocol => (145, 1, false),
+            Field::BrokenHeaders => (146, 1, false),
+            Field::TcpOptionsWhole => (147, 1, false),
+            Field::MaximumSegment => (148, 4, false),
+            Field::TypeOfService => (153, 1, false),
+            Field::TimeToLive => (154, 1, false),
+            Field::PacketType => (155, 1, false),
+            Field::Processor => (156, 4, false),
+            Field::Link => (161, 1, false),
+            Field::SourceMac => (162, 6, true),
+            Field::Answer => (172, 4, false),
+            Field::CtState => (177, 1, false),
+            Field::CtDirection => (178, 1, false),
+            Field::CtStatus => (179, 1, false),
+            Field::CtMark => (180, 4, false),
         };
         Place {
             offset,
@@ -183,6 +247,17 @@ impl fmt::Display for Field {
             Field::Destination4 | Field::Destination6 => "destination",
             Field::InDevice => "in device",
             Field::OutDevice => "out device",
+            Field::TypeOfService => "type of service",
+            Field::TimeToLive => "time to live",
+            Field::Length => "length",
+            Field::Mark => "mark",
+            Field::PacketType => "packet type",
+            Field::Processor => "processor",
+            Field::DeviceGroup => "device group",
+            Field::Realm => "realm",
+            Field::Link => "link",
+            Field::SourceMac => "source mac",
+            Field::SourceIsEui64 => "source is eui64",
             Field::Protocol => "protocol",
             Field::BrokenHeaders => "broken headers",
             Field::FragmentOffset => "fragment offset",
@@ -191,9 +266,15 @@ impl fmt::Display for Field {
             Field::DestinationPort => "destination port",
             Field::IcmpType => "icmp type",
             Field::IcmpCode => "icmp code",
-            Field::TcpHeaderWords => "tcp header words",
+            Field::EspSpi => "esp spi",
+            Field::AhSpi => "ah spi",
+            Field::MhPayload => "mh payload",
+            Field::MhType => "mh type",
+            Field::DccpType => "dccp type",
+            Field::TcpDataOffset => "tcp data offset",
             Field::TcpFlags => "tcp flags",
             Field::TcpOptionsWhole => "tcp options whole",
+            Field::MaximumSegment => "maximum segment",
             Field::Answer => "answer",
             Field::CtState => "connection state",
             Field::CtDirection => "connection direction",

@@ -6,6 +6,8 @@
 
 use ipt2bpf_parser::ruleset::Family;
 
+use crate::packet::Metadata;
+
 /// How many 802.1Q or 802.1ad tags are looked through.
 pub const MAX_VLAN_TAGS: usize = 2;
 
@@ -26,6 +28,25 @@ pub fn ip_packet(frame: &[u8], ifindex: u32) -> Option<(Family, &[u8])> {
         [0x08, 0x00] => Some((Family::V4, trim4(rest)?)),
         [0x86, 0xdd] => Some((Family::V6, trim6(rest, ifindex)?)),
         _ => None,
+    }
+}
+
+/// What a frame says besides its packet. Nothing has marked it yet. A frame for another host counts as one
+/// for this: the kernel drops it before any table. On Ethernet the other types can be told from the
+/// destination (`eth_type_trans`, net/ethernet/eth.c).
+pub fn metadata(frame: &[u8], ifindex: u32) -> Metadata {
+    const HOST: u8 = 0;
+    const BROADCAST: u8 = 1;
+    const MULTICAST: u8 = 2;
+    Metadata {
+        packet_type: match frame.first_chunk::<6>() {
+            Some([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]) => BROADCAST,
+            Some([first, ..]) if first & 1 == 1 => MULTICAST,
+            _ => HOST,
+        },
+        source_mac: frame.get(6..14).and_then(|it| it.first_chunk().copied()),
+        ethernet: ifindex != LOOPBACK_IFINDEX,
+        ..Metadata::default()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
+use ipt2bpf_parser::matches::Match;
 use ipt2bpf_parser::ruleset::{self, Family, NfHook, Policy, Ruleset, Table, TableKind};
 use ipt2bpf_parser::span::Span;
 
@@ -206,10 +207,16 @@ impl Lowering<'_> {
         let mut steps = base_steps(&rule.base, self.family);
         let mut decidable = true;
         for (index, extension) in rule.matches.iter().enumerate() {
-            match match_meaning(&extension.value).steps(context(index)) {
-                Ok(more) => steps.extend(more),
+            let name = format!("-m {}", extension.value.name());
+            let meaning = match_meaning(&extension.value);
+            match meaning.steps(context(index)) {
+                Ok(more) => {
+                    steps.extend(more);
+                    if let Some(note) = meaning.note(context(index)) {
+                        self.warn(&name, note, extension.span);
+                    }
+                }
                 Err(refusal) => {
-                    let name = format!("-m {}", extension.value.name());
                     decidable = false;
                     let approximated =
                         self.options.approximate && may_approximate(&effects, action);
@@ -358,12 +365,15 @@ fn is_idle(table: &Table) -> bool {
     })
 }
 
-/// netfilter sees a frame with a VLAN id on the VLAN's interface; XDP, which runs below it, does not know
-/// that interface's name.
+/// netfilter sees a frame with a VLAN id on the VLAN's interface; XDP, which runs below it, knows neither
+/// that interface's name nor its group.
 fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Option<Diagnostic> {
     let mut asks = false;
     filter.leaves(&mut |leaf| {
-        asks |= matches!(leaf, Test::Masked { field: Field::InDevice, mask, .. } if *mask != 0);
+        asks |= matches!(
+            leaf,
+            Test::Masked { field: Field::InDevice | Field::DeviceGroup, mask, .. } if *mask != 0
+        );
     });
     let tables = ruleset
         .tables
@@ -372,7 +382,12 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
     let mut rules = tables
         .flat_map(|table| &table.chains)
         .flat_map(|chain| &chain.rules);
-    let asking = rules.find_map(|rule| rule.base.in_interface.as_ref())?;
+    let asking = rules.find_map(|rule| {
+        let interface = rule.base.in_interface.as_ref().map(|it| it.value.span);
+        let mut matches = rule.matches.iter();
+        let group = matches.find(|it| matches!(it.value, Match::Devgroup(_)));
+        interface.or(group.map(|it| it.span))
+    })?;
     (asks && hook == Hook::Xdp).then(|| Diagnostic {
         severity: Severity::Warning,
         code: "vlan",
@@ -380,9 +395,9 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
             "at {hook}, frames with a VLAN id are dropped, because rules ask for the interface and the \
              VLAN's is not known there"
         ),
-        span: asking.value.span,
+        span: asking,
         label: String::new(),
-        help: Some("attach to interfaces without VLANs, or ask for no `-i` in what runs at xdp".into()),
+        help: Some("attach to interfaces without VLANs, or ask for neither `-i` nor `--src-group` in what runs at xdp".into()),
     })
 }
 

@@ -22,30 +22,39 @@ pub enum DeviceNames {
     Relocated,
 }
 
-/// Where the running kernel keeps the device of a packet: a function id and byte offsets from its BTF.
+/// Where the running kernel keeps what programs look up in its structures: a function id and byte offsets
+/// from its BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceAccess {
     /// BTF id of the function `bpf_cast_to_kern_ctx`.
     pub cast_to_kern_ctx: u32,
-    /// Offset of `dev` in `struct sk_buff`.
-    pub skb_dev: u16,
-    /// Offset of `rxq` in `struct xdp_buff`.
-    pub xdp_rxq: u16,
-    /// Offset of `dev` in `struct xdp_rxq_info`.
-    pub rxq_dev: u16,
-    /// Offset of `name` in `struct net_device`.
-    pub device_name: u16,
+    /// Offsets of [`KernelField::ALL`].
+    offsets: [u16; KernelField::ALL.len()],
+}
+
+impl DeviceNames {
+    /// Whether programs look into the kernel's structures.
+    pub fn reads_kernel(self) -> bool {
+        self != DeviceNames::Table
+    }
 }
 
 impl DeviceAccess {
+    /// None when the offset of some field is not known.
+    pub fn new(cast_to_kern_ctx: u32, offset: impl Fn(KernelField) -> Option<u16>) -> Option<Self> {
+        let mut offsets = [0; KernelField::ALL.len()];
+        for (place, field) in offsets.iter_mut().zip(KernelField::ALL) {
+            *place = offset(field)?;
+        }
+        Some(DeviceAccess {
+            cast_to_kern_ctx,
+            offsets,
+        })
+    }
+
     /// The offset of a field in its structure, in bytes.
     pub fn offset(&self, field: KernelField) -> u16 {
-        match field {
-            KernelField::SkbDevice => self.skb_dev,
-            KernelField::XdpQueue => self.xdp_rxq,
-            KernelField::QueueDevice => self.rxq_dev,
-            KernelField::DeviceName => self.device_name,
-        }
+        self.offsets[field as usize]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
-use crate::field::Field;
+use crate::field::{Field, NO_SEGMENT_SIZE, link};
 use crate::track::state;
 
 /// How many IPv6 extension headers a program walks before it calls the chain broken. A chain that
@@ -17,6 +17,29 @@ pub struct Devices {
     /// The sending interface.
     pub output: String,
 }
+
+/// What the kernel knows of a packet besides its bytes and interfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// `sk_buff.mark`; at XDP nothing has set it yet.
+    pub mark: u32,
+    /// `sk_buff.pkt_type`, see [`Field::PacketType`]; 5, `PACKET_LOOPBACK`, for the copy of a multicast
+    /// packet that this host sent.
+    pub packet_type: u8,
+    /// The processor.
+    pub processor: u32,
+    /// `net_device.group` of the interface.
+    pub device_group: u32,
+    /// `dst_entry.tclassid` of the route.
+    pub realm: u32,
+    /// The source address of the Ethernet header in front of the packet, if there is such a header.
+    pub source_mac: Option<[u8; 6]>,
+    /// Whether the interface is an Ethernet interface.
+    pub ethernet: bool,
+}
+
+/// The type of a looped-back packet, which matches never see.
+pub const PACKET_LOOPBACK: u8 = 5;
 
 /// What is known of a packet's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +75,12 @@ pub struct Packet<'a> {
     family: Family,
     bytes: &'a [u8],
     devices: [u128; 2],
+    metadata: Metadata,
+    forwarded: bool,
     protocol: u8,
     broken_headers: bool,
     fragment_offset: u16,
-    /// Unknown behind the first fragment of an IPv6 packet; nothing asks there.
+    /// Where rules read the transport header: 0 in later fragments of an IPv6 packet.
     transport: usize,
     answer: u32,
     nf_hook: NfHook,
@@ -74,6 +99,8 @@ impl<'a> Packet<'a> {
                     family,
                     bytes,
                     devices,
+                    metadata: Metadata::default(),
+                    forwarded: false,
                     protocol: header[9],
                     broken_headers: false,
                     fragment_offset: u16::from_be_bytes([header[6], header[7]]) & 0x1fff,
@@ -91,6 +118,8 @@ impl<'a> Packet<'a> {
                     family,
                     bytes,
                     devices,
+                    metadata: Metadata::default(),
+                    forwarded: false,
                     protocol: end.protocol,
                     broken_headers: walk.is_none(),
                     fragment_offset: end.fragment_offset,
@@ -103,9 +132,18 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// The same packet with another sending interface.
+    /// The same packet with what else the kernel knows of it; without, all of that is zero.
+    pub fn with(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// The same packet on its way to another host by this interface: the kernel has counted the hop before
+    /// FORWARD's rules (`ip_forward`, net/ipv4/ip_forward.c; `ip6_forward`, net/ipv6/ip6_output.c). Packets
+    /// that have no hop left do not come so far.
     pub fn leaving_by(mut self, device: &str) -> Self {
         self.devices[1] = device_number(device);
+        self.forwarded = true;
         self
     }
 
@@ -178,6 +216,27 @@ impl<'a> Packet<'a> {
             Field::Destination6 => self.number(24, 16),
             Field::InDevice => self.devices[0],
             Field::OutDevice => self.devices[1],
+            Field::TypeOfService => match self.family {
+                Family::V4 => self.number(1, 1),
+                Family::V6 => self.number(0, 2) >> 4 & 0xff,
+            },
+            Field::TimeToLive => self.time_to_live().into(),
+            Field::Length => self.bytes.len() as u128,
+            Field::Mark => self.metadata.mark.into(),
+            Field::PacketType => self.packet_type().into(),
+            Field::Processor => self.metadata.processor.into(),
+            Field::DeviceGroup => self.metadata.device_group.into(),
+            Field::Realm => self.metadata.realm.into(),
+            Field::Link => {
+                let header = self.metadata.source_mac.map_or(0, |_| link::MAC_HEADER);
+                let ethernet = match self.metadata.ethernet {
+                    true => link::ETHERNET,
+                    false => 0,
+                };
+                u128::from(header | ethernet)
+            }
+            Field::SourceMac => self.metadata.source_mac.map_or(0, |mac| big_endian(&mac)),
+            Field::SourceIsEui64 => self.source_is_eui64().into(),
             Field::Protocol => self.protocol.into(),
             Field::BrokenHeaders => self.broken_headers.into(),
             Field::FragmentOffset => self.fragment_offset.into(),
@@ -186,7 +245,12 @@ impl<'a> Packet<'a> {
             Field::DestinationPort => self.number(self.transport + 2, 2),
             Field::IcmpType => self.number(self.transport, 1),
             Field::IcmpCode => self.number(self.transport + 1, 1),
-            Field::TcpHeaderWords => self.number(self.transport + 12, 1) >> 4,
+            Field::EspSpi => self.number(self.transport, 4),
+            Field::AhSpi => self.number(self.transport + 4, 4),
+            Field::MhPayload => self.number(self.transport, 1),
+            Field::MhType => self.number(self.transport + 2, 1),
+            Field::DccpType => self.number(self.transport + 8, 1),
+            Field::TcpDataOffset => self.number(self.transport + 12, 1),
             Field::TcpFlags => self.number(self.transport + 13, 1),
             Field::Answer => self.answer.into(),
             Field::CtState => self.connection.state.into(),
@@ -194,40 +258,87 @@ impl<'a> Packet<'a> {
             Field::CtStatus => self.connection.status.into(),
             Field::CtMark => self.connection.mark.into(),
             Field::TcpOptionsWhole => {
-                let header = 4 * self.get(Field::TcpHeaderWords);
+                let header = self.tcp_header_length() as u128;
                 (header <= self.get(Field::TransportLength)).into()
             }
+            Field::MaximumSegment => self.maximum_segment().into(),
         }
     }
 
-    /// Whether the TCP options hold this kind. The walk is `tcp_find_option`'s: the end-of-list option
-    /// does not end it, a length of zero counts as one, the last byte counts as a kind.
-    pub fn has_tcp_option(&self, kind: u8) -> bool {
-        let start = self.transport + 20;
-        let end = self.transport + 4 * self.get(Field::TcpHeaderWords) as usize;
-        let Some(options) = self.bytes.get(start..end) else {
-            return false;
+    fn time_to_live(&self) -> u8 {
+        let offset = match self.family {
+            Family::V4 => 8,
+            Family::V6 => 7,
         };
-        let mut at = 0;
-        while let Some(&found) = options.get(at) {
-            if found == kind {
-                return true;
-            }
-            at += match (found, options.get(at + 1)) {
+        self.bytes[offset].wrapping_sub(self.forwarded.into())
+    }
+
+    /// `pkttype_mt` (net/netfilter/xt_pkttype.c): a looped-back packet is multicast or broadcast.
+    fn packet_type(&self) -> u8 {
+        const BROADCAST: u8 = 1;
+        const MULTICAST: u8 = 2;
+        let multicast = self.family == Family::V6 || self.get(Field::Destination4) >> 28 == 0xe;
+        match self.metadata.packet_type {
+            PACKET_LOOPBACK if multicast => MULTICAST,
+            PACKET_LOOPBACK => BROADCAST,
+            other => other,
+        }
+    }
+
+    fn source_is_eui64(&self) -> bool {
+        self.metadata.source_mac.is_some_and(|[a, b, c, d, e, f]| {
+            let identifier = big_endian(&[a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+            self.family == Family::V6 && self.number(16, 8) == identifier
+        })
+    }
+
+    fn tcp_header_length(&self) -> usize {
+        4 * (self.get(Field::TcpDataOffset) as usize >> 4)
+    }
+
+    fn tcp_options(&self) -> &[u8] {
+        let start = self.transport + 20;
+        let end = self.transport + self.tcp_header_length();
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    /// The kinds of TCP options, with what follows each. The walk is `tcp_find_option`'s: the end-of-list
+    /// option does not end it, a length of zero counts as one, the last byte counts as a kind.
+    fn each_tcp_option(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let mut rest = self.tcp_options();
+        std::iter::from_fn(move || {
+            let (&kind, behind) = rest.split_first()?;
+            let length = match (kind, behind.first()) {
                 (0 | 1, _) | (_, None | Some(0)) => 1,
                 (_, Some(&length)) => usize::from(length),
             };
-        }
-        false
+            rest = rest.get(length..).unwrap_or_default();
+            Some((kind, behind))
+        })
+    }
+
+    /// Whether the TCP options hold this kind.
+    pub fn has_tcp_option(&self, kind: u8) -> bool {
+        self.each_tcp_option().any(|(found, _)| found == kind)
+    }
+
+    /// As `tcpmss_mt` (net/netfilter/xt_tcpmss.c) finds it: an option of another length is passed over.
+    fn maximum_segment(&self) -> u32 {
+        let sizes = self.each_tcp_option().filter_map(|option| match option {
+            (2, &[4, high, low, ..]) => Some(u16::from_be_bytes([high, low])),
+            _ => None,
+        });
+        sizes.map(u32::from).next().unwrap_or(NO_SEGMENT_SIZE)
     }
 
     fn number(&self, offset: usize, size: usize) -> u128 {
-        self.bytes
-            .get(offset..offset + size)
-            .into_iter()
-            .flatten()
-            .fold(0, |number, &byte| number << 8 | u128::from(byte))
+        big_endian(self.bytes.get(offset..offset + size).unwrap_or_default())
     }
+}
+
+fn big_endian(bytes: &[u8]) -> u128 {
+    let bytes = bytes.iter();
+    bytes.fold(0, |number, &byte| number << 8 | u128::from(byte))
 }
 
 /// An interface name as the number that tests compare.

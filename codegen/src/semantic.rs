@@ -213,12 +213,12 @@ pub enum Test {
     },
     /// `low <= field <= high`; never true when `low > high`.
     Range {
-        /// A field of at most 32 bits in host byte order.
+        /// The field.
         field: Field,
         /// The least value.
-        low: u32,
+        low: u128,
         /// The greatest value.
-        high: u32,
+        high: u128,
     },
     /// The TCP options hold this kind (walked as `tcp_find_option`, net/netfilter/xt_tcpudp.c).
     TcpOption(u8),
@@ -233,20 +233,21 @@ pub enum Test {
 impl Test {
     /// `field == value`
     pub fn equal(field: Field, value: u32) -> Self {
+        Test::between(field, value, value)
+    }
+
+    /// `low <= field <= high`
+    pub fn between(field: Field, low: impl Into<u128>, high: impl Into<u128>) -> Self {
         Test::Range {
             field,
-            low: value,
-            high: value,
+            low: low.into(),
+            high: high.into(),
         }
     }
 
     /// `field >= low`
     pub fn at_least(field: Field, low: u32) -> Self {
-        Test::Range {
-            field,
-            low,
-            high: u32::MAX,
-        }
+        Test::between(field, low, field.max())
     }
 
     /// The test, or its opposite.
@@ -410,13 +411,32 @@ impl fmt::Display for Test {
                 };
                 write!(f, "{field} & {shown_mask} == {}", show(*value))
             }
-            Test::Range { field, low, high } if low == high => write!(f, "{field} == {low}"),
-            Test::Range { field, low, high } if *high == u32::MAX => write!(f, "{field} >= {low}"),
-            Test::Range { field, low, high } => write!(f, "{field} in {low}..={high}"),
+            Test::Range { field, low, high } => {
+                let (low_shown, high_shown) = (Value(*field, *low), Value(*field, *high));
+                match (low, high) {
+                    _ if low == high => write!(f, "{field} == {low_shown}"),
+                    _ if *high >= Field::max(*field) => write!(f, "{field} >= {low_shown}"),
+                    _ => write!(f, "{field} in {low_shown}..={high_shown}"),
+                }
+            }
             Test::TcpOption(kind) => write!(f, "tcp option {kind}"),
             Test::Not(inner) => write!(f, "not ({inner})"),
             Test::All(parts) => list(f, "all", parts),
             Test::Any(parts) => list(f, "any", parts),
+        }
+    }
+}
+
+/// A value as a range shows it: an address as such, else a number.
+struct Value(Field, u128);
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Value(field, bits) = *self;
+        match field {
+            Field::Source4 | Field::Destination4 => Ipv4Addr::from(bits as u32).fmt(f),
+            Field::Source6 | Field::Destination6 => Ipv6Addr::from(bits).fmt(f),
+            _ => bits.fmt(f),
         }
     }
 }

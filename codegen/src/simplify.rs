@@ -69,10 +69,9 @@ fn simplified(test: Test) -> Test {
         Test::Masked { value, mask, .. } if value & !mask != 0 => never(),
         Test::Masked { mask: 0, .. } => always(),
         Test::Range { field, low, high } => {
-            let (low_value, high_value) = (u128::from(low), u128::from(high));
-            if low > high || low_value > field.max() {
+            if low > high || low > field.max() {
                 never()
-            } else if low == 0 && high_value >= field.max() {
+            } else if low == 0 && high >= field.max() {
                 always()
             } else {
                 Test::Range { field, low, high }

@@ -198,6 +198,12 @@ pub fn structure(btf: &mut Btf, field: KernelField) -> TypeId {
             let char_type = btf.signed("char", 1);
             (IFNAMSIZ, btf.array(char_type, IFNAMSIZ))
         }
+        KernelField::SkbMacHeader | KernelField::SkbNetworkHeader | KernelField::DeviceType => {
+            (2, btf.unsigned("unsigned short", 2))
+        }
+        KernelField::DeviceGroup => (4, btf.signed("int", 4)),
+        KernelField::RouteRealm => (4, btf.unsigned("unsigned int", 4)),
+        KernelField::SkbRoute => (8, btf.unsigned("unsigned long", 8)),
         KernelField::SkbDevice | KernelField::QueueDevice => {
             let device = structure(btf, KernelField::DeviceName);
             (POINTER, btf.pointer(device))

@@ -8,7 +8,7 @@ use ipt2bpf_codegen::options::{KernelVersion, Options, XdpPath};
 use ipt2bpf_parser::ruleset::Family;
 use proptest::prelude::*;
 use support::judges::check;
-use support::universe::{packets, ruleset};
+use support::universe::{packets, ruleset, xdp_ruleset};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
@@ -26,8 +26,8 @@ proptest! {
 
     #[test]
     fn with_one_path_at_xdp(
-        v4 in ruleset(Family::V4),
-        v6 in ruleset(Family::V6),
+        v4 in xdp_ruleset(Family::V4),
+        v6 in xdp_ruleset(Family::V6),
         drawn in packets(20),
         xdp_path in prop_oneof![Just(XdpPath::Input), Just(XdpPath::Forward)],
     ) {

@@ -35,6 +35,11 @@ const EVERYTHING: &str = "\
 -A OUTPUT -p tcp -m multiport --ports 1,2,3 -j DROP
 -A user -m limit --limit 7/min --limit-burst 4 -j ACCEPT
 -A user -m limit --limit 10/sec -j RETURN
+-A INPUT -m tos --tos 0x10/0x3f -m dscp ! --dscp 1 -m length ! --length 20:60 -m mark --mark 1/3
+-A INPUT -p tcp -m ecn --ecn-tcp-cwr --ecn-ip-ect 1 -m tcpmss ! --mss 1:1460 -j DROP
+-A INPUT -p sctp -m sctp --sport 1:10 -m pkttype --pkt-type broadcast -m cpu ! --cpu 0
+-A INPUT -p dccp -m dccp --dport 22 --dccp-types DATA,ACK
+-A INPUT -p esp -m esp --espspi 256:511 -m physdev ! --physdev-is-in
 -A user -j ACCEPT
 ";
 
@@ -44,9 +49,13 @@ fn every_kind_of_test_in_both_families() {
         return;
     }
     let v4 = EVERYTHING.to_owned()
-        + "-A INPUT -s 10.1.2.3/255.0.255.0 -f -j DROP\n-A INPUT -p icmp -m icmp ! --icmp-type 8/0 -j DROP\n";
+        + "-A INPUT -s 10.1.2.3/255.0.255.0 -f -j DROP\n-A INPUT -p icmp -m icmp ! --icmp-type 8/0 -j DROP\n\
+           -A INPUT -m ttl --ttl-gt 5 -m iprange --src-range 10.0.0.5-10.0.1.9\n\
+           -A INPUT -p ah -m ah ! --ahspi 256:511\n";
     let v6 = EVERYTHING.to_owned()
-        + "-A INPUT -s 2001:db8::/33 ! -d fe80::1 -j DROP\n-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 1/3 -j DROP\n";
+        + "-A INPUT -s 2001:db8::/33 ! -d fe80::1 -j DROP\n-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 1/3 -j DROP\n\
+           -A INPUT -m hl ! --hl-eq 5 -m iprange ! --dst-range 2001:db8::5-2001:db8:1::9\n\
+           -A INPUT -p 135 -m mh --mh-type 1:3\n";
     let mut rulesets = filter(Family::V4, &v4);
     rulesets.extend(filter(Family::V6, &v6));
     for target in [

@@ -4,11 +4,10 @@ mod common;
 mod support;
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use common::loaders::{BpfFs, bpftool, kernel_function, load_with_libbpf, run};
 use common::may_load;
+use common::trials::{INTERFACES, frame4, returned};
 use ipt2bpf_codegen::asm::Extern;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::{DEVICES_MAP, Hook};
@@ -65,37 +64,6 @@ fn an_object_needs_what_its_rules_ask_for() {
     assert!(!has_map(&compiled(forwarding, XdpPath::Input)));
 }
 
-/// The interfaces of the network namespace that programs are run in, with their numbers.
-const INTERFACES: [(&str, u32); 2] = [("lo", 1), ("left", 7)];
-
-/// What a program returns for a packet of an interface.
-fn returned(pin: &Path, hook: Hook, ifindex: u32) -> u32 {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (data, context) = (dir.path().join("data"), dir.path().join("context"));
-    // The type of IPv4; version and header length, length of the packet, checksum of the header.
-    let mut frame = [0; 14 + 20];
-    frame[12..14].copy_from_slice(&[8, 0]);
-    frame[14..18].copy_from_slice(&[0x45, 0, 0, 20]);
-    frame[24..26].copy_from_slice(&[0xba, 0xeb]);
-    fs::write(&data, frame).expect("written");
-    let words = match hook {
-        // struct __sk_buff: ifindex is its eleventh word.
-        Hook::CgroupIngress | Hook::CgroupEgress => vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ifindex],
-        // struct xdp_md: data_end is its second word, ingress_ifindex its fourth.
-        Hook::Xdp => vec![0, frame.len() as u32, 0, ifindex, 0, 0],
-    };
-    let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
-    fs::write(&context, bytes).expect("written");
-    let script = "ip link add left index 7 type veth peer name right
-                  bpftool --json prog run pinned \"$0\" data_in \"$1\" ctx_in \"$2\"";
-    let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-e", "-c", script]);
-    let said = run(command.arg(pin).arg(data).arg(context));
-    let (_, value) = said.split_once("\"retval\":").expect("a result");
-    let (digits, _) = value.split_once([',', '}']).expect("an end");
-    digits.trim().parse().expect("a number")
-}
-
 #[test]
 fn names_are_those_of_the_packets_interface() {
     if !may_load() || kernel_function(Extern::CastToKernCtx).is_none() {
@@ -115,7 +83,7 @@ fn names_are_those_of_the_packets_interface() {
             };
             for (other, ifindex) in INTERFACES {
                 let expected = if other == name { pass } else { drop };
-                let found = returned(&pins.join(hook.program_name()), hook, ifindex);
+                let found = returned(&pins, hook, ifindex, &frame4());
                 assert_eq!(found, expected, "{other} at {hook}, where {name} passes");
             }
         }

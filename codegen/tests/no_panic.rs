@@ -39,13 +39,6 @@ const HELPERS: [Helper; 5] = [
     Helper::Loop,
 ];
 
-const FIELDS: [KernelField; 4] = [
-    KernelField::SkbDevice,
-    KernelField::XdpQueue,
-    KernelField::QueueDevice,
-    KernelField::DeviceName,
-];
-
 fn reg() -> impl Strategy<Value = Reg> {
     select(&REGS[..])
 }
@@ -97,8 +90,8 @@ fn op() -> impl Strategy<Value = Op> {
         (0..4_u16).prop_map(|id| Op::CallFunction(FunctionId(id))),
         any::<u32>().prop_map(|id| Op::CallKfunc(KfuncId(id))),
         Just(Op::CallExtern(Extern::CastToKernCtx)),
-        (reg(), reg(), select(&FIELDS[..])).prop_map(|(a, b, c)| Op::LoadField(a, b, c)),
-        (reg(), select(&FIELDS[..])).prop_map(|(a, b)| Op::AddOffset(a, b)),
+        (reg(), reg(), select(&KernelField::ALL[..])).prop_map(|(a, b, c)| Op::LoadField(a, b, c)),
+        (reg(), select(&KernelField::ALL[..])).prop_map(|(a, b)| Op::AddOffset(a, b)),
         Just(Op::Exit),
     ]
 }

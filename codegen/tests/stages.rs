@@ -40,6 +40,60 @@ fn the_meaning_of_ipv6() {
 }
 
 #[test]
+fn the_meaning_of_header_tests() {
+    let rules = "\
+-A INPUT -m ttl --ttl-lt 5 -m tos ! --tos 0x10/0x3f -m length --length 100:200
+-A INPUT -p tcp -m ecn --ecn-tcp-ece ! --ecn-ip-ect 2
+-A INPUT -p tcp -m tcpmss ! --mss 536:1460 -j DROP
+-A INPUT -p ah -m ah --ahspi 256:511
+-A INPUT -p dccp -m dccp --sport 5000 ! --dccp-types RESET,CLOSE
+-A INPUT -m iprange --src-range 10.0.0.5-10.0.1.9 -m mark --mark 0x1/0xf
+-A INPUT -m mac ! --mac-source 02:00:00:00:00:02 -m pkttype --pkt-type multicast
+-A INPUT -m physdev ! --physdev-is-bridged --physdev-in eth0 -m policy --dir in --pol none";
+    let (filters, _, _) = translate(&filter(Family::V4, rules), &at(Hook::Xdp));
+    insta::assert_snapshot!(filters[0]);
+}
+
+/// What is said of matches at each hook, without a look into the kernel's structures.
+#[test]
+fn what_is_said_of_matches() {
+    let mut text = String::new();
+    let (received, sent) = (["INPUT", "FORWARD"], ["FORWARD", "OUTPUT"]);
+    for (family, chains, test) in [
+        (Family::V4, received, "-m length --length 9"),
+        (Family::V4, received, "-m cpu --cpu 1"),
+        (
+            Family::V4,
+            received,
+            "-m mac --mac-source 02:00:00:00:00:02",
+        ),
+        (Family::V6, received, "-m eui64"),
+        (Family::V4, received, "-m devgroup --src-group 1"),
+        (Family::V4, sent, "-m devgroup --dst-group 1"),
+        (Family::V4, received, "-m realm --realm 1"),
+        (Family::V4, sent, "-m realm --realm 1"),
+        (Family::V4, received, "-m physdev --physdev-in eth0"),
+        (Family::V4, received, "-m policy --dir in --pol none"),
+        (Family::V4, sent, "-m policy --dir out --pol none"),
+        (
+            Family::V4,
+            received,
+            "-p sctp -m sctp --chunk-types any DATA",
+        ),
+        (Family::V4, received, "-p dccp -m dccp --dccp-option 1"),
+    ] {
+        text += &format!("{test} in {}\n", chains.join(" and "));
+        let rules = chains.map(|chain| format!("-A {chain} {test}")).join("\n");
+        let (_, _, diagnostics) = translate(&filter(family, &rules), &Options::default());
+        for it in diagnostics {
+            text += &format!("  {:?} {}: {}\n", it.severity, it.code, it.message);
+            text.extend(it.help.map(|help| format!("    help: {help}\n")));
+        }
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
 fn the_stages_at_xdp() {
     let text = "*raw\n-A PREROUTING -s 192.0.2.1 -j DROP\nCOMMIT\n*mangle\nCOMMIT\n*filter\n:FORWARD DROP\nCOMMIT\n";
     let (filters, _, _) = translate(&rulesets(Family::V4, text), &at(Hook::Xdp));

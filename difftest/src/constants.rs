@@ -1,11 +1,13 @@
 //! What a ruleset compares packets with, rule by rule, so that packets can be aimed at it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipt2bpf_parser::matches::icmp::TypeCode;
+use ipt2bpf_parser::matches::iprange::AddressRange;
 use ipt2bpf_parser::matches::multiport::Side;
 use ipt2bpf_parser::matches::tcp::Flags;
 use ipt2bpf_parser::matches::{Match, PortRange};
+use ipt2bpf_parser::range::Range;
 use ipt2bpf_parser::ruleset::{
     Action, Family, InterfacePattern, Negatable, Network, NfHook, Rule, Ruleset, Table,
 };
@@ -18,6 +20,8 @@ pub const LOOPBACK: &str = "lo";
 const ANY_INTERFACE: &str = "eth0";
 /// How many interfaces a host gets; rulesets that name more get the first ones.
 const MAX_INTERFACES: usize = 16;
+/// The kind of TCP option that tells it.
+const MAXIMUM_SEGMENT_SIZE: u8 = 2;
 /// How many calls from a built-in chain an aim follows.
 const MAX_DEPTH: usize = 16;
 
@@ -269,10 +273,51 @@ impl Aim {
                     self.destination_ports.extend(ports);
                 }
             }
+            Match::Sctp(sctp) => {
+                self.source_ports.extend(value(&sctp.source_ports));
+                self.destination_ports
+                    .extend(value(&sctp.destination_ports));
+            }
+            Match::Dccp(dccp) => {
+                self.source_ports.extend(value(&dccp.source_ports));
+                self.destination_ports
+                    .extend(value(&dccp.destination_ports));
+            }
+            Match::Esp(esp) => {
+                // The index stands where other protocols have their ports.
+                let Range { low, high } = esp.spi.value.value;
+                let ports = |shift: u32| PortRange {
+                    low: (low >> shift) as u16,
+                    high: (high >> shift) as u16,
+                };
+                self.source_ports.push(ports(16));
+                self.destination_ports.push(ports(0));
+            }
+            Match::Tcpmss(_) => self.tcp_options.push(MAXIMUM_SEGMENT_SIZE),
+            Match::IpRange(range) => {
+                self.sources
+                    .extend(value(&range.source).map(ends).into_iter().flatten());
+                self.destinations
+                    .extend(value(&range.destination).map(ends).into_iter().flatten());
+            }
             Match::Icmp(icmp) => self.icmp.push(icmp.0.value.value),
             Match::Icmp6(icmp) => self.icmp.push(icmp.0.value.value),
             _ => {}
         }
+    }
+}
+
+/// The first and the last address of a range.
+fn ends(range: AddressRange) -> [Network; 2] {
+    match range {
+        AddressRange::V4 { low, high } => [low, high].map(|address| Network::V4 {
+            address,
+            mask: Ipv4Addr::BROADCAST,
+        }),
+        AddressRange::V6 { low, high } => [low, high].map(|address| Network::V6 {
+            address,
+            mask: Ipv6Addr::from_bits(u128::MAX),
+        }),
     }
 }
 

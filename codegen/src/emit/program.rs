@@ -10,7 +10,7 @@ use ipt2bpf_parser::ruleset::{Family, TableKind};
 
 use super::frame::Frame;
 use super::link::TrackingCalls;
-use super::parse::{CONTEXT, Demand, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Parser, xdp};
+use super::parse::{CONTEXT, Demand, ETHERTYPE_IPV4, ETHERTYPE_IPV6, KernelAccess, Parser, xdp};
 use super::rules::{entries_of, takes_entry};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
@@ -193,16 +193,19 @@ impl Writer {
             ..
         } = self.settings;
         let demand = Demand::of(family.filter);
-        if hook == Hook::Xdp && demand.in_device {
+        if hook == Hook::Xdp && demand.has_any(&[Field::InDevice, Field::DeviceGroup]) {
             self.parser().no_vlan();
         }
-        self.parser().packet(family.filter.family, demand);
+        self.parser().packet(family.filter.family, &demand);
         let own = match hook {
-            Hook::CgroupIngress | Hook::Xdp => demand.in_device.then_some(Field::InDevice),
-            Hook::CgroupEgress => demand.out_device.then_some(Field::OutDevice),
+            Hook::CgroupIngress | Hook::Xdp => Field::InDevice,
+            Hook::CgroupEgress => Field::OutDevice,
         };
-        if let Some(field) = own {
-            self.parser().device(field, device_names, devices);
+        if demand.has(own) {
+            self.parser().device(own, device_names, devices);
+        }
+        if let Some(access) = KernelAccess::of(device_names) {
+            self.parser().kernel_fields(&demand, access);
         }
         let on = |path: Path| {
             family
@@ -245,7 +248,7 @@ impl Writer {
         }
         let transit = self.code.label();
         let path = self.settings.xdp_path;
-        if path == XdpPath::Auto || (path == XdpPath::Forward && demand.out_device) {
+        if path == XdpPath::Auto || (path == XdpPath::Forward && demand.has(Field::OutDevice)) {
             self.route(family.filter.family, transit);
         }
         if path != XdpPath::Forward {
@@ -261,7 +264,8 @@ impl Writer {
         }
         if path != XdpPath::Input {
             self.code.bind(transit);
-            self.out_device(demand);
+            self.out_device(&demand);
+            self.count_hop(&demand);
             for stage in on(Path::Transit) {
                 self.stage(family.filter, stage);
             }
@@ -379,8 +383,12 @@ impl Writer {
             .load(Size::W, Reg::R1, CONTEXT, xdp::INGRESS_IFINDEX);
         self.code
             .store(Size::W, Reg::R10, at(fib::IFINDEX), Reg::R1);
-        self.code
-            .load(Size::B, Reg::R1, Reg::R10, frame.address(layout::TOS));
+        self.code.load(
+            Size::B,
+            Reg::R1,
+            Reg::R10,
+            frame.address(Field::TypeOfService.place().offset),
+        );
         match family {
             Family::V4 => self.code.store(Size::B, Reg::R10, at(fib::TOS), Reg::R1),
             Family::V6 => {
@@ -472,13 +480,31 @@ impl Writer {
     }
 
     /// The name of the interface that routing chose.
-    fn out_device(&mut self, demand: Demand) {
+    fn out_device(&mut self, demand: &Demand) {
         let frame = self.settings.frame;
-        if let Some(devices) = self.settings.devices.filter(|_| demand.out_device) {
+        if let Some(devices) = self
+            .settings
+            .devices
+            .filter(|_| demand.has(Field::OutDevice))
+        {
             self.code.line("the name of the leaving interface");
             let index = frame.address(frame.scratch() + fib::IFINDEX);
             self.code.load(Size::W, Reg::R1, Reg::R10, index);
             self.parser().device_from_table(Field::OutDevice, devices);
+        }
+    }
+
+    /// The kernel has counted the hop before FORWARD's rules see the packet.
+    fn count_hop(&mut self, demand: &Demand) {
+        if demand.has(Field::TimeToLive) {
+            let place = self
+                .settings
+                .frame
+                .address(Field::TimeToLive.place().offset);
+            self.code.line("one hop less");
+            self.code.load(Size::B, Reg::R1, Reg::R10, place);
+            self.code.alu(Alu::Sub, Reg::R1, 1);
+            self.code.store(Size::B, Reg::R10, place, Reg::R1);
         }
     }
 

@@ -56,33 +56,17 @@ fn join(code: &mut Code, parts: &[Test], sense: bool, target: Label, deciding: b
 }
 
 fn masked(code: &mut Code, field: Field, mask: u128, value: u128, sense: bool, target: Label) {
-    let place = field.place();
-    if !place.network {
-        load(code, field);
-        let (mask, value) = (mask as u32, value as u32);
-        if u128::from(mask) != field.max() {
-            code.alu32(Alu::And, Reg::R1, mask as i32);
-        }
-        compare(code, value as i32, sense, target);
-        return;
-    }
     let skip = code.label();
-    let words: Vec<(i16, u32, u32)> = (0..place.size / 4)
-        .map(|word| {
-            let shift = 8 * u32::from(place.size - 4 * (word + 1));
-            let offset = place.offset + 4 * i16::from(word);
-            (offset, (mask >> shift) as u32, (value >> shift) as u32)
-        })
+    let words: Vec<(Word, u32, u32)> = words(field)
+        .map(|word| (word, word.part(mask), word.part(value)))
         .filter(|(_, mask, _)| *mask != 0)
         .collect();
-    for (index, (offset, mask, value)) in words.iter().enumerate() {
-        // The bytes lie as in the packet; a little-endian load turns them round.
-        code.load(Size::W, Reg::R1, PACKET, *offset);
-        if *mask != u32::MAX {
-            let mask = mask.swap_bytes() as i32;
-            code.alu32(Alu::And, Reg::R1, mask);
+    for (index, &(word, mask, value)) in words.iter().enumerate() {
+        code.load(word.size, Reg::R1, PACKET, word.offset);
+        if mask != word.greatest() {
+            code.alu32(Alu::And, Reg::R1, word.stored(mask) as i32);
         }
-        let value = value.swap_bytes() as i32;
+        let value = word.stored(value);
         match (sense, index + 1 == words.len()) {
             (true, false) => compare(code, value, false, skip),
             (sense, _) => compare(code, value, sense, target),
@@ -91,12 +75,29 @@ fn masked(code: &mut Code, field: Field, mask: u128, value: u128, sense: bool, t
     code.bind(skip);
 }
 
-fn range(code: &mut Code, field: Field, low: u32, high: u32, sense: bool, target: Label) {
-    load(code, field);
+fn range(code: &mut Code, field: Field, low: u128, high: u128, sense: bool, target: Label) {
+    let high = high.min(field.max());
     if low == high {
-        return compare(code, low as i32, sense, target);
+        return masked(code, field, field.max(), low, sense, target);
     }
-    let (inside, outside, bound) = if u128::from(high) >= field.max() {
+    let words: Vec<Word> = words(field).collect();
+    if let &[word] = words.as_slice() {
+        return narrow_range(code, word, word.part(low), word.part(high), sense, target);
+    }
+    let skip = code.label();
+    let outside = if sense { skip } else { target };
+    bound(code, &words, low, Cond::Lt, outside);
+    bound(code, &words, high, Cond::Gt, outside);
+    if sense {
+        code.jump(target);
+        code.bind(skip);
+    }
+}
+
+/// Both bounds of a field of one word.
+fn narrow_range(code: &mut Code, word: Word, low: u32, high: u32, sense: bool, target: Label) {
+    word.load_number(code);
+    let (inside, outside, bound) = if high >= word.greatest() {
         (Cond::Ge, Cond::Lt, low)
     } else {
         if low != 0 {
@@ -109,17 +110,99 @@ fn range(code: &mut Code, field: Field, low: u32, high: u32, sense: bool, target
     code.branch32(cond, Reg::R1, bound, target);
 }
 
-fn load(code: &mut Code, field: Field) {
-    let place = field.place();
-    let size = match place.size {
-        1 => Size::B,
-        2 => Size::H,
-        _ => Size::W,
+/// Goes to `outside` when the words are less than a bound, or greater: the first word that differs
+/// decides. Words that cannot be outside any more are not looked at.
+fn bound(code: &mut Code, words: &[Word], bound: u128, beyond: Cond, outside: Label) {
+    let (within, extreme) = match beyond {
+        Cond::Lt => (Cond::Gt, u128::MIN),
+        _ => (Cond::Lt, u128::MAX),
     };
-    code.load(size, Reg::R1, PACKET, place.offset);
+    let differs = |word: &Word| word.part(bound) != word.part(extreme);
+    let deciding = words.iter().rposition(differs).map_or(0, |last| last + 1);
+    let inside = code.label();
+    for (index, word) in words[..deciding].iter().enumerate() {
+        let part = word.part(bound);
+        word.load_number(code);
+        if differs(word) {
+            code.branch32(beyond, Reg::R1, part as i32, outside);
+        }
+        if index + 1 < deciding && part != word.part(!extreme) {
+            code.branch32(within, Reg::R1, part as i32, inside);
+        }
+    }
+    code.bind(inside);
 }
 
-fn compare(code: &mut Code, value: i32, sense: bool, target: Label) {
+/// A part of a field that one load reads.
+#[derive(Clone, Copy)]
+struct Word {
+    size: Size,
+    offset: i16,
+    network: bool,
+    /// How many bits of the field are behind it.
+    shift: u32,
+}
+
+/// The words of a field, the most significant first, each aligned to its size.
+fn words(field: Field) -> impl Iterator<Item = Word> {
+    let place = field.place();
+    let mut at = place.offset;
+    let end = at + i16::from(place.size);
+    std::iter::from_fn(move || {
+        let (size, bytes) = match end - at {
+            0 => return None,
+            4.. if at % 4 == 0 => (Size::W, 4),
+            2.. if at % 2 == 0 => (Size::H, 2),
+            _ => (Size::B, 1),
+        };
+        let offset = at;
+        at += bytes;
+        Some(Word {
+            size,
+            offset,
+            network: place.network,
+            shift: 8 * (end - at) as u32,
+        })
+    })
+}
+
+impl Word {
+    /// The greatest number that it holds.
+    fn greatest(self) -> u32 {
+        match self.size {
+            Size::B => u8::MAX.into(),
+            Size::H => u16::MAX.into(),
+            _ => u32::MAX,
+        }
+    }
+
+    /// Its part of a field's value.
+    fn part(self, value: u128) -> u32 {
+        (value >> self.shift) as u32 & self.greatest()
+    }
+
+    /// A number as a little-endian load of the word gives it.
+    fn stored(self, number: u32) -> u32 {
+        match (self.network, self.size) {
+            (true, Size::H) => (number as u16).swap_bytes().into(),
+            (true, Size::W) => number.swap_bytes(),
+            _ => number,
+        }
+    }
+
+    /// `r1 = word`, in host byte order
+    fn load_number(self, code: &mut Code) {
+        code.load(self.size, Reg::R1, PACKET, self.offset);
+        match (self.network, self.size) {
+            (true, Size::H) => code.to_big_endian(Reg::R1, 16),
+            (true, Size::W) => code.to_big_endian(Reg::R1, 32),
+            _ => {}
+        }
+    }
+}
+
+fn compare(code: &mut Code, value: u32, sense: bool, target: Label) {
     let cond = if sense { Cond::Eq } else { Cond::Ne };
+    let value = Operand::Imm(value as i32);
     code.branch32(cond, Reg::R1, value, target);
 }

@@ -1,8 +1,9 @@
 //! The base match: addresses, interfaces, protocol, fragment, in the order in which
 //! `ip_packet_match` and `ip6_packet_match` test them.
 
-use ipt2bpf_parser::ruleset::{BaseMatch, Family, InterfacePattern, Negatable, Network};
+use ipt2bpf_parser::ruleset::{BaseMatch, Family, InterfacePattern, Network};
 
+use super::require;
 use crate::field::Field;
 use crate::packet::device_number;
 use crate::semantic::{Step, Test};
@@ -49,10 +50,6 @@ pub fn base_steps(base: &BaseMatch, family: Family) -> Vec<Step> {
         }));
     }
     steps
-}
-
-fn require<T>(option: &Negatable<T>, test: impl Fn(&T) -> Test) -> Step {
-    Step::require(test(&option.value.value).negated_if(option.negated))
 }
 
 fn network_test(field: Field, network: &Network) -> Test {

@@ -43,10 +43,6 @@ fn type_code(option: &Negatable<TypeCode>) -> Test {
     } = option.value.value;
     Test::All(vec![
         Test::equal(Field::IcmpType, kind.into()),
-        Test::Range {
-            field: Field::IcmpCode,
-            low: code_low.into(),
-            high: code_high.into(),
-        },
+        Test::between(Field::IcmpCode, code_low, code_high),
     ])
 }

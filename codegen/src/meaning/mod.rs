@@ -5,12 +5,30 @@
 mod base;
 mod comment;
 mod conntrack;
+mod cpu;
+mod dccp;
+mod devgroup;
+mod ecn;
+mod esp;
 mod icmp;
+mod iprange;
+mod length;
 pub mod limit;
 mod log;
+mod mac;
+mod mark;
+mod mh;
 mod multiport;
+mod physdev;
+mod pkttype;
+mod policy;
+mod realm;
 mod reject;
+mod sctp;
 mod tcp;
+mod tcpmss;
+mod tos;
+mod ttl;
 mod udp;
 mod untranslated;
 
@@ -54,6 +72,11 @@ pub struct Refusal {
 pub trait MatchMeaning {
     /// The steps that stand for it, in order.
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal>;
+
+    /// What the administrator should know of how far that is what netfilter sees.
+    fn note(&self, _: Context<'_>) -> Option<String> {
+        None
+    }
 }
 
 /// A target with a meaning.
@@ -76,14 +99,36 @@ pub struct TargetAction {
 /// The table of matches; what is not in it is refused.
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
+        Match::Ah(ah) => ah,
         Match::Comment(comment) => comment,
         Match::Conntrack(conntrack) => conntrack,
+        Match::Cpu(cpu) => cpu,
+        Match::Dccp(dccp) => dccp,
+        Match::Devgroup(devgroup) => devgroup,
+        Match::Dscp(dscp) => dscp,
+        Match::Ecn(ecn) => ecn,
+        Match::Esp(esp) => esp,
+        Match::Eui64(eui64) => eui64,
+        Match::Hl(hl) => hl,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
+        Match::IpRange(range) => range,
+        Match::Length(length) => length,
         Match::Limit(limit) => limit,
+        Match::Mac(mac) => mac,
+        Match::Mark(mark) => mark,
+        Match::Mh(mh) => mh,
         Match::Multiport(multiport) => multiport,
+        Match::Physdev(physdev) => physdev,
+        Match::Pkttype(packet_type) => packet_type,
+        Match::Policy(policy) => policy,
+        Match::Realm(realm) => realm,
+        Match::Sctp(sctp) => sctp,
         Match::State(state) => state,
         Match::Tcp(tcp) => tcp,
+        Match::Tcpmss(tcpmss) => tcpmss,
+        Match::Tos(tos) => tos,
+        Match::Ttl(ttl) => ttl,
         Match::Udp(udp) => udp,
         _ => &untranslated::Untranslated,
     }
@@ -95,6 +140,31 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
         Target::Log(log) => log,
         Target::Reject(reject) => reject,
         _ => &untranslated::Untranslated,
+    }
+}
+
+/// An option holds, inverted or not.
+fn require<T>(option: &Negatable<T>, test: impl Fn(&T) -> Test) -> Step {
+    Step::require(test(&option.value.value).negated_if(option.negated))
+}
+
+/// A test that no packet changes.
+fn constant(holds: bool) -> Test {
+    match holds {
+        true => Test::All(Vec::new()),
+        false => Test::Any(Vec::new()),
+    }
+}
+
+/// Refuses what only the kernel's structures tell, where a program may not look there.
+fn kernel_only(context: Context<'_>, what: &str) -> Result<(), Refusal> {
+    match context.options.device_names.reads_kernel() {
+        true => Ok(()),
+        false => Err(Refusal {
+            code: "kernel-structure",
+            reason: format!("asks for {what}, which only the kernel's own structures tell"),
+            help: "compile for kernels from 6.2 on with --target-kernel, or load directly".into(),
+        }),
     }
 }
 
@@ -111,15 +181,9 @@ fn transport_header(bytes: u32) -> Step {
 /// A port lies in a range; no step when the option is absent.
 fn port_step(field: Field, ports: &Option<Negatable<PortRange>>) -> Option<Step> {
     let ports = ports.as_ref()?;
-    Some(Step::require(
-        port_test(field, &ports.value.value).negated_if(ports.negated),
-    ))
+    Some(require(ports, |range| port_test(field, range)))
 }
 
 fn port_test(field: Field, range: &PortRange) -> Test {
-    Test::Range {
-        field,
-        low: range.low.into(),
-        high: range.high.into(),
-    }
+    Test::between(field, range.low, range.high)
 }

@@ -26,11 +26,21 @@ impl MatchMeaning for Tcp {
             steps.push(Step::require(test.negated_if(flags.negated)));
         }
         if let Some(option) = &self.option {
-            steps.push(Step::demand(Test::at_least(Field::TcpHeaderWords, 5)));
-            steps.push(Step::demand(Test::equal(Field::TcpOptionsWhole, 1)));
+            steps.extend(whole_options());
             let test = Test::TcpOption(option.value.value);
             steps.push(Step::require(test.negated_if(option.negated)));
         }
         Ok(steps)
     }
+}
+
+/// The header is as long as it must be, and the packet holds the options it announces; else the packet is
+/// dropped.
+pub(super) fn whole_options() -> [Step; 2] {
+    const LEAST_WORDS: u32 = 5;
+    [
+        // The words stand in the high nibble.
+        Step::demand(Test::at_least(Field::TcpDataOffset, LEAST_WORDS << 4)),
+        Step::demand(Test::equal(Field::TcpOptionsWhole, 1)),
+    ]
 }

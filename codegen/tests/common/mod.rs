@@ -5,6 +5,7 @@
 
 pub mod loaders;
 pub mod operations;
+pub mod trials;
 
 use std::process::Command;
 

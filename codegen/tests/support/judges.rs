@@ -3,11 +3,11 @@
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::field::Field;
-use ipt2bpf_codegen::frame::ip_packet;
+use ipt2bpf_codegen::frame::{self, ip_packet};
 use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
-use ipt2bpf_codegen::packet::{Devices, Packet};
+use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
 use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::{FamilyFilter, Test, Verdict};
 use ipt2bpf_codegen::vm::{Context, FibAnswer, Machine};
@@ -65,7 +65,19 @@ fn compare(
         },
         _ => (drawn.family, drawn.bytes.clone()),
     };
-    let packet = Packet::new(family, &bytes, &devices);
+    let metadata = match hook {
+        Hook::Xdp => frame::metadata(&frame, drawn.interface as u32 + 1),
+        _ => Metadata {
+            mark: drawn.mark,
+            packet_type: drawn.packet_type,
+            ..Metadata::default()
+        },
+    };
+    let metadata = Metadata {
+        processor: drawn.processor,
+        ..metadata
+    };
+    let packet = Packet::new(family, &bytes, &devices).map(|packet| packet.with(metadata));
     let rules = filter.families.iter().find(|rules| rules.family == family);
     let (verdict, counted) = match (packet, rules) {
         (Some(packet), Some(rules)) => {
@@ -94,6 +106,9 @@ fn compare(
     } else {
         0x86dd
     };
+    context.mark = drawn.mark;
+    context.packet_type = drawn.packet_type.into();
+    context.cpu = drawn.processor;
     context.fib = FibAnswer {
         code: if drawn.local && options.xdp_path == XdpPath::Auto {
             4

@@ -1,6 +1,6 @@
 //! What the tests of meaning share.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
 pub mod conversation;
 pub mod judges;

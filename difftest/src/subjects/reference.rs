@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use ipt2bpf_codegen::compile::translate;
 use ipt2bpf_codegen::evaluate::{Route as Destination, evaluate};
+use ipt2bpf_codegen::frame::metadata;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::packet::{Devices, Packet};
 use ipt2bpf_codegen::routine::World;
@@ -14,6 +15,9 @@ use ipt2bpf_parser::ruleset::{Counters, Ruleset};
 use crate::compare::Subject;
 use crate::frame::Frame;
 use crate::netfilter::{CounterKey, Route, Verdict};
+
+/// The number of an interface that is not the loopback interface.
+const ANY_DEVICE: u32 = 2;
 
 /// A ruleset's meaning at a hook, with counters.
 pub struct Reference {
@@ -77,7 +81,8 @@ impl Subject for Reference {
             },
         };
         let packet = Packet::new(frame.family, frame.packet(), &devices)
-            .context("a packet without a header cannot reach a table")?;
+            .context("a packet without a header cannot reach a table")?
+            .with(metadata(&frame.bytes, ANY_DEVICE));
         let outcome = evaluate(&self.filter, &packet, destination, &mut self.world);
         for counter in outcome.counters(&self.filter) {
             let counters = self

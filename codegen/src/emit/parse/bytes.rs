@@ -70,12 +70,7 @@ impl Parser<'_> {
         let drop = self.drop;
         self.mov(Reg::R1, CONTEXT);
         self.mov(Reg::R2, AT);
-        self.mov(Reg::R3, Reg::R10);
-        self.alu(
-            Alu::Add,
-            Reg::R3,
-            i32::from(self.frame.address(self.frame.scratch())),
-        );
+        self.point_to(Reg::R3, self.frame.scratch());
         self.code.call(Helper::SkbLoadBytes);
         self.code.branch(Cond::Ne, Reg::R0, 0, drop);
     }
@@ -116,6 +111,12 @@ impl Parser<'_> {
     pub(super) fn scratch_be16(&mut self, dst: Reg, offset: i16) {
         self.scratch(Size::H, dst, offset);
         self.code.to_big_endian(dst, 16);
+    }
+
+    /// `dst` = the address of a place on the stack.
+    pub(super) fn point_to(&mut self, dst: Reg, offset: i16) {
+        self.mov(dst, Reg::R10);
+        self.alu(Alu::Add, dst, i32::from(self.frame.address(offset)));
     }
 
     pub(super) fn field(&mut self, size: Size, dst: Reg, offset: i16) {

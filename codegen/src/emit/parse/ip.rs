@@ -1,13 +1,13 @@
 //! The IP headers: addresses, length, the checks of `ip_rcv` and `ip6_rcv`, the walk over IPv6 extension headers.
 
-use super::{AT, BASE, CONTEXT, LOOPBACK_IFINDEX, Parser, STEP, xdp};
+use super::{AT, BASE, CONTEXT, Demand, LOOPBACK_IFINDEX, Parser, STEP, xdp};
 use crate::asm::{Alu, Cond, Op, Operand, Reg, Size, Width};
 use crate::field::{Field, layout};
 use crate::module::Hook;
 use crate::packet::MAX_EXTENSION_HEADERS;
 
 impl Parser<'_> {
-    pub(super) fn header4(&mut self) {
+    pub(super) fn header4(&mut self, demand: &Demand) {
         self.fetch(20, self.pass);
         if self.hook == Hook::Xdp {
             self.check4();
@@ -15,7 +15,10 @@ impl Parser<'_> {
         self.copy(Size::W, Field::Source4.place().offset, 12);
         self.copy(Size::W, Field::Destination4.place().offset, 16);
         self.copy(Size::B, Field::Protocol.place().offset, 9);
-        self.copy(Size::B, layout::TOS, 1);
+        self.copy(Size::B, Field::TypeOfService.place().offset, 1);
+        if demand.has(Field::TimeToLive) {
+            self.copy(Size::B, Field::TimeToLive.place().offset, 8);
+        }
         self.scratch_be16(Reg::R1, 6);
         self.alu(Alu::And, Reg::R1, 0x1fff);
         self.keep(Size::H, Field::FragmentOffset.place().offset, Reg::R1);
@@ -70,7 +73,7 @@ impl Parser<'_> {
         self.if_imm(Cond::Ne, Reg::R0, 0xffff, pass);
     }
 
-    pub(super) fn header6(&mut self) {
+    pub(super) fn header6(&mut self, demand: &Demand) {
         self.fetch(40, self.pass);
         if self.hook == Hook::Xdp {
             self.check6();
@@ -85,7 +88,10 @@ impl Parser<'_> {
         self.copy(Size::B, Field::Protocol.place().offset, 6);
         self.scratch_be16(Reg::R1, 0);
         self.alu(Alu::Rsh, Reg::R1, 4);
-        self.keep(Size::B, layout::TOS, Reg::R1);
+        self.keep(Size::B, Field::TypeOfService.place().offset, Reg::R1);
+        if demand.has(Field::TimeToLive) {
+            self.copy(Size::B, Field::TimeToLive.place().offset, 7);
+        }
         self.set(AT, 40);
     }
 
@@ -145,7 +151,7 @@ impl Parser<'_> {
     }
 
     /// `ipv6_find_hdr` as rules with `-p` call it: the protocol behind the extension headers into the
-    /// struct, its offset in R9.
+    /// struct, its offset in R9; 0 in later fragments.
     pub(super) fn walk(&mut self) {
         self.code.line("walk the extension headers");
         let [again, options, authentication, routing, fragment] =
@@ -210,6 +216,7 @@ impl Parser<'_> {
         }
         self.keep(Size::B, protocol, Reg::R2);
         self.keep(Size::H, Field::FragmentOffset.place().offset, Reg::R1);
+        self.set(AT, 0);
         self.code.bind(done);
     }
 }

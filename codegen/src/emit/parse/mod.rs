@@ -7,7 +7,13 @@
 mod bytes;
 mod device;
 mod ip;
+mod kernel;
+mod metadata;
 mod transport;
+
+pub use kernel::KernelAccess;
+
+use std::collections::BTreeSet;
 
 use super::frame::Frame;
 use crate::asm::{Alu, Code, Cond, Label, Reg, Size};
@@ -33,6 +39,8 @@ const AT: Reg = Reg::R9;
 pub mod skb {
     #![allow(missing_docs)]
     pub const LEN: i16 = 0;
+    pub const PKT_TYPE: i16 = 4;
+    pub const MARK: i16 = 8;
     pub const PROTOCOL: i16 = 16;
     pub const IFINDEX: i16 = 40;
 }
@@ -55,21 +63,14 @@ const VLAN_ID: i32 = 0x0fff;
 /// The number of the loopback interface in every network namespace (include/linux/netdevice.h).
 const LOOPBACK_IFINDEX: i32 = 1;
 
-/// Which fields the rules of a family ask for beyond addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the rules of a family ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// The IPv6 extension header walk, or what lies behind it.
-    pub walk: bool,
-    /// Fields of the transport header.
-    pub transport: bool,
-    /// TCP options.
-    pub tcp_options: bool,
-    /// The state of connections.
+    fields: BTreeSet<Field>,
+    /// Whether a kind of TCP option is looked for.
+    tcp_options: bool,
+    /// Whether the state of connections is asked for.
     pub tracking: bool,
-    /// The receiving interface.
-    pub in_device: bool,
-    /// The sending interface.
-    pub out_device: bool,
 }
 
 impl Demand {
@@ -78,33 +79,47 @@ impl Demand {
         let mut demand = Demand::default();
         filter.leaves(&mut |leaf| match leaf {
             Test::TcpOption(_) => demand.tcp_options = true,
-            Test::Masked { field, .. } | Test::Range { field, .. } => demand.add(*field),
+            Test::Masked { field, .. } | Test::Range { field, .. } => {
+                demand.fields.insert(*field);
+            }
             Test::Not(_) | Test::All(_) | Test::Any(_) => {}
         });
         for routine in filter.routines() {
-            routine
-                .work()
-                .reads()
-                .into_iter()
-                .for_each(|field| demand.add(field));
+            demand.fields.extend(routine.work().reads());
         }
         demand.tracking = filter.tracking.is_some();
-        demand.walk |= demand.tracking;
-        demand.transport |= demand.tcp_options;
-        demand.walk |= demand.transport;
         demand
     }
 
-    fn add(&mut self, field: Field) {
-        match field {
-            Field::InDevice => self.in_device = true,
-            Field::OutDevice => self.out_device = true,
-            Field::TcpOptionsWhole => self.tcp_options = true,
-            Field::Protocol | Field::BrokenHeaders | Field::FragmentOffset => self.walk = true,
-            Field::TransportLength => self.walk = true,
-            field if field.is_transport() => self.transport = true,
-            _ => {}
-        }
+    /// Whether some test looks at a field.
+    pub fn has(&self, field: Field) -> bool {
+        self.fields.contains(&field)
+    }
+
+    /// Whether some test looks at one of these fields.
+    pub fn has_any(&self, fields: &[Field]) -> bool {
+        fields.iter().any(|&field| self.has(field))
+    }
+
+    /// The Ethernet header.
+    fn link(&self) -> bool {
+        self.has_any(&[Field::Link, Field::SourceMac, Field::SourceIsEui64])
+    }
+
+    /// The IPv6 extension header walk, or what lies behind it.
+    fn walk(&self) -> bool {
+        let found = [
+            Field::Protocol,
+            Field::BrokenHeaders,
+            Field::FragmentOffset,
+            Field::TransportLength,
+        ];
+        self.tracking || self.has_any(&found) || self.transport()
+    }
+
+    /// Fields of the transport header.
+    fn transport(&self) -> bool {
+        self.tcp_options || self.fields.iter().any(|field| field.is_transport())
     }
 }
 
@@ -161,14 +176,14 @@ impl Parser<'_> {
         }
     }
 
-    /// Drops a frame with a VLAN's number: netfilter would see it on the VLAN's own interface, whose name is
-    /// not known here.
+    /// Drops a frame with a VLAN's number: netfilter would see it on the VLAN's own interface, which is not known
+    /// here.
     pub fn no_vlan(&mut self) {
         self.if_imm(Cond::Ne, TAGS, 0, self.drop);
     }
 
     /// Fills the struct for a packet of a family.
-    pub fn packet(&mut self, family: Family, demand: Demand) {
+    pub fn packet(&mut self, family: Family, demand: &Demand) {
         self.code.line("read the packet");
         for offset in (0..self.frame.packet_size()).step_by(8) {
             self.store(Size::D, offset, 0);
@@ -186,17 +201,15 @@ impl Parser<'_> {
         }
         self.set(AT, 0);
         match family {
-            Family::V4 => self.header4(),
-            Family::V6 => self.header6(),
+            Family::V4 => self.header4(demand),
+            Family::V6 => self.header6(demand),
         }
-        if demand.walk && family == Family::V6 {
+        if demand.walk() && family == Family::V6 {
             self.walk();
         }
-        if demand.walk {
-            if family == Family::V4 {
-                self.keep(Size::H, layout::TRANSPORT, AT);
-            }
+        if demand.walk() {
             self.transport(demand);
         }
+        self.metadata(family, demand);
     }
 }
