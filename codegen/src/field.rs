@@ -37,6 +37,8 @@ pub enum Field {
     PacketType,
     /// The number of the processor that the program runs on.
     Processor,
+    /// The index of the interface that packets of the hook are received or sent by.
+    Interface,
     /// The group of the interface that packets of the hook are received or sent by.
     DeviceGroup,
     /// The realm of the packet's route.
@@ -147,7 +149,7 @@ pub mod layout {
     /// 1 when the packet begins a connection that is not in the table yet: `u8`.
     pub const UNCONFIRMED: i16 = 176;
     /// The return stack: `u16` each.
-    pub const STACK: i16 = 184;
+    pub const STACK: i16 = 192;
 
     /// The number of a netfilter hook (`enum nf_inet_hooks`, include/uapi/linux/netfilter.h).
     pub const fn nf_hook_number(hook: NfHook) -> u8 {
@@ -167,6 +169,10 @@ pub mod layout {
 }
 
 impl Field {
+    /// What XDP does not know of a frame with a VLAN's number, which netfilter sees on the VLAN's interface.
+    pub const OF_RECEIVING_INTERFACE: [Field; 3] =
+        [Field::InDevice, Field::Interface, Field::DeviceGroup];
+
     /// The greatest value.
     pub const fn max(self) -> u128 {
         match self.place().size {
@@ -211,6 +217,7 @@ impl Field {
             Field::TcpFlags => (layout::HEADER + 13, 1, true),
             Field::Length => (layout::LENGTH, 4, false),
             Field::DeviceGroup => (120, 4, false),
+            Field::Interface => (188, 4, false),
             Field::Realm => (128, 4, false),
             Field::Mark => (132, 4, false),
             Field::SourceIsEui64 => (137, 1, false),
@@ -253,6 +260,7 @@ impl fmt::Display for Field {
             Field::Mark => "mark",
             Field::PacketType => "packet type",
             Field::Processor => "processor",
+            Field::Interface => "interface",
             Field::DeviceGroup => "device group",
             Field::Realm => "realm",
             Field::Link => "link",

@@ -28,6 +28,8 @@ pub struct Metadata {
     pub packet_type: u8,
     /// The processor.
     pub processor: u32,
+    /// The interface's index.
+    pub interface: u32,
     /// `net_device.group` of the interface.
     pub device_group: u32,
     /// `dst_entry.tclassid` of the route.
@@ -225,6 +227,7 @@ impl<'a> Packet<'a> {
             Field::Mark => self.metadata.mark.into(),
             Field::PacketType => self.packet_type().into(),
             Field::Processor => self.metadata.processor.into(),
+            Field::Interface => self.metadata.interface.into(),
             Field::DeviceGroup => self.metadata.device_group.into(),
             Field::Realm => self.metadata.realm.into(),
             Field::Link => {

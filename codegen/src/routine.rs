@@ -9,9 +9,10 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::addresses::AddressEntry;
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
-use crate::meaning::limit;
+use crate::meaning::{addrtype, limit};
 use crate::options::DEFAULT_TICK_RATE;
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -59,6 +60,8 @@ macro_rules! routines {
 }
 
 routines! {
+    /// `-m addrtype`
+    FindAddressType(addrtype::FindAddressType),
     /// `-m limit`
     TakeToken(limit::TakeToken),
 }
@@ -86,6 +89,8 @@ pub struct World {
     pub tick_rate: u32,
     /// The connections.
     pub flows: Flows,
+    /// What is known of the types of addresses; nothing when a loader has told nothing.
+    pub addresses: Vec<AddressEntry>,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
     state: HashMap<String, Box<dyn Any>>,
@@ -97,6 +102,7 @@ impl Default for World {
             jiffies: 0,
             tick_rate: DEFAULT_TICK_RATE,
             flows: Flows::new(),
+            addresses: Vec::new(),
             random: Vec::new(),
             state: HashMap::new(),
         }

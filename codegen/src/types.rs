@@ -10,13 +10,17 @@ const BPF_MAP_TYPE_HASH: u32 = 1;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
+const BPF_MAP_TYPE_LPM_TRIE: u32 = 11;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
+
+/// A map that takes memory for entries as they come; tries must.
+const BPF_F_NO_PREALLOC: u32 = 1;
 
 /// Length of an interface name with its NUL (`IFNAMSIZ`).
 const IFNAMSIZ: u32 = 16;
 
-/// The size of one definition in the section `.maps`: four pointers.
-pub const DEFINITION_SIZE: u32 = 32;
+/// The size of one definition in the section `.maps`: five pointers.
+pub const DEFINITION_SIZE: u32 = 40;
 
 /// The definition of a per-CPU array of counters in the section `.maps`, as a variable.
 pub fn counters(btf: &mut Btf, name: &str, entries: u32) -> TypeId {
@@ -54,6 +58,22 @@ pub fn hash(btf: &mut Btf, name: &str, shape: HashShape) -> TypeId {
         false => BPF_MAP_TYPE_HASH,
     };
     definition(btf, name, kind, key, value, shape.entries)
+}
+
+/// The definition of a trie of prefixes in the section `.maps`, as a variable.
+pub fn prefixes(btf: &mut Btf, name: &str, key: u32, bytes: u32, entries: u32) -> TypeId {
+    let key = memory(btf, "key", 4 + key);
+    let value = memory(btf, "prefix", bytes);
+    let members = [
+        ("type", number(btf, BPF_MAP_TYPE_LPM_TRIE)),
+        ("max_entries", number(btf, entries)),
+        ("map_flags", number(btf, BPF_F_NO_PREALLOC)),
+        ("key", btf.pointer(key)),
+        ("value", btf.pointer(value)),
+    ]
+    .map(|(name, kind)| Member { name, kind });
+    let definition = btf.structure("", DEFINITION_SIZE, &members);
+    btf.variable(name, definition, Linkage::Global)
 }
 
 /// The definition of a ring of records in the section `.maps`, as a variable.
@@ -113,7 +133,8 @@ fn definition(
         ("value", btf.pointer(value)),
     ]
     .map(|(name, kind)| Member { name, kind });
-    let definition = btf.structure("", DEFINITION_SIZE, &members);
+    // As large as the others, so that all definitions lie alike.
+    let definition = btf.structure_at("", DEFINITION_SIZE, &members, &[0, 8, 16, 24]);
     btf.variable(name, definition, Linkage::Global)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A match becomes steps; a target becomes an action. What cannot be said exactly is a [`Refusal`].
 
+pub mod addrtype;
 mod base;
 mod comment;
 mod conntrack;
@@ -99,6 +100,7 @@ pub struct TargetAction {
 /// The table of matches; what is not in it is refused.
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
+        Match::Addrtype(addrtype) => addrtype,
         Match::Ah(ah) => ah,
         Match::Comment(comment) => comment,
         Match::Conntrack(conntrack) => conntrack,

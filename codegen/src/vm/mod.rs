@@ -64,6 +64,13 @@ impl<'m> Machine<'m> {
         }
     }
 
+    /// Sets the value of a prefix, which begins with its length in bits. False without a map of that name and
+    /// these sizes.
+    pub fn set_prefix(&mut self, map: &str, prefix: &[u8], value: &[u8]) -> bool {
+        let index = self.map_index(map);
+        index.is_some_and(|index| self.maps[index].set_prefix(prefix, value))
+    }
+
     /// What programs wrote to a ring, record by record; empty when the module has none of that name.
     pub fn records(&self, ring: &str) -> &[Vec<u8>] {
         let index = self.map_index(ring);

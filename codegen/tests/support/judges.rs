@@ -1,11 +1,12 @@
 //! The two judges: the reference evaluator and the interpreted bytecode.
 
+use ipt2bpf_codegen::addresses::AddressEntry;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::frame::{self, ip_packet};
 use ipt2bpf_codegen::listing::listing;
-use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::module::{ADDRESSES_MAP, Hook};
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
 use ipt2bpf_codegen::routine::World;
@@ -69,6 +70,7 @@ fn compare(
         Hook::Xdp => frame::metadata(&frame, drawn.interface as u32 + 1),
         _ => Metadata {
             mark: drawn.mark,
+            interface: drawn.interface as u32 + 1,
             packet_type: drawn.packet_type,
             ..Metadata::default()
         },
@@ -145,7 +147,9 @@ fn compare(
 }
 
 fn asks_for_in_device(filter: &FamilyFilter) -> bool {
-    let mut found = false;
+    let reads = |field: &Field| Field::OF_RECEIVING_INTERFACE.contains(field);
+    let mut routines = filter.routines();
+    let mut found = routines.any(|routine| routine.work().reads().iter().any(reads));
     filter.leaves(&mut |leaf| {
         found |= matches!(
             leaf,
@@ -172,6 +176,16 @@ pub fn check(
     packets: &[Drawn],
     options: &Options,
 ) -> Result<(), TestCaseError> {
+    check_with_addresses(rulesets, packets, options, &[])
+}
+
+/// The same where the types of addresses are known.
+pub fn check_with_addresses(
+    rulesets: &[Ruleset],
+    packets: &[Drawn],
+    options: &Options,
+    addresses: &[AddressEntry],
+) -> Result<(), TestCaseError> {
     let compiled = compile(rulesets, options)
         .map_err(|diagnostics| TestCaseError::fail(format!("{diagnostics:#?}")))?;
     let mut machine =
@@ -180,6 +194,12 @@ pub fn check(
         machine.set_device(index as u32 + 1, name);
     }
     let mut worlds: Vec<World> = compiled.filters.iter().map(|_| World::default()).collect();
+    for entry in addresses {
+        machine.set_prefix(ADDRESSES_MAP, &entry.key(), &entry.value());
+    }
+    for world in &mut worlds {
+        world.addresses = addresses.to_vec();
+    }
     for (number, packet) in packets.iter().enumerate() {
         for (filter, world) in compiled.filters.iter().zip(&mut worlds) {
             world.jiffies = TICKS * number as u64;
