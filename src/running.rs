@@ -65,6 +65,7 @@ impl Arguments {
         let compiled = compiled.ok_or(Told)?;
         let loaded = ipt2bpf_runtime::load(&compiled.object)?;
         loaded.maps().fill_devices()?;
+        loaded.maps().fill_addresses()?;
         if self.counters {
             let values = counters::of_text(&input.rulesets, &compiled.counters);
             loaded.maps().seed_counters(&values)?;

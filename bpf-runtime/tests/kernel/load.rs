@@ -1,6 +1,6 @@
 //! Loading, test runs and maps, in the running kernel.
 
-use ipt2bpf_codegen::asm::{Code, Cond, KfuncId, Op, Reg, Size, Width};
+use ipt2bpf_codegen::asm::{Code, Cond, KernelField, KfuncId, Op, Reg, Size, Width};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_runtime::{Counter, Error, Interface, Step, TestPacket, kernel, load};
 
@@ -199,13 +199,18 @@ fn the_kernel_tells_where_it_keeps_the_name_of_an_interface() {
     let end = code.label();
     code.line("-A INPUT -i l+ -j ACCEPT");
     code.push(Op::CallKfunc(KfuncId(access.cast_to_kern_ctx)));
-    code.push(Op::Load(Size::D, Reg::R1, Reg::R0, access.skb_dev as i16));
+    code.push(Op::Load(
+        Size::D,
+        Reg::R1,
+        Reg::R0,
+        access.offset(KernelField::SkbDevice) as i16,
+    ));
     code.push(mov(Reg::R0, 0));
     code.push(Op::Load(
         Size::B,
         Reg::R1,
         Reg::R1,
-        access.device_name as i16,
+        access.offset(KernelField::DeviceName) as i16,
     ));
     code.push(Op::Branch(
         Width::W64,

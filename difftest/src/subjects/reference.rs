@@ -1,6 +1,6 @@
 //! The reference evaluator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
 use ipt2bpf_codegen::compile::translate;
@@ -11,6 +11,7 @@ use ipt2bpf_codegen::packet::{Devices, Packet};
 use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::{self, FamilyFilter};
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
+use ipt2bpf_runtime::{addresses, interfaces};
 
 use crate::compare::Subject;
 use crate::frame::Frame;
@@ -26,10 +27,11 @@ pub struct Reference {
     keys: Vec<CounterKey>,
     counters: Vec<Counters>,
     world: World,
+    interfaces: HashMap<String, u32>,
 }
 
 impl Reference {
-    /// Translates a ruleset.
+    /// Translates a ruleset, for the calling thread's network namespace.
     ///
     /// # Errors
     /// When it cannot be translated exactly.
@@ -47,7 +49,14 @@ impl Reference {
             filter,
             keys: super::counter_keys(ruleset),
             counters: vec![Counters::default(); layout.len() as usize],
-            world: World::default(),
+            world: World {
+                addresses: addresses()?,
+                ..World::default()
+            },
+            interfaces: interfaces()?
+                .into_iter()
+                .map(|interface| (interface.name, interface.index))
+                .collect(),
         })
     }
 }
@@ -80,9 +89,15 @@ impl Subject for Reference {
                 ..Devices::default()
             },
         };
+        let interface = match route {
+            Route::Out(interface) => interface,
+            _ => &frame.interface,
+        };
+        let index = self.interfaces.get(interface).copied();
+        let index = index.unwrap_or(ANY_DEVICE);
         let packet = Packet::new(frame.family, frame.packet(), &devices)
             .context("a packet without a header cannot reach a table")?
-            .with(metadata(&frame.bytes, ANY_DEVICE));
+            .with(metadata(&frame.bytes, index));
         let outcome = evaluate(&self.filter, &packet, destination, &mut self.world);
         for counter in outcome.counters(&self.filter) {
             let counters = self
