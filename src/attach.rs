@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_runtime::{Registry, XdpMode};
+use ipt2bpf_runtime::{Attachment, Maps, Registry, XdpMode};
 
 use crate::cli::Place;
 use crate::failure::Usage;
@@ -13,7 +13,8 @@ use crate::running;
 /// Loads programs and attaches them, in the place of what ipt2bpf attached there before
 ///
 /// A replacement is atomic: each packet meets the old rules or the new ones. What is attached stays
-/// until `ipt2bpf detach` or the next boot.
+/// until `ipt2bpf detach` or the next boot. As when iptables reloads rules, the lists of -m recent, the
+/// tables of -m hashlimit and the connections seen so far are kept; limits and quotas begin anew.
 #[derive(Debug, Args)]
 #[command(mut_group("place", |group| group.required(true)))]
 pub struct Arguments {
@@ -43,7 +44,8 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     }
     // Before the work of loading, so that a missing BPF file system is told at once.
     let registry = Registry::find()?;
-    let loaded = running.load(hooks, reporter)?;
+    let replaced = replaced(place, &hooks, &registry)?;
+    let loaded = running.load(hooks, &replaced, reporter)?;
     if let Some(cgroup) = &place.cgroup {
         registry.attach_cgroup(&loaded, cgroup)?;
     } else {
@@ -59,4 +61,19 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The maps of the programs that are replaced at these hooks of a place.
+fn replaced(place: &Place, hooks: &[Hook], registry: &Registry) -> Result<Vec<Maps>> {
+    let mut attachments = Vec::new();
+    if let Some(cgroup) = &place.cgroup {
+        attachments = registry.at_cgroup(cgroup)?;
+    }
+    for interface in &place.xdp {
+        attachments.extend(registry.at_interface(interface)?);
+    }
+    let running = attachments
+        .iter()
+        .filter(|attachment| attachment.alive && hooks.contains(&attachment.hook));
+    Ok(running.map(Attachment::maps).collect::<Result<_, _>>()?)
 }

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_parser::ruleset::Family;
+use ipt2bpf_runtime::kernel;
 
 use crate::{attach, check, compile, detach, explain, load, show, zero};
 
@@ -194,6 +195,27 @@ impl Hooks {
             hooks: self.named(),
             xdp_path: self.xdp_path.into(),
             ..Options::default()
+        }
+    }
+}
+
+/// The clock of the kernel that runs the programs.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Clock {
+    /// Ticks of the clock in a second of the kernel that runs the programs (CONFIG_HZ); without it those
+    /// of this one
+    ///
+    /// The kernel counts rates such as those of -m limit in ticks.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(24..=10_000))]
+    hz: Option<u32>,
+}
+
+impl Clock {
+    /// The choices, changed by these arguments.
+    pub fn apply(self, options: Options) -> Options {
+        Options {
+            tick_rate: self.hz.unwrap_or_else(kernel::tick_rate),
+            ..options
         }
     }
 }

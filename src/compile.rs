@@ -10,7 +10,8 @@ use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 
-use crate::cli::{Hooks, Leniency, MessageFormat, Rules, Sets};
+use crate::cli::{Clock, Hooks, Leniency, MessageFormat, Rules, Sets};
+use crate::clock;
 use crate::devices::{self, Filled};
 use crate::failure::Usage;
 use crate::input::{Input, has_errors};
@@ -33,6 +34,8 @@ pub struct Arguments {
     hooks: Hooks,
     #[command(flatten)]
     leniency: Leniency,
+    #[command(flatten)]
+    clock: Clock,
     /// The oldest kernel the object must load on, such as 5.10; without it the oldest that the rules
     /// allow
     ///
@@ -119,7 +122,7 @@ impl Arguments {
 
     fn translate(&self, input: &Input, form: Form, format: MessageFormat) -> Result<Written> {
         let rulesets = &input.rulesets;
-        let mut options = self.leniency.apply(self.hooks.options());
+        let mut options = self.leniency.apply(self.clock.apply(self.hooks.options()));
         options.target_kernel = self.target_kernel;
         if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {
             options.device_names = DeviceNames::Relocated;
@@ -153,6 +156,7 @@ impl Arguments {
                     Filled::Later,
                     &input.sources,
                 ));
+                said.extend(clock::warning(&compiled, &options, Filled::Later));
                 compiled.object
             }
         };

@@ -1,6 +1,7 @@
 //! `explain`: what the rules do with a packet, and which of them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use clap::Args;
@@ -156,7 +157,10 @@ impl Story<'_> {
             "" => Route::Local,
             device => Route::Transit(device),
         };
-        let outcome = evaluate(filter, &packet, route, &mut World::default());
+        let mut world = World::default();
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        world.seconds = since_1970.map_or(0, |time| time.as_secs().cast_signed());
+        let outcome = evaluate(filter, &packet, route, &mut world);
         let mut way = Way {
             story: self,
             filter,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use ipt2bpf_runtime::Maps;
 
 use crate::messages::Reporter;
 use crate::running;
@@ -12,7 +13,8 @@ use crate::running;
 ///
 /// Pins the programs as DIR/ipt2bpf_ingress, DIR/ipt2bpf_egress and DIR/ipt2bpf_xdp and the maps below
 /// DIR/maps, for systemd (IPIngressFilterPath=, IPEgressFilterPath=), bpftool and others to attach.
-/// What an earlier load has pinned there is replaced.
+/// What an earlier load has pinned there is replaced; the lists of -m recent, the tables of -m hashlimit
+/// and the connections that it has seen are kept.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// A directory on a BPF file system, such as /sys/fs/bpf/firewall; made if need be
@@ -23,9 +25,10 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
+    let replaced = Maps::open(&arguments.pin)?;
     let loaded = arguments
         .running
-        .load(arguments.running.hooks.named(), reporter)?;
+        .load(arguments.running.hooks.named(), &[replaced], reporter)?;
     loaded.pin(&arguments.pin)?;
     Ok(())
 }

@@ -4,6 +4,7 @@ mod attach;
 mod attachments;
 mod check;
 mod cli;
+mod clock;
 mod compile;
 mod counters;
 mod detach;

@@ -5,9 +5,10 @@ use clap::Args;
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
-use ipt2bpf_runtime::{Loaded, kernel};
+use ipt2bpf_runtime::{Loaded, Maps, kernel};
 
 use crate::cli::{Hooks, Leniency, Rules};
+use crate::clock;
 use crate::counters;
 use crate::devices::{self, Filled};
 use crate::failure::Told;
@@ -33,16 +34,18 @@ pub struct Arguments {
 
 impl Arguments {
     /// Compiles for these hooks (all when there is none) and loads. The programs know the interfaces of
-    /// this network namespace and count from zero or from what the rules say.
+    /// this network namespace and the time, and count from zero or from what the rules say. What outlives a
+    /// reload of rules is taken from the maps of what they replace.
     ///
     /// # Errors
     /// [`Told`] when the rules cannot be translated, or what the kernel says.
-    pub fn load(&self, hooks: Vec<Hook>, reporter: &Reporter) -> Result<Loaded> {
+    pub fn load(&self, hooks: Vec<Hook>, replaced: &[Maps], reporter: &Reporter) -> Result<Loaded> {
         let input = Input::read(&self.rules)?;
         let options = self.leniency.apply(Options {
             hooks,
             device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
             target_kernel: kernel_version(),
+            tick_rate: kernel::tick_rate(),
             ..self.hooks.options()
         });
         let mut said = input.diagnostics.clone();
@@ -60,12 +63,14 @@ impl Arguments {
                 Filled::Now,
                 &input.sources,
             ));
+            said.extend(clock::warning(compiled, &options, Filled::Now));
         }
         reporter.conclude(said, &input.sources, self.deny_warnings)?;
         let compiled = compiled.ok_or(Told)?;
-        let loaded = ipt2bpf_runtime::load(&compiled.object)?;
+        let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
         loaded.maps().fill_devices()?;
         loaded.maps().fill_addresses()?;
+        loaded.maps().fill_clock()?;
         if self.counters {
             let values = counters::of_text(&input.rulesets, &compiled.counters);
             loaded.maps().seed_counters(&values)?;

@@ -53,8 +53,8 @@ const REFUSED: &str = "\
 :FORWARD ACCEPT [0:0]
 :OUTPUT ACCEPT [0:0]
 :user - [0:0]
--A INPUT -m quota --quota 1000 -j ACCEPT
--A INPUT -m quota --quota 1000 -j user
+-A INPUT -m nfacct --nfacct-name web -j ACCEPT
+-A INPUT -m nfacct --nfacct-name web -j user
 -A INPUT -p tcp -j ACCEPT
 COMMIT
 *nat
@@ -267,7 +267,8 @@ fn what_cannot_be_translated_is_refused_once_for_all_hooks() {
 #[test]
 fn approximations_are_made_only_when_asked_for() {
     let desk = Desk::new();
-    let rules = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m quota --quota 1 -j DROP\nCOMMIT\n";
+    let rules =
+        "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m nfacct --nfacct-name x -j DROP\nCOMMIT\n";
     assert_eq!(code(&desk.feed(&["-o", "fw.o"], rules)), 1);
     assert!(!desk.path("fw.o").exists());
     insta::assert_snapshot!(shown(&desk.feed(&["--approximate", "-o", "fw.o"], rules)));
@@ -410,7 +411,7 @@ fn check_tells_what_is_exact() {
 fn check_counts_every_rule_of_a_list_of_addresses() {
     let desk = Desk::new();
     let rules = "*filter\n:INPUT DROP [0:0]\n:user - [0:0]\n\
-                 -A INPUT -s 10.0.0.1,10.0.0.2 -m quota --quota 1 -g user\n-A user -j ACCEPT\nCOMMIT\n";
+                 -A INPUT -s 10.0.0.1,10.0.0.2 -m nfacct --nfacct-name x -g user\n-A user -j ACCEPT\nCOMMIT\n";
     let output = desk.feed(
         &[
             "check",
@@ -703,7 +704,7 @@ fn readers_that_have_gone_change_nothing() {
 #[test]
 fn many_messages_are_cut_short_for_people_only() {
     let desk = Desk::new();
-    let rules = "-A INPUT -j LOG\n".repeat(150) + "-A INPUT -m quota --quota 1 -j RETURN\n";
+    let rules = "-A INPUT -j LOG\n".repeat(150) + "-A INPUT -m nfacct --nfacct-name x -j RETURN\n";
     let text = format!("*filter\n:INPUT DROP [0:0]\n{rules}COMMIT\n");
     let lines = |arguments: &[&str], start: &str| {
         let output = desk.feed(arguments, &text);
@@ -782,4 +783,28 @@ fn every_subcommand_has_help() {
         assert!(text.contains(&format!("Usage: ipt2bpf {name}")), "{text}");
     }
     insta::assert_snapshot!(desk.seen(&["-h"]));
+}
+
+#[test]
+fn rates_count_in_the_ticks_of_the_kernel_that_is_named() {
+    let desk = Desk::new();
+    let rules = "*filter\n-A INPUT -m limit --limit 1/sec -j ACCEPT\nCOMMIT\n";
+    let meaning = |arguments: &[&str]| {
+        let hook = ["--hook", "xdp", "--emit", "ir"];
+        let output = desk.feed(&[&hook, arguments].concat(), rules);
+        assert_eq!(code(&output), 0, "{}", shown(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(meaning(&["--hz", "250"]).contains("token for 32000 of 160000 credits"));
+    assert!(meaning(&["--hz", "300"]).contains("token for 38400 of 192000 credits"));
+    let here = ipt2bpf_runtime::kernel::tick_rate().to_string();
+    assert_eq!(meaning(&[]), meaning(&["--hz", &here]));
+    assert_eq!(code(&desk.run(&["--hz", "0"])), 2);
+}
+
+#[test]
+fn an_object_that_asks_for_the_time_needs_a_loader_that_tells_it() {
+    let desk = Desk::new();
+    let rules = "*filter\n-A INPUT -m time --timestart 8:00 -j ACCEPT\nCOMMIT\n";
+    insta::assert_snapshot!(shown(&desk.feed(&["-o", "fw.o", "--hz", "250"], rules)));
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use ipt2bpf_codegen::options::DeviceAccess;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::time::{ClockId, Timespec, clock_getres};
 
 use crate::btf::Btf;
 
@@ -18,6 +19,20 @@ pub fn device_access() -> Option<DeviceAccess> {
     DeviceAccess::new(btf.function("bpf_cast_to_kern_ctx")?, |field| {
         btf.field_offset(field.structure(), field.member())
     })
+}
+
+/// Ticks of the running kernel's clock in a second (CONFIG_HZ): a coarse clock moves with each tick, and
+/// says so.
+pub fn tick_rate() -> u32 {
+    rate_of(clock_getres(ClockId::MonotonicCoarse))
+}
+
+/// How often such a period fits a second. The kernel rounds it to nanoseconds.
+fn rate_of(period: Timespec) -> u32 {
+    const SECOND: i64 = 1_000_000_000;
+    let nanoseconds = period.tv_sec * SECOND + period.tv_nsec;
+    let rate = (SECOND + nanoseconds / 2) / nanoseconds.max(1);
+    u32::try_from(rate).unwrap_or(u32::MAX)
 }
 
 /// The version of the running kernel, major and minor; `None` where its name does not begin so.
@@ -45,7 +60,17 @@ pub(crate) fn lift_memory_limit() {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_version;
+    use super::{Timespec, parse_version, rate_of, tick_rate};
+
+    #[test]
+    fn periods_are_those_of_the_kernels_rates() {
+        for rate in [100, 250, 300, 1000] {
+            // TICK_NSEC of include/linux/jiffies.h.
+            let tv_nsec = (1_000_000_000 + i64::from(rate) / 2) / i64::from(rate);
+            assert_eq!(rate_of(Timespec { tv_sec: 0, tv_nsec }), rate);
+        }
+        assert!((24..=10_000).contains(&tick_rate()), "{}", tick_rate());
+    }
 
     #[test]
     fn versions_are_read_from_releases() {

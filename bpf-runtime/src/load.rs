@@ -9,7 +9,7 @@ use aya_obj::btf::BtfFeatures;
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
 use aya_obj::programs::{CgroupSkbAttachType, XdpAttachType};
 use aya_obj::{EbpfSectionKind, Object, ProgramSection};
-use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::module::{Hook, LASTING_MAPS};
 
 use crate::error::{Error, Step};
 use crate::kernel;
@@ -57,17 +57,27 @@ impl Loaded {
 /// [`Error::Object`] for bytes that the compiler did not make, [`Error::Refused`] with the end of the
 /// verifier's log when the kernel does not take them.
 pub fn load(object: &[u8]) -> Result<Loaded, Error> {
+    load_keeping(object, &[])
+}
+
+/// As [`load`], in the place of objects that were loaded before: a map that outlives a reload of rules
+/// ([`LASTING_MAPS`]) is the old one where an old object has one of the same name and shape. Both programs
+/// use it as long as both run.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_keeping(object: &[u8], replaced: &[Maps]) -> Result<Loaded, Error> {
     // aya-obj trusts what it reads and panics on damaged files, which is no answer to give to callers.
     // Nothing survives the unwinding: what was loaded by then is closed.
-    panic::catch_unwind(|| load_parts(object))
+    panic::catch_unwind(|| load_parts(object, replaced))
         .unwrap_or_else(|_| Err(Error::object("it is damaged")))
 }
 
-fn load_parts(object: &[u8]) -> Result<Loaded, Error> {
+fn load_parts(object: &[u8], replaced: &[Maps]) -> Result<Loaded, Error> {
     let mut object = parse(object)?;
     kernel::lift_memory_limit();
     let btf = load_btf(&mut object)?;
-    let maps = create_maps(&mut object, btf.as_ref())?;
+    let maps = create_maps(&mut object, btf.as_ref(), replaced)?;
     let mut programs = load_programs(&object, btf.as_ref())?;
     for program in programs.values_mut() {
         for map in &maps {
@@ -110,13 +120,20 @@ fn load_btf(object: &mut Object) -> Result<Option<OwnedFd>, Error> {
         })
 }
 
-/// Creates the maps and writes their addresses into the code.
-fn create_maps(object: &mut Object, btf: Option<&OwnedFd>) -> Result<Vec<Map>, Error> {
+/// Creates the maps, or takes those that last, and writes their addresses into the code.
+fn create_maps(
+    object: &mut Object,
+    btf: Option<&OwnedFd>,
+    replaced: &[Maps],
+) -> Result<Vec<Map>, Error> {
     let mut parts: Vec<(String, aya_obj::Map)> = object.maps.drain().collect();
     parts.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut maps = Vec::with_capacity(parts.len());
     for (name, part) in &parts {
-        maps.push(create_map(name, part, btf)?);
+        maps.push(match kept_map(name, part, replaced)? {
+            Some(map) => map,
+            None => create_map(name, part, btf)?,
+        });
     }
     let text_sections: HashSet<usize> = object
         .functions
@@ -136,6 +153,24 @@ fn create_maps(object: &mut Object, btf: Option<&OwnedFd>) -> Result<Vec<Map>, E
         .relocate_calls(&text_sections)
         .map_err(|error| Error::object(Chain(&error)))?;
     Ok(maps)
+}
+
+/// The map of an object that is replaced, if it is to last and looks the same.
+fn kept_map(name: &str, part: &aya_obj::Map, replaced: &[Maps]) -> Result<Option<Map>, Error> {
+    if !LASTING_MAPS.iter().any(|prefix| name.starts_with(prefix)) {
+        return Ok(None);
+    }
+    let same_shape = |map: &&Map| {
+        map.kind == part.map_type()
+            && map.key_size == part.key_size() as usize
+            && map.value_size == part.value_size() as usize
+            && map.max_entries == part.max_entries()
+    };
+    let mut old = replaced.iter().flat_map(Maps::iter);
+    let kept = old.find(|map| map.name == name && same_shape(map));
+    kept.map(|map| Map::from_id(map.id))
+        .transpose()
+        .map_err(Error::refused(Step::Inspect))
 }
 
 fn create_map(name: &str, part: &aya_obj::Map, btf: Option<&OwnedFd>) -> Result<Map, Error> {

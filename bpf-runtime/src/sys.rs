@@ -108,6 +108,8 @@ pub struct RunResult {
     pub retval: u32,
     /// Mean nanoseconds per run.
     pub duration: u32,
+    /// How long the packet is that the program has left.
+    pub length: u32,
 }
 
 /// Calls the kernel.
@@ -238,6 +240,24 @@ fn user_value_size(kind: u32, value_size: usize) -> io::Result<usize> {
         Ok(value_size.next_multiple_of(8) * possible_cpus()?)
     } else {
         Ok(value_size)
+    }
+}
+
+/// The kernel's time zone, in minutes that it is west of Greenwich (settimeofday(2)). The C library's
+/// function gives zeroes instead.
+pub fn kernel_timezone() -> io::Result<i32> {
+    let mut zone = [0i32; 2];
+    // SAFETY: a struct timezone is two ints, and a null struct timeval is allowed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_gettimeofday,
+            std::ptr::null_mut::<libc::timeval>(),
+            zone.as_mut_ptr(),
+        )
+    };
+    match result {
+        0 => Ok(zone[0]),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
@@ -461,7 +481,13 @@ impl Program {
     }
 
     /// Runs the program `repeat` times on a packet, with a context when one is given.
-    pub fn test_run(&self, data: &[u8], context: &[u8], repeat: u32) -> io::Result<RunResult> {
+    pub fn test_run(
+        &self,
+        data: &[u8],
+        context: &[u8],
+        repeat: u32,
+        left: &mut [u8],
+    ) -> io::Result<RunResult> {
         let mut attr = attr();
         // SAFETY: every member of the union is plain integers.
         let a = unsafe { &mut attr.test };
@@ -472,14 +498,17 @@ impl Program {
             a.ctx_in = context.as_ptr() as u64;
             a.ctx_size_in = context.len() as u32;
         }
+        a.data_out = left.as_mut_ptr() as u64;
+        a.data_size_out = left.len() as u32;
         a.repeat = repeat;
-        // SAFETY: the kernel reads the two slices; there are no buffers for output.
+        // SAFETY: the kernel reads the two slices and writes at most as much as it is told to the third.
         unsafe { bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr) }?;
         // SAFETY: the kernel has written integers to the member that it was given.
         let a = unsafe { &attr.test };
         Ok(RunResult {
             retval: a.retval,
             duration: a.duration,
+            length: a.data_size_out,
         })
     }
 }

@@ -22,13 +22,18 @@ pub struct TestPacket<'a> {
 }
 
 /// The outcome of a test run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
     /// What the program returned, of the last run. Its meaning depends on the [`Hook`].
     pub retval: u32,
     /// The mean time of one run, in whole nanoseconds.
     pub duration: Duration,
+    /// The frame as the program has left it; for cgroup_skb programs without its Ethernet header.
+    pub frame: Vec<u8>,
 }
+
+/// How much longer a program can make a frame: what the kernel leaves before it (`XDP_PACKET_HEADROOM`).
+const HEADROOM: usize = 256;
 
 impl Loaded {
     /// Runs the program of a hook on a packet (`BPF_PROG_TEST_RUN`). The counters count it.
@@ -42,10 +47,13 @@ impl Loaded {
             .ifindex
             .map(|ifindex| context(hook, packet.frame.len(), ifindex))
             .unwrap_or_default();
+        let mut frame = vec![0; packet.frame.len() + HEADROOM];
         let result = program
-            .test_run(packet.frame, &context, packet.repeat.max(1))
+            .test_run(packet.frame, &context, packet.repeat.max(1), &mut frame)
             .map_err(Error::refused(Step::TestRun(hook)))?;
+        frame.truncate(result.length as usize);
         Ok(TestRun {
+            frame,
             retval: result.retval,
             duration: Duration::from_nanos(result.duration.into()),
         })

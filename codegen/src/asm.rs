@@ -154,14 +154,20 @@ helpers! {
     GetPrandomU32 = 7 "get_prandom_u32",
     GetSmpProcessorId = 8 "get_smp_processor_id",
     SkbLoadBytes = 26 "skb_load_bytes",
+    CsumDiff = 28 "csum_diff",
+    XdpAdjustHead = 44 "xdp_adjust_head",
+    XdpAdjustTail = 65 "xdp_adjust_tail",
     SkbLoadBytesRelative = 68 "skb_load_bytes_relative",
     FibLookup = 69 "fib_lookup",
     SpinLock = 93 "spin_lock",
     SpinUnlock = 94 "spin_unlock",
     ProbeReadKernel = 113 "probe_read_kernel",
     Jiffies64 = 118 "jiffies64",
+    KtimeGetBootNs = 125 "ktime_get_boot_ns",
     RingbufOutput = 130 "ringbuf_output",
+    ForEachMapElem = 164 "for_each_map_elem",
     Loop = 181 "loop",
+    KtimeGetTaiNs = 208 "ktime_get_tai_ns",
 }
 
 /// A kernel function, by its id in the BTF of the running kernel. Code that holds one is for that kernel

@@ -4,6 +4,7 @@
 //! programs are held against.
 
 use crate::field::Field;
+use crate::meaning::reject::Answer;
 use crate::packet::Packet;
 use crate::routine::World;
 use crate::semantic::{
@@ -11,7 +12,7 @@ use crate::semantic::{
     Verdict,
 };
 use crate::track::table::{confirm, track};
-use ipt2bpf_parser::ruleset::TableKind;
+use ipt2bpf_parser::ruleset::{NfHook, TableKind};
 
 /// Where routing sends a packet; asked only at hooks that see both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +30,9 @@ pub enum Route<'a> {
 pub struct Outcome {
     /// Whether it passed.
     pub verdict: Verdict,
+    /// The hook that rejected it and how its sender is to be told, which
+    /// [`reply`](crate::meaning::reject::reply::reply) does.
+    pub rejected: Option<(NfHook, Answer)>,
     /// What happened on its way, in order.
     pub trace: Vec<Event>,
 }
@@ -85,6 +89,7 @@ pub fn evaluate(
         trace.push(Event::LaterFragment);
         return Outcome {
             verdict: Verdict::Accept,
+            rejected: None,
             trace,
         };
     }
@@ -110,6 +115,7 @@ pub fn evaluate(
         if run_table(filter, stage.chain, &mut packet, world, &mut trace) == Verdict::Drop {
             return Outcome {
                 verdict: Verdict::Drop,
+                rejected: packet.rejected().map(|answer| (stage.nf_hook, answer)),
                 trace,
             };
         }
@@ -124,6 +130,7 @@ pub fn evaluate(
     }
     Outcome {
         verdict: Verdict::Accept,
+        rejected: None,
         trace,
     }
 }
@@ -150,13 +157,18 @@ fn run_table(
             }
             continue;
         };
-        match failed_step(rule, (chain, next), packet, world, trace) {
+        let (failed, doomed) = try_steps(rule, (chain, next), packet, world, trace);
+        match failed {
             Some((step, Otherwise::HotDrop)) => {
                 trace.push(Event::HotDrop(chain, next, step));
                 return Verdict::Drop;
             }
             Some((step, Otherwise::NoMatch)) => {
                 trace.push(Event::Missed(chain, next, step));
+                if let Some(step) = doomed {
+                    trace.push(Event::HotDrop(chain, next, step));
+                    return Verdict::Drop;
+                }
                 next += 1;
             }
             None => {
@@ -165,6 +177,10 @@ fn run_table(
                 let dropping = effects.position(|effect| effect.work().perform(packet, world) != 0);
                 if let Some(effect) = dropping {
                     trace.push(Event::DroppedByEffect(chain, next, effect));
+                    return Verdict::Drop;
+                }
+                if let Some(step) = doomed {
+                    trace.push(Event::HotDrop(chain, next, step));
                     return Verdict::Drop;
                 }
                 match rule.action {
@@ -182,19 +198,21 @@ fn run_table(
     }
 }
 
-/// Takes a rule's steps up to the first whose test fails.
-fn failed_step(
+/// Takes a rule's steps up to the first whose test fails, which it gives, and the one that has doomed the
+/// packet.
+fn try_steps(
     rule: &Rule,
     (chain, index): (ChainId, usize),
     packet: &mut Packet<'_>,
     world: &mut World,
     trace: &mut Vec<Event>,
-) -> Option<(usize, Otherwise)> {
+) -> (Option<(usize, Otherwise)>, Option<usize>) {
+    let mut doomed = None;
     for (number, step) in rule.steps.iter().enumerate() {
         match step {
             Step::Check { test, otherwise } => {
                 if !holds(test, packet) {
-                    return Some((number, *otherwise));
+                    return (Some((number, *otherwise)), doomed);
                 }
             }
             Step::Ask(routine) => {
@@ -202,9 +220,11 @@ fn failed_step(
                 packet.set_answer(answer);
                 trace.push(Event::Asked(chain, index, number, answer));
             }
+            Step::Doom(test) if holds(test, packet) => doomed = Some(number),
+            Step::Doom(_) => {}
         }
     }
-    None
+    (None, doomed)
 }
 
 /// Whether a test holds.

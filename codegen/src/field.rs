@@ -140,6 +140,10 @@ pub mod layout {
     pub const LENGTH: i16 = 116;
     /// Where the rules go on next: `u32`, see [`plan`](crate::plan).
     pub const ENTRY: i16 = 124;
+    /// How the sender of a rejected packet is told, as [`Answer::number`] has it, or 0: `u8`.
+    ///
+    /// [`Answer::number`]: crate::meaning::reject::Answer::number
+    pub const REJECTED: i16 = 144;
     /// The netfilter hook whose chains the packet is in, as [`nf_hook_number`] has it: `u8`.
     pub const NF_HOOK: i16 = 168;
     /// Where the IP header lies in the frame at XDP, in bytes: `u8`.

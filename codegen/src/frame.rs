@@ -14,17 +14,21 @@ pub const MAX_VLAN_TAGS: usize = 2;
 /// The number of the loopback interface in every network namespace (include/linux/netdevice.h).
 const LOOPBACK_IFINDEX: u32 = 1;
 
-/// The IP packet in a frame from an interface, without padding. None when netfilter would not see one.
-pub fn ip_packet(frame: &[u8], ifindex: u32) -> Option<(Family, &[u8])> {
-    let mut ethertype = frame.get(12..14)?;
-    let mut rest = frame.get(14..)?;
+/// Where what follows the Ethernet header begins: behind the addresses, the tags and the type.
+pub fn header_length(frame: &[u8]) -> Option<usize> {
+    let mut length = 14;
     for _ in 0..MAX_VLAN_TAGS {
-        if let [0x81, 0x00] | [0x88, 0xa8] = ethertype {
-            ethertype = rest.get(2..4)?;
-            rest = rest.get(4..)?;
+        if let [0x81, 0x00] | [0x88, 0xa8] = frame.get(length - 2..length)? {
+            length += 4;
         }
     }
-    match ethertype {
+    (frame.len() >= length).then_some(length)
+}
+
+/// The IP packet in a frame from an interface, without padding. None when netfilter would not see one.
+pub fn ip_packet(frame: &[u8], ifindex: u32) -> Option<(Family, &[u8])> {
+    let (header, rest) = frame.split_at_checked(header_length(frame)?)?;
+    match header.get(header.len() - 2..)? {
         [0x08, 0x00] => Some((Family::V4, trim4(rest)?)),
         [0x86, 0xdd] => Some((Family::V6, trim6(rest, ifindex)?)),
         _ => None,

@@ -11,7 +11,7 @@ use ipt2bpf_parser::span::Span;
 
 use crate::counters::CounterLayout;
 use crate::field::Field;
-use crate::meaning::{Context, Refusal, base_steps, match_meaning, target_meaning};
+use crate::meaning::{Context, Refusal, Shared, base_steps, match_meaning, target_meaning};
 use crate::module::Hook;
 use crate::options::{Options, XdpPath};
 use crate::routine::{Place, Routine};
@@ -62,6 +62,7 @@ pub fn lower(
     hook: Hook,
     options: &Options,
 ) -> (Filter, Vec<Diagnostic>) {
+    let shared = Shared::of(rulesets);
     let mut diagnostics = Vec::new();
     let mut families = Vec::new();
     for ruleset in rulesets {
@@ -69,6 +70,7 @@ pub fn lower(
             family: ruleset.family,
             hook,
             options,
+            shared: &shared,
             counters,
             chains: Vec::new(),
             diagnostics: &mut diagnostics,
@@ -82,6 +84,7 @@ pub fn lower(
             tracking: None,
         };
         diagnostics.extend(vlan_diagnostic(ruleset, &filter, hook));
+        diagnostics.extend(gro_diagnostic(&filter, hook));
         families.push(filter);
         diagnostics.extend(nat_diagnostics(ruleset, hook, options));
         diagnostics.extend(link_local_diagnostic(ruleset, hook, options));
@@ -93,6 +96,7 @@ struct Lowering<'a> {
     family: Family,
     hook: Hook,
     options: &'a Options,
+    shared: &'a Shared<'a>,
     counters: &'a CounterLayout,
     chains: Vec<Chain>,
     diagnostics: &'a mut Vec<Diagnostic>,
@@ -194,7 +198,7 @@ impl Lowering<'_> {
         rule: &'r ruleset::Rule,
         counter: CounterId,
     ) -> Option<Rule> {
-        let (family, hook, options) = (self.family, self.hook, self.options);
+        let (family, hook, options, shared) = (self.family, self.hook, self.options, self.shared);
         let context = |index: usize| Context {
             family,
             hook,
@@ -203,6 +207,7 @@ impl Lowering<'_> {
                 index: index as u16,
             },
             options,
+            shared,
         };
         let (effects, action) = self.action(table, rule, context(rule.matches.len()))?;
         let mut steps = base_steps(&rule.base, self.family);
@@ -408,6 +413,29 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
         span: asking,
         label: String::new(),
         help: Some("attach to interfaces without VLANs, or ask for none of `-i`, `--src-group` and `--limit-iface-in` in what runs at xdp".into()),
+    })
+}
+
+/// XDP sees the segments of a stream before the kernel joins them (GRO), which netfilter sees as one packet.
+fn gro_diagnostic(filter: &FamilyFilter, hook: Hook) -> Option<Diagnostic> {
+    let counts = |step: &Step| match step {
+        Step::Ask(routine) => routine.work().counts_packets(),
+        Step::Check { .. } | Step::Doom(_) => false,
+    };
+    let mut rules = filter.chains.iter().flat_map(|chain| &chain.rules);
+    let counting = rules.find(|rule| rule.steps.iter().any(counts))?;
+    (hook == Hook::Xdp).then(|| Diagnostic {
+        severity: Severity::Warning,
+        code: "gro",
+        message: format!(
+            "at {hook}, rules that count packets see each segment of a TCP stream, where iptables sees those \
+             that the kernel has joined (GRO) as one packet"
+        ),
+        span: counting.span,
+        label: String::new(),
+        help: Some(
+            "count at cgroup_skb/ingress, behind GRO, or only what is never joined, such as `--syn`".into(),
+        ),
     })
 }
 

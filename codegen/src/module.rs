@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::asm::Code;
+use crate::track::{FLOWS_MAP, LOCKS_MAP};
 
 /// A place in the kernel that runs a program, named as libbpf names its sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -58,6 +59,32 @@ pub const COUNTERS_MAP: &str = "counters";
 pub const DEVICES_MAP: &str = "devices";
 /// The map of the types of addresses, which a loader fills: see [`addresses`](crate::addresses).
 pub const ADDRESSES_MAP: &str = "addresses";
+/// The map with the distance of the time of day from other clocks, which a loader fills: one value, of
+/// which [`clock`] tells the parts. As long as it is zero, rules that ask for the time drop packets.
+pub const CLOCK_MAP: &str = "clock";
+/// What names of maps begin with whose contents a loader keeps when it replaces a program by one that has a
+/// map of that name and shape: the tables of `-m hashlimit`, the lists of `-m recent` and the connections,
+/// which outlive a reload of rules in the kernel too.
+pub const LASTING_MAPS: [&str; 4] = [HASHLIMIT_MAPS, RECENT_MAPS, FLOWS_MAP, LOCKS_MAP];
+/// The beginning of the names of `-m hashlimit` tables.
+pub const HASHLIMIT_MAPS: &str = "HL";
+/// The beginning of the names of `-m recent` lists.
+pub const RECENT_MAPS: &str = "RC";
+
+/// Where things lie in the value of [`CLOCK_MAP`], in bytes from its start, in the machine's byte order.
+pub mod clock {
+    /// Nanoseconds from the time since boot (`CLOCK_BOOTTIME`) to the time of day (`CLOCK_REALTIME`): `i64`.
+    pub const REAL_LESS_BOOT: i16 = 8;
+    /// Nanoseconds from the atomic time (`CLOCK_TAI`) to the time of day: `i64`.
+    pub const REAL_LESS_TAI: i16 = 16;
+    /// The kernel's time zone, in minutes west of Greenwich (settimeofday(2)): `i32`.
+    pub const MINUTES_WEST: i16 = 24;
+    /// Whether the value was filled: `u32`, 1 or 0.
+    pub const FILLED: i16 = 28;
+    /// The bytes behind the lock.
+    pub const BYTES: u32 = 24;
+}
+
 /// The section with the text of the rulesets as `iptables-save -c` prints it, both families.
 pub const RULES_MAP: &str = ".rodata.rules";
 
@@ -104,6 +131,8 @@ pub enum Parameter {
     Memory(u32),
     /// `u32`
     U32,
+    /// `u64`
+    U64,
 }
 
 /// One map.

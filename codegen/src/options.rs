@@ -120,9 +120,12 @@ impl KernelVersion {
     pub const BASELINE: KernelVersion = KernelVersion::new(5, 10);
     /// Global functions take pointers ("bpf: Support pointers in global func args").
     pub const GLOBAL_POINTERS: KernelVersion = KernelVersion::new(5, 12);
+    /// `bpf_for_each_map_elem`.
+    pub const FOR_EACH: KernelVersion = KernelVersion::new(5, 13);
     /// `bpf_loop`.
     pub const LOOP: KernelVersion = KernelVersion::new(5, 17);
-
+    /// `bpf_ktime_get_tai_ns`.
+    pub const TAI: KernelVersion = KernelVersion::new(6, 1);
     /// `bpf_cast_to_kern_ctx` for every type of program.
     pub const KERNEL_CONTEXT: KernelVersion = KernelVersion::new(6, 2);
 

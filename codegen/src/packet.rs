@@ -3,6 +3,7 @@
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
 use crate::field::{Field, NO_SEGMENT_SIZE, link};
+use crate::meaning::reject::Answer;
 use crate::track::state;
 
 /// How many IPv6 extension headers a program walks before it calls the chain broken. A chain that
@@ -86,6 +87,7 @@ pub struct Packet<'a> {
     transport: usize,
     answer: u32,
     nf_hook: NfHook,
+    rejected: Option<Answer>,
     connection: Connected,
 }
 
@@ -109,6 +111,7 @@ impl<'a> Packet<'a> {
                     transport: 4 * usize::from(header[0] & 15),
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
+                    rejected: None,
                     connection: Connected::default(),
                 })
             }
@@ -128,6 +131,7 @@ impl<'a> Packet<'a> {
                     transport: end.offset,
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
+                    rejected: None,
                     connection: Connected::default(),
                 })
             }
@@ -177,6 +181,16 @@ impl<'a> Packet<'a> {
     /// Whose chains the packet is in.
     pub fn nf_hook(&self) -> NfHook {
         self.nf_hook
+    }
+
+    /// Notes how its sender is to be told that it was rejected.
+    pub fn reject(&mut self, answer: Answer) {
+        self.rejected = Some(answer);
+    }
+
+    /// How its sender is to be told that it was rejected, if it was.
+    pub fn rejected(&self) -> Option<Answer> {
+        self.rejected
     }
 
     /// All its bytes, from the IP header on.

@@ -10,10 +10,16 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::addresses::AddressEntry;
+use crate::emit::link::{Call, Constant, Linker};
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
+use crate::field::Field;
+use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::{addrtype, limit};
+use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
+use crate::meaning::{hashlimit, limit, quota, recent, reject, statistic, time};
 use crate::options::DEFAULT_TICK_RATE;
+use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
 use crate::track::table::Flows;
@@ -30,6 +36,26 @@ pub trait Perform: fmt::Display {
     /// IPv4's protocol.
     fn reads(&self) -> Vec<Field> {
         Vec::new()
+    }
+
+    /// The constant bytes that the function reads.
+    fn constants(&self) -> Vec<Constant> {
+        Vec::new()
+    }
+
+    /// The oldest kernel that the function loads on.
+    fn kernel(&self) -> KernelVersion {
+        KernelVersion::BASELINE
+    }
+
+    /// How many conditional branches the verifier walks at each call, or a few more.
+    fn branches(&self) -> usize {
+        32
+    }
+
+    /// Whether it counts packets, so that it matters who joins them before (GRO).
+    fn counts_packets(&self) -> bool {
+        false
     }
 }
 
@@ -64,6 +90,42 @@ routines! {
     FindAddressType(addrtype::FindAddressType),
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-m bpf`
+    RunClassic(bpf::RunClassic),
+    /// `-m ah` of IPv6
+    Authentication(ah::Authentication),
+    /// `-m frag`
+    Fragment(frag::Fragment),
+    /// `-m hbh` and `-m dst`
+    OptionsHeader(options::OptionsHeader),
+    /// `-m ipv6header`
+    ListHeaders(ipv6header::ListHeaders),
+    /// `-m rt`
+    Routing(rt::Routing),
+    /// `-m srh`
+    SegmentRouting(srh::SegmentRouting),
+    /// `-m dccp --dccp-option`
+    FindOption(dccp_option::FindOption),
+    /// `-m sctp --chunk-types`
+    FindChunks(sctp_chunks::FindChunks),
+    /// `-m string`
+    FindBytes(string::FindBytes),
+    /// `-m u32`
+    CompareWords(u32::CompareWords),
+    /// `-m hashlimit`
+    TakeShare(hashlimit::TakeShare),
+    /// `-m quota`
+    Spend(quota::Spend),
+    /// `-m recent`
+    Recall(recent::Recall),
+    /// `-m statistic --mode random`
+    Toss(statistic::Toss),
+    /// `-m statistic --mode nth`
+    Turn(statistic::Turn),
+    /// `-m time`
+    AskClock(time::AskClock),
+    /// `-j REJECT`
+    Reject(reject::NoteAnswer),
 }
 
 impl fmt::Display for Routine {
@@ -87,6 +149,10 @@ pub struct World {
     pub jiffies: u64,
     /// How many of them a second has.
     pub tick_rate: u32,
+    /// The time of day, in seconds since 1970 (UTC).
+    pub seconds: i64,
+    /// The kernel's time zone, in minutes that it is west of Greenwich (settimeofday(2)).
+    pub minutes_west: i32,
     /// The connections.
     pub flows: Flows,
     /// What is known of the types of addresses; nothing when a loader has told nothing.
@@ -100,6 +166,8 @@ impl Default for World {
     fn default() -> Self {
         World {
             jiffies: 0,
+            seconds: 0,
+            minutes_west: 0,
             tick_rate: DEFAULT_TICK_RATE,
             flows: Flows::new(),
             addresses: Vec::new(),

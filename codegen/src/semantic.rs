@@ -170,6 +170,9 @@ pub enum Step {
     },
     /// Runs a routine, whose answer is [`Field::Answer`] from then on.
     Ask(Routine),
+    /// When this holds, the packet is dropped at the end of the rule, whether it matches or not. A match
+    /// whose opposite is asked for can be true of a packet that it drops.
+    Doom(Test),
 }
 
 /// How a failed test ends a rule.
@@ -279,7 +282,7 @@ impl FamilyFilter {
     pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
         for chain in &self.chains {
             for step in chain.rules.iter().flat_map(|rule| &rule.steps) {
-                if let Step::Check { test, .. } = step {
+                if let Step::Check { test, .. } | Step::Doom(test) = step {
                     test.leaves(visit);
                 }
             }
@@ -303,7 +306,7 @@ impl FamilyFilter {
         rules.flat_map(|rule| {
             let asked = rule.steps.iter().filter_map(|step| match step {
                 Step::Ask(routine) => Some(routine),
-                Step::Check { .. } => None,
+                Step::Check { .. } | Step::Doom(_) => None,
             });
             asked.chain(&rule.effects)
         })
@@ -389,6 +392,7 @@ impl fmt::Display for Step {
                 Otherwise::HotDrop => write!(f, "demand {test}"),
             },
             Step::Ask(routine) => write!(f, "ask {routine}"),
+            Step::Doom(test) => write!(f, "doom if {test}"),
         }
     }
 }

@@ -241,6 +241,7 @@ pub fn structure(btf: &mut Btf, field: KernelField) -> TypeId {
 fn parameter(btf: &mut Btf, parameter: Parameter) -> TypeId {
     let target = match parameter {
         Parameter::U32 => return btf.unsigned("unsigned int", 4),
+        Parameter::U64 => return btf.unsigned("unsigned long long", 8),
         // The verifier knows a context by the name of the struct; what is in it does not matter.
         Parameter::Context(hook) => btf.structure(context_name(hook), 0, &[]),
         Parameter::Memory(size) => memory(btf, "packet", size),

@@ -8,7 +8,7 @@ use ipt2bpf_codegen::options::{KernelVersion, Options, XdpPath};
 use ipt2bpf_parser::ruleset::Family;
 use proptest::prelude::*;
 use support::judges::check;
-use support::universe::{packets, ruleset, xdp_ruleset};
+use support::universe::{Seen, packets, ruleset, single_matches, xdp_ruleset};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
@@ -16,6 +16,24 @@ proptest! {
     #[test]
     fn on_random_rulesets(v4 in ruleset(Family::V4), v6 in ruleset(Family::V6), drawn in packets(40)) {
         check(&[v4, v6], &drawn, &Options::default())?;
+    }
+
+    #[test]
+    fn on_single_matches(
+        v4 in single_matches(Family::V4, Seen::Everywhere),
+        v6 in single_matches(Family::V6, Seen::Everywhere),
+        drawn in packets(60),
+    ) {
+        check(&[v4, v6], &drawn, &Options::default())?;
+    }
+
+    #[test]
+    fn on_single_matches_at_xdp(
+        v4 in single_matches(Family::V4, Seen::AtXdp),
+        v6 in single_matches(Family::V6, Seen::AtXdp),
+        drawn in packets(60),
+    ) {
+        check(&[v4, v6], &drawn, &Options { hooks: vec![Hook::Xdp], ..Options::default() })?;
     }
 
     #[test]

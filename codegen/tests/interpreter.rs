@@ -11,7 +11,7 @@ use ipt2bpf_codegen::module::{
 };
 use ipt2bpf_codegen::vm::{BUDGET, Cause, Context, Fault, FibAnswer, Machine};
 
-use Reg::{R0, R1, R2, R3, R4, R6, R10};
+use Reg::{R0, R1, R2, R3, R4, R5, R6, R10};
 use common::{alu, code, map, mov, program};
 
 const ALL_MAPS: [(&str, MapKind); 2] = [
@@ -442,6 +442,7 @@ fn the_routing_answer_is_given() {
     context.fib = FibAnswer {
         code: 4,
         ifindex: 7,
+        ..FibAnswer::default()
     };
     assert_eq!(run(Hook::Xdp, &ops, &context), Ok(407));
     ops.remove(0);
@@ -449,6 +450,72 @@ fn the_routing_answer_is_given() {
         run(Hook::Xdp, &ops, &context),
         Err(Cause::UninitialisedStack)
     );
+}
+
+/// Runs a program at XDP that moves one end of a frame of twenty bytes, and then returns what the helper
+/// gave; gives that and the frame.
+fn moved(helper: Helper, by: i32) -> (u32, Vec<u8>) {
+    let frame: Vec<u8> = (1..=20).collect();
+    let ops = [mov(R2, by), Op::CallHelper(helper), Op::Exit];
+    let module = module(Hook::Xdp, code(&ops), Vec::new());
+    let mut machine = Machine::new(&module).expect("encodes");
+    let context = Context::new(&frame);
+    machine.run_and_keep(Hook::Xdp, &context).expect("runs")
+}
+
+#[test]
+fn frames_grow_and_shrink() {
+    let frame: Vec<u8> = (1..=20).collect();
+    let refused = (-22_i32).cast_unsigned();
+    let longer = [&[0; 4][..], &frame].concat();
+    assert_eq!(moved(Helper::XdpAdjustHead, -4), (0, longer));
+    assert_eq!(moved(Helper::XdpAdjustHead, 6), (0, frame[6..].to_vec()));
+    assert_eq!(moved(Helper::XdpAdjustHead, 7), (refused, frame.clone()));
+    assert_eq!(moved(Helper::XdpAdjustHead, -257), (refused, frame.clone()));
+    assert_eq!(moved(Helper::XdpAdjustTail, -6), (0, frame[..14].to_vec()));
+    assert_eq!(moved(Helper::XdpAdjustTail, -7), (refused, frame.clone()));
+    assert_eq!(moved(Helper::XdpAdjustTail, 1), (refused, frame));
+}
+
+#[test]
+fn a_moved_frame_is_read_and_written_at_its_new_start() {
+    let ops = [
+        mov(R6, R1),
+        mov(R2, -2),
+        Op::CallHelper(Helper::XdpAdjustHead),
+        Op::Load(Size::W, R2, R6, 0),
+        Op::Store(Size::B, R2, 1, Operand::Imm(7)),
+        Op::Load(Size::W, R3, R6, 4),
+        alu(Alu::Sub, R3, R2),
+        Op::Load(Size::B, R0, R2, 2),
+        alu(Alu::Mul, R0, 100),
+        alu(Alu::Add, R0, R3),
+        Op::Exit,
+    ];
+    let module = module(Hook::Xdp, code(&ops), Vec::new());
+    let mut machine = Machine::new(&module).expect("encodes");
+    let frame = [9; 20];
+    let context = Context::new(&frame);
+    let (returned, left) = machine.run_and_keep(Hook::Xdp, &context).expect("runs");
+    assert_eq!(returned, 922);
+    assert_eq!(left, [&[0, 7][..], &frame].concat());
+}
+
+#[test]
+fn sums_are_of_16_bit_words() {
+    let ops = [
+        Op::Store(Size::D, R10, -8, Operand::Imm(0x0002_ffff)),
+        mov(R1, 0),
+        mov(R2, 0),
+        mov(R3, R10),
+        alu(Alu::Add, R3, -8),
+        mov(R4, 8),
+        mov(R5, 3),
+        Op::CallHelper(Helper::CsumDiff),
+        Op::Exit,
+    ];
+    let context = Context::new(&[]);
+    assert_eq!(run(Hook::Xdp, &ops, &context), Ok(0x1_0004));
 }
 
 #[test]

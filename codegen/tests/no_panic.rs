@@ -31,12 +31,13 @@ const REGS: [Reg; 11] = [
 ];
 const WIDTHS: [Width; 2] = [Width::W32, Width::W64];
 const SIZES: [Size; 4] = [Size::B, Size::H, Size::W, Size::D];
-const HELPERS: [Helper; 5] = [
+const HELPERS: [Helper; 6] = [
     Helper::MapLookupElem,
     Helper::SkbLoadBytes,
     Helper::FibLookup,
     Helper::ProbeReadKernel,
     Helper::Loop,
+    Helper::ForEachMapElem,
 ];
 
 fn reg() -> impl Strategy<Value = Reg> {

@@ -12,6 +12,8 @@ use ipt2bpf_parser::ruleset::{
     Action, Family, InterfacePattern, Negatable, Network, NfHook, Rule, Ruleset, Table,
 };
 
+use crate::extension_header::ExtensionHeader;
+
 use crate::frame::Direction;
 
 /// The name of the loopback interface, which every host has.
@@ -48,6 +50,10 @@ pub struct Aim {
     pub tcp_flags: Vec<Flags>,
     /// `--tcp-option`
     pub tcp_options: Vec<u8>,
+    /// What `-m string` looks for.
+    pub payloads: Vec<Vec<u8>>,
+    /// IPv6 extension headers.
+    pub headers: Vec<ExtensionHeader>,
 }
 
 /// All constants of a ruleset.
@@ -273,6 +279,7 @@ impl Aim {
                     self.destination_ports.extend(ports);
                 }
             }
+            Match::String(string) => self.payloads.push(string.pattern.value.value.to_vec()),
             Match::Sctp(sctp) => {
                 self.source_ports.extend(value(&sctp.source_ports));
                 self.destination_ports
@@ -302,7 +309,7 @@ impl Aim {
             }
             Match::Icmp(icmp) => self.icmp.push(icmp.0.value.value),
             Match::Icmp6(icmp) => self.icmp.push(icmp.0.value.value),
-            _ => {}
+            _ => self.headers.extend(ExtensionHeader::aimed_at(found)),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
@@ -91,9 +92,10 @@ impl Host {
         let mut setup = String::from("link set lo up\n");
         let mac = HOST_MAC.map(|byte| format!("{byte:02x}")).join(":");
         for name in interfaces.iter().filter(|name| *name != LOOPBACK) {
-            let tap = Interface::new(name)
+            let mut tap = Interface::new(name)
                 .and_then(Tap::new_named)
                 .with_context(|| format!("cannot make the interface {name}"))?;
+            tap.set_nonblocking(true)?;
             taps.insert(name.clone(), tap);
             writeln!(setup, "link set dev {name} address {mac} up")?;
         }
@@ -151,5 +153,26 @@ impl Host {
         tap.send(&frame.bytes)
             .with_context(|| format!("cannot inject a frame on {}", frame.interface))?;
         Ok(Fate::Taken)
+    }
+
+    /// The frames that the host has sent by an interface since the last call, or since it was made; a
+    /// TAP device keeps the first 500.
+    ///
+    /// # Errors
+    /// When the host has no such interface, or it cannot be read.
+    pub fn sent(&self, interface: &str) -> Result<Vec<Vec<u8>>> {
+        let tap = self
+            .taps
+            .get(interface)
+            .with_context(|| format!("the host has no interface {interface}"))?;
+        let mut frames = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match tap.recv(&mut buffer) {
+                Ok(length) => frames.push(buffer[..length].to_vec()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(frames),
+                Err(error) => return Err(error).context("cannot read what was sent"),
+            }
+        }
     }
 }

@@ -38,6 +38,7 @@ pub mod checksum;
 pub mod compare;
 pub mod constants;
 pub mod exceptions;
+pub mod extension_header;
 pub mod frame;
 pub mod host;
 pub mod mirror;

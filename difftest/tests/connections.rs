@@ -96,7 +96,7 @@ fn compare(family: Family, conversations: &[Vec<Sent>]) -> Result<usize> {
     for conversation in conversations {
         let compared = conversation.iter().filter(|sent| !is_sctp(sent));
         for (number, sent) in compared.enumerate() {
-            let frame = Frame::new(family, &interface, &finished(sent, packets as u16));
+            let frame = Frame::received(family, &interface, &finished(sent, packets as u16));
             host.inject(&frame)?;
             packets += 1;
             let counted = netfilter::counters(family)?;

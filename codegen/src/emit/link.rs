@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::Callees;
-use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Label, MapId, Operand, Reg, Size};
-use crate::emit::parse::xdp;
+use super::worker::{Worker, copy};
+use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
 use crate::module::{FunctionKind, Hook, Map, MapKind, Parameter};
 use crate::options::Options;
-use crate::routine::Routine;
+use crate::routine::{Place, Routine};
 use crate::semantic::FamilyFilter;
 use crate::track::code::{self, question};
 use crate::track::{FLOWS, FLOWS_MAP, LOCKS, LOCKS_MAP};
@@ -35,6 +35,71 @@ pub struct TrackingCalls {
 /// The calls of all routines of a family's rules.
 pub type Calls = HashMap<Routine, Call>;
 
+/// Constant bytes that routines read. They are known before any function is written, so that functions
+/// know the size of the map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Constant {
+    /// The map of [`MapKind::Constant`] with all that are of a kind.
+    pub map: &'static str,
+    /// The bytes; equal ones are kept once.
+    pub bytes: Vec<u8>,
+}
+
+/// Where a [`Constant`] lies in the only value of its map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConstantPlace {
+    /// The map.
+    pub map: MapId,
+    /// Bytes from the start of the value, a multiple of 8.
+    pub offset: u32,
+    /// Bytes of the whole value.
+    pub size: u32,
+}
+
+impl Constant {
+    /// Puts the bytes into their map, unless they are there.
+    pub(super) fn keep(&self, maps: &mut Vec<Map>) -> ConstantPlace {
+        let empty = MapKind::Constant { bytes: Vec::new() };
+        let map = map_named(maps, self.map, empty);
+        let MapKind::Constant { bytes: kept } = &mut maps[usize::from(map.0)].kind else {
+            return ConstantPlace {
+                map,
+                offset: 0,
+                size: 0,
+            };
+        };
+        let mut places = (0..kept.len()).step_by(8);
+        let known = places.find(|&at| kept[at..].starts_with(&self.bytes));
+        let offset = known.unwrap_or_else(|| {
+            kept.resize(kept.len().next_multiple_of(8), 0);
+            kept.extend(&self.bytes);
+            kept.len() - self.bytes.len()
+        });
+        ConstantPlace {
+            map,
+            offset: offset as u32,
+            size: kept.len() as u32,
+        }
+    }
+}
+
+/// The map of a name, made when it is not there yet.
+fn map_named(maps: &mut Vec<Map>, name: &str, kind: MapKind) -> MapId {
+    let known = maps.iter().position(|map| map.name == name);
+    let index = known.unwrap_or_else(|| {
+        maps.push(Map {
+            name: name.to_owned(),
+            kind,
+        });
+        maps.len() - 1
+    });
+    MapId(index as u16)
+}
+
+/// The indexes of the states of matches in their maps. The programs of an object share them: a chain that
+/// INPUT and OUTPUT call has one bucket for both.
+pub type States = HashMap<(MapId, Place), u32>;
+
 /// Makes the functions and maps that routines need.
 pub struct Linker<'a> {
     /// The hook of the program.
@@ -44,6 +109,7 @@ pub struct Linker<'a> {
     /// What the user chose.
     pub options: &'a Options,
     pub(super) maps: &'a mut Vec<Map>,
+    pub(super) states: &'a mut States,
     pub(super) callees: &'a mut Callees,
     pub(super) linkage: FunctionKind,
     pub(super) packet_size: u32,
@@ -87,27 +153,41 @@ impl Linker<'_> {
 
     /// The map of a name, made when it is not there yet.
     pub fn map(&mut self, name: &str, kind: MapKind) -> MapId {
-        let known = self.maps.iter().position(|map| map.name == name);
-        let index = known.unwrap_or_else(|| {
-            self.maps.push(Map {
-                name: name.to_owned(),
-                kind,
-            });
-            self.maps.len() - 1
-        });
-        MapId(index as u16)
+        map_named(self.maps, name, kind)
     }
 
-    /// One more value in a map of [`MapKind::State`], all zero at first: the map and the value's index.
-    pub fn state(&mut self, name: &str, bytes: u32) -> (MapId, u32) {
+    /// The value of a match in a map of [`MapKind::State`], all zero at first: the map and the value's
+    /// index.
+    pub fn state(&mut self, name: &str, place: Place, bytes: u32) -> (MapId, u32) {
         let map = self.map(name, MapKind::State { entries: 0, bytes });
-        match &mut self.maps[usize::from(map.0)].kind {
-            MapKind::State { entries, .. } => {
-                *entries += 1;
-                (map, *entries - 1)
-            }
-            _ => (map, 0),
-        }
+        let MapKind::State { entries, .. } = &mut self.maps[usize::from(map.0)].kind else {
+            return (map, 0);
+        };
+        let index = *self.states.entry((map, place)).or_insert(*entries);
+        *entries = (*entries).max(index + 1);
+        (map, index)
+    }
+
+    /// Where constants of [`Perform::constants`](crate::routine::Perform::constants) lie.
+    pub fn constant(&mut self, constant: &Constant) -> ConstantPlace {
+        constant.keep(self.maps)
+    }
+
+    /// A function of so many numbers that is verified once, see [`Worker`]. Functions of the same code are
+    /// one; the name is for people.
+    pub fn worker(
+        &mut self,
+        name: &str,
+        numbers: usize,
+        write: impl FnOnce(&mut Worker),
+    ) -> FunctionId {
+        let mut worker = Worker::new(name, self.hook);
+        write(&mut worker);
+        let mut parameters = vec![Parameter::Context(self.hook)];
+        parameters.extend(std::iter::repeat_n(Parameter::U64, numbers));
+        let code = worker.finish();
+        self.callees
+            .share(name, FunctionKind::Global, parameters, code)
     }
 
     /// A function for routines that are called with so many arguments. Functions of the same code are
@@ -141,6 +221,17 @@ impl Linker<'_> {
         write(&mut body);
         let code = body.finish();
         self.callees.share(name, self.linkage, parameters, code)
+    }
+
+    /// A function that `bpf_for_each_map_elem` calls with map, key, value and what the caller gave, in R1
+    /// to R4.
+    pub fn callback(&mut self, name: &str, write: impl FnOnce(&mut Code)) -> FunctionId {
+        let mut code = Code::default();
+        code.line(name);
+        write(&mut code);
+        let parameters = vec![Parameter::Memory(self.packet_size); 4];
+        self.callees
+            .share(name, FunctionKind::Static, parameters, code)
     }
 }
 
@@ -212,48 +303,49 @@ impl Body {
         self.code.alu(Alu::Add, dst, i32::from(offset));
     }
 
+    /// `dst = where the IP header lies in the frame`; 0 at hooks whose packets begin with it.
+    pub fn frame_offset(&mut self, dst: Reg) {
+        match self.hook {
+            Hook::Xdp => self.code.load(Size::B, dst, PACKET, layout::IP_HEADER),
+            Hook::CgroupIngress | Hook::CgroupEgress => self.code.mov(dst, 0),
+        }
+    }
+
+    /// `r0 = address of the value of the key on the stack at this offset`; goes to `none` when there is
+    /// none.
+    pub fn look_up(&mut self, map: MapId, key: i16, none: Label) {
+        self.code.load_imm64(Reg::R1, Imm64::Map(map));
+        self.stack(Reg::R2, key);
+        self.code.call(Helper::MapLookupElem);
+        self.code.branch(Cond::Eq, Reg::R0, 0, none);
+    }
+
+    /// Locks a value of a map, by its address in a register that survives calls. Until [`Self::unlock`]
+    /// nothing may be called.
+    pub fn lock(&mut self, value: Reg) {
+        self.code.mov(Reg::R1, value);
+        self.code.call(Helper::SpinLock);
+    }
+
+    /// Unlocks it.
+    pub fn unlock(&mut self, value: Reg) {
+        self.code.mov(Reg::R1, value);
+        self.code.call(Helper::SpinUnlock);
+    }
+
     /// Copies bytes of the packet, from the offset in a register on, counted from the IP header, to the
-    /// stack; goes to `missing` when the packet does not have them. The register must survive calls; R0
-    /// to R5 are lost.
+    /// stack; goes to `missing` when the packet does not have them. R0 to R5 are lost.
     pub fn bytes(&mut self, at: Reg, count: i16, to: i16, missing: Label) {
         let code = &mut self.code;
         code.load(Size::W, Reg::R2, PACKET, layout::LENGTH);
         code.mov(Reg::R3, at);
         code.alu(Alu::Add, Reg::R3, i32::from(count));
         code.branch(Cond::Gt, Reg::R3, Reg::R2, missing);
-        match self.hook {
-            Hook::CgroupIngress | Hook::CgroupEgress => {
-                code.mov(Reg::R1, CONTEXT);
-                code.mov(Reg::R2, at);
-                self.stack(Reg::R3, to);
-                self.code.mov(Reg::R4, i32::from(count));
-                self.code.call(Helper::SkbLoadBytes);
-                self.code.branch(Cond::Ne, Reg::R0, 0, missing);
-            }
-            Hook::Xdp => {
-                // Frames are shorter; the verifier wants to see it.
-                code.branch(Cond::Gt, at, 0xfe00, missing);
-                code.load(Size::B, Reg::R2, PACKET, layout::IP_HEADER);
-                code.load(Size::W, Reg::R4, CONTEXT, xdp::DATA);
-                code.alu(Alu::Add, Reg::R4, Reg::R2);
-                code.alu(Alu::Add, Reg::R4, at);
-                code.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
-                code.mov(Reg::R5, Reg::R4);
-                code.alu(Alu::Add, Reg::R5, i32::from(count));
-                code.branch(Cond::Gt, Reg::R5, Reg::R3, missing);
-                let mut offset = 0;
-                while offset < count {
-                    let (size, step) = match count - offset {
-                        8.. => (Size::D, 8),
-                        4.. => (Size::W, 4),
-                        2.. => (Size::H, 2),
-                        _ => (Size::B, 1),
-                    };
-                    code.load(size, Reg::R1, Reg::R4, offset);
-                    code.store(size, Reg::R10, to + offset, Reg::R1);
-                    offset += step;
-                }
-            }
+        code.mov(Reg::R2, at);
+        if self.hook == Hook::Xdp {
+            code.load(Size::B, Reg::R1, PACKET, layout::IP_HEADER);
+            code.alu(Alu::Add, Reg::R2, Reg::R1);
         }
+        copy(code, self.hook, CONTEXT, count, to, missing);
     }
 }

@@ -2,15 +2,17 @@
 
 mod frame;
 pub mod link;
-mod parse;
-mod program;
+pub(crate) mod parse;
+pub mod program;
 mod rules;
 mod test;
 pub mod weight;
 pub mod words;
+pub mod worker;
 
 use crate::asm::{Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
+use crate::meaning::reject;
 use crate::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
     RULES_MAP,
@@ -20,7 +22,7 @@ use crate::plan::{PlanError, StagePlan, plan};
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
 use frame::Frame;
 use ipt2bpf_parser::ruleset::Family;
-use link::Linker;
+use link::{Linker, States};
 use program::{CompiledFamily, CompiledStage, Settings};
 use rules::Counting;
 
@@ -91,6 +93,13 @@ pub fn emit(
         vec![Parameter::Memory(layout::size(0)), Parameter::U32],
         rules::emit_count(counters_map, counting),
     );
+    let families = filters.iter().flat_map(|filter| &filter.families);
+    for routine in families.flat_map(FamilyFilter::routines) {
+        for constant in routine.work().constants() {
+            constant.keep(&mut module.maps);
+        }
+    }
+    let mut states = States::new();
     let mut kernel = KernelVersion::BASELINE;
     for (filter, plans) in filters.iter().zip(&plans) {
         let depth = plans
@@ -108,16 +117,20 @@ pub fn emit(
         });
         let mut families = Vec::new();
         for (family, plans) in filter.families.iter().zip(plans) {
+            let needed = family.routines().map(|routine| routine.work().kernel());
+            kernel = needed.fold(kernel, KernelVersion::max);
             let mut linker = Linker {
                 hook: filter.hook,
                 family: family.family,
                 options,
                 maps: &mut module.maps,
+                states: &mut states,
                 callees: &mut callees,
                 linkage,
                 packet_size: frame.packet_size() as u32,
             };
             let calls = linker.link(family);
+            let answer = reject::link(&mut linker, family);
             let tracking = family.tracking.map(|_| linker.tracking());
             let stages = plans.iter().map(|plan| {
                 let stage = rules::Stage {
@@ -131,6 +144,7 @@ pub fn emit(
             families.push(CompiledFamily {
                 filter: family,
                 stages: stages.collect(),
+                answer,
                 tracking,
             });
         }

@@ -20,11 +20,14 @@ use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, StagePlan};
 use crate::semantic::{FamilyFilter, Path, family_name};
 
 /// Return values of `enum xdp_action`.
-const XDP_DROP: i32 = 1;
+pub const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
+/// Sends the frame back by the interface that it came from.
+pub const XDP_TX: i32 = 3;
 
 /// `struct bpf_fib_lookup` and its results (include/uapi/linux/bpf.h).
-mod fib {
+pub mod fib {
+    #![allow(missing_docs)]
     pub const SIZE: i32 = 64;
     pub const FAMILY: i16 = 0;
     pub const IFINDEX: i16 = 8;
@@ -56,6 +59,8 @@ pub struct CompiledFamily<'a> {
     pub filter: &'a FamilyFilter,
     /// Its stages, in order.
     pub stages: Vec<CompiledStage>,
+    /// What gives the program's result for a dropped packet, where rules reject with an answer.
+    pub answer: Option<FunctionId>,
     /// What tracks its connections, where that is asked for.
     pub tracking: Option<TrackingCalls>,
 }
@@ -86,6 +91,7 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
         code,
         pass,
         drop,
+        dropped: drop,
     };
     let active: Vec<&CompiledFamily<'_>> = families
         .iter()
@@ -102,8 +108,15 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
         };
         writer.code.branch(Cond::Ne, Reg::R1, ethertype, other);
         writer.code.line(family_name(family.filter.family));
+        writer.dropped = match family.answer {
+            Some(_) => writer.code.label(),
+            None => drop,
+        };
         writer.family(family);
         writer.code.jump(pass);
+        if let Some(answer) = family.answer {
+            writer.answer(answer);
+        }
         writer.code.bind(other);
     }
     let (pass_value, drop_value) = match settings.hook {
@@ -172,6 +185,8 @@ struct Writer {
     code: Code,
     pass: Label,
     drop: Label,
+    /// Where a packet goes that a stage of the family in work has dropped.
+    dropped: Label,
 }
 
 impl Writer {
@@ -358,7 +373,19 @@ impl Writer {
         }
         // Whatever is no ACCEPT drops, also what the plan rules out.
         let accept = Operand::Imm(ACCEPT as i32);
-        code.branch32(Cond::Ne, Reg::R0, accept, self.drop);
+        code.branch32(Cond::Ne, Reg::R0, accept, self.dropped);
+    }
+
+    /// Lets a function answer the sender of a dropped packet and give the result.
+    fn answer(&mut self, answer: FunctionId) {
+        self.code.bind(self.dropped);
+        self.code.line("answer the sender");
+        self.code.mov(Reg::R1, CONTEXT);
+        self.code.mov(Reg::R2, Reg::R10);
+        let packet = i32::from(self.settings.frame.address(0));
+        self.code.alu(Alu::Add, Reg::R2, packet);
+        self.code.call_function(answer);
+        self.code.exit();
     }
 
     /// Asks the kernel's routing: falls through for packets to this host, goes to `transit` for others,

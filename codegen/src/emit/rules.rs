@@ -12,7 +12,7 @@ use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Opera
 use crate::field::{Field, layout};
 use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, Flow, MAX_DEPTH, Node, NodeKind, StagePlan};
 use crate::routine::Routine;
-use crate::semantic::{End, FamilyFilter, Otherwise, Step, Verdict};
+use crate::semantic::{End, FamilyFilter, Otherwise, Rule, Step, Verdict};
 
 /// How counters are incremented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,7 @@ pub fn emit(stage: &Stage<'_>, function: &Range<usize>, may_be_null: bool) -> Co
         pop: None,
         finish: None,
         exits: Vec::new(),
+        doomed: Vec::new(),
     };
     writer.head(may_be_null);
     for node in function.clone() {
@@ -123,6 +124,8 @@ struct Writer<'a> {
     finish: Option<Label>,
     /// Where packets leave uncounted.
     exits: Vec<(Label, Exit)>,
+    /// Where rules go on for packets that they drop in the end: the rule and its next step.
+    doomed: Vec<(Label, &'a Rule, usize)>,
 }
 
 /// What an uncounted packet leaves with.
@@ -183,12 +186,13 @@ impl Writer<'_> {
                 self.code.line(rule.text.clone());
                 // Labels are made for ways that are taken: unused code is refused.
                 let miss = rule.can_miss().then(|| self.miss(node.miss));
-                for step in &rule.steps {
+                for (number, step) in rule.steps.iter().enumerate() {
                     match step {
-                        Step::Ask(routine) => {
-                            self.call(routine);
-                            let answer = Field::Answer.place().offset;
-                            self.code.store(Size::W, PACKET, answer, Reg::R0);
+                        Step::Ask(routine) => self.ask(routine),
+                        Step::Doom(test) => {
+                            let label = self.code.label();
+                            branch(&mut self.code, test, true, label);
+                            self.doomed.push((label, rule, number + 1));
                         }
                         Step::Check { test, otherwise } => {
                             let target = match (otherwise, miss) {
@@ -260,6 +264,30 @@ impl Writer<'_> {
             self.set(reg, argument as i32);
         }
         self.code.call_function(call.function);
+    }
+
+    /// Calls the function of a routine for its answer.
+    fn ask(&mut self, routine: &Routine) {
+        self.call(routine);
+        let answer = Field::Answer.place().offset;
+        self.code.store(Size::W, PACKET, answer, Reg::R0);
+    }
+
+    /// The rest of a rule for a packet that is dropped whatever comes.
+    fn doomed(&mut self, rule: &Rule, from: usize) {
+        let drop = self.drop_label();
+        for step in &rule.steps[from..] {
+            match step {
+                Step::Ask(routine) => self.ask(routine),
+                Step::Check { test, .. } => branch(&mut self.code, test, false, drop),
+                Step::Doom(_) => {}
+            }
+        }
+        if rule.can_hit() {
+            self.count(Operand::Imm(rule.counter.0 as i32));
+            self.effects(&rule.effects);
+            self.code.jump(drop);
+        }
     }
 
     /// Effects, one after the other, until one drops the packet.
@@ -342,6 +370,11 @@ impl Writer<'_> {
     }
 
     fn tail(&mut self) {
+        for (label, rule, from) in std::mem::take(&mut self.doomed) {
+            self.code.line(rule.text.clone());
+            self.code.bind(label);
+            self.doomed(rule, from);
+        }
         self.code.line("return");
         for (label, exit) in std::mem::take(&mut self.exits) {
             self.code.bind(label);

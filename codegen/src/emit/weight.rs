@@ -5,16 +5,14 @@ use std::ops::Add;
 use super::test::branch;
 use crate::asm::{Code, Op};
 use crate::plan::{Node, NodeKind};
+use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Step};
 
 /// Instructions that count, leave and go on, at most.
 const TAIL: usize = 32;
 
-/// The call of a routine, with what the verifier walks through in a static function.
-const CALLED: Weight = Weight {
-    branches: 32,
-    instructions: 16,
-};
+/// Instructions that call a routine, at most.
+const CALL: usize = 16;
 
 /// The size of some code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,17 +41,31 @@ pub fn of(filter: &FamilyFilter, node: &Node) -> Weight {
     if let NodeKind::Rule(chain, rule) = node.kind {
         let target = code.label();
         let rule = &filter.chain(chain).rules[rule];
-        let mut calls = rule.effects.len();
+        let mut call = |routine: &Routine| {
+            let branches = routine.work().branches();
+            let instructions = CALL;
+            called = called
+                + Weight {
+                    branches,
+                    instructions,
+                };
+        };
+        rule.effects.iter().for_each(&mut call);
         for step in &rule.steps {
             match step {
                 Step::Check { test, .. } => branch(&mut code, test, false, target),
-                Step::Ask(_) => calls += 1,
+                Step::Ask(routine) => call(routine),
+                // What follows it is written twice.
+                Step::Doom(test) => {
+                    branch(&mut code, test, true, target);
+                    for step in &rule.steps {
+                        if let Step::Check { test, .. } = step {
+                            branch(&mut code, test, false, target);
+                        }
+                    }
+                }
             }
         }
-        called = Weight {
-            branches: calls * CALLED.branches,
-            instructions: calls * CALLED.instructions,
-        };
     }
     let branches = code
         .ops()

@@ -1,7 +1,7 @@
 //! `conntrack_mt` of net/netfilter/xt_conntrack.c, of which `-m state` is a part: what is known of the
 //! packet's connection.
 
-use ipt2bpf_parser::matches::conntrack::{Conntrack, Direction, State, States, Statuses};
+use ipt2bpf_parser::matches::conntrack::{Conntrack, Direction, State, States, Statuses, Tuple};
 
 use super::{Context, MatchMeaning, Refusal};
 use crate::field::Field;
@@ -10,6 +10,16 @@ use crate::track::{state, status};
 
 impl MatchMeaning for Conntrack {
     fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
+        if self.asks_for_more() {
+            return Err(Refusal {
+                code: "connection-tuple",
+                reason:
+                    "looks at the connection's addresses, protocol or expiry, which this version \
+                         does not show to rules"
+                        .into(),
+                help: "ask for states, the direction or the status only".into(),
+            });
+        }
         let mut steps = Vec::new();
         if let Some(states) = &self.states {
             let test = state_test(&states.value.value);
@@ -42,6 +52,21 @@ impl MatchMeaning for Conntrack {
             }));
         }
         Ok(steps)
+    }
+}
+
+/// Options beyond states, direction and status.
+trait AsksForMore {
+    fn asks_for_more(&self) -> bool;
+}
+
+impl AsksForMore for Conntrack {
+    fn asks_for_more(&self) -> bool {
+        let none = Tuple::default();
+        self.protocol.is_some()
+            || self.expiry.is_some()
+            || *self.original != none
+            || *self.reply != none
     }
 }
 

@@ -2,7 +2,10 @@
 
 use ipt2bpf_parser::matches::dccp::{Dccp, PacketTypes};
 
-use super::{Context, MatchMeaning, Refusal, first_fragment, port_step, require, transport_header};
+use super::dccp_option::FindOption;
+use super::{
+    Context, MatchMeaning, Refusal, first_fragment, found, port_step, require, transport_header,
+};
 use crate::field::Field;
 use crate::semantic::{Step, Test};
 
@@ -13,20 +16,14 @@ const TYPE_MASK: u8 = 0x1e;
 
 impl MatchMeaning for Dccp {
     fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
-        if self.option.is_some() {
-            return Err(Refusal {
-                code: "dccp-option",
-                reason: "looks through the options of a packet with `--dccp-option`, which this version \
-                         does not"
-                    .into(),
-                help: "say in terms of ports and `--dccp-types` what may pass".into(),
-            });
-        }
         let mut steps = vec![first_fragment(), transport_header(HEADER)];
         steps.extend(port_step(Field::SourcePort, &self.source_ports));
         steps.extend(port_step(Field::DestinationPort, &self.destination_ports));
         if let Some(types) = &self.types {
             steps.push(require(types, |&types| one_of(types)));
+        }
+        if let Some(option) = &self.option {
+            steps.extend(found(FindOption(option.value.value), option.negated));
         }
         Ok(steps)
     }

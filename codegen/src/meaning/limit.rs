@@ -108,7 +108,7 @@ impl Perform for TakeToken {
     }
 
     fn link(&self, linker: &mut Linker<'_>) -> Call {
-        let (map, index) = linker.state(BUCKETS, value::BYTES);
+        let (map, index) = linker.state(BUCKETS, self.place, value::BYTES);
         let per_tick = self.credits_per_tick as i32;
         let function = linker.function("limit", 3, |body| {
             let (bucket, cost, cap) = (Reg::R6, Reg::R8, Reg::R9);

@@ -4,14 +4,20 @@
 
 pub mod addrtype;
 mod base;
+pub mod bpf;
 mod comment;
 mod conntrack;
 mod cpu;
 mod dccp;
+pub mod dccp_option;
 mod devgroup;
 mod ecn;
+mod elsewhere;
 mod esp;
+pub mod hashlimit;
+pub mod headers6;
 mod icmp;
+mod ipcomp;
 mod iprange;
 mod length;
 pub mod limit;
@@ -20,20 +26,31 @@ mod mac;
 mod mark;
 mod mh;
 mod multiport;
+mod names;
+mod osf;
 mod physdev;
 mod pkttype;
 mod policy;
+pub mod quota;
 mod realm;
-mod reject;
+pub mod recent;
+pub mod reject;
 mod sctp;
+pub mod sctp_chunks;
+mod shared;
+pub mod statistic;
+pub mod string;
 mod tcp;
 mod tcpmss;
+pub mod time;
 mod tos;
 mod ttl;
+pub mod u32;
 mod udp;
 mod untranslated;
 
 pub use base::base_steps;
+pub use shared::Shared;
 
 use ipt2bpf_parser::matches::{Match, PortRange};
 use ipt2bpf_parser::ruleset::{Family, Negatable};
@@ -56,6 +73,8 @@ pub struct Context<'a> {
     pub place: Place,
     /// What the user chose.
     pub options: &'a Options,
+    /// What rules share.
+    pub shared: &'a Shared<'a>,
 }
 
 /// Why an extension cannot be translated.
@@ -102,35 +121,57 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
         Match::Addrtype(addrtype) => addrtype,
         Match::Ah(ah) => ah,
+        Match::Ah6(ah) => ah,
+        Match::Bpf(bpf) => bpf,
+        Match::Cluster(cluster) => cluster,
         Match::Comment(comment) => comment,
+        Match::Connbytes(connbytes) => connbytes,
+        Match::Connlimit(connlimit) => connlimit,
         Match::Conntrack(conntrack) => conntrack,
         Match::Cpu(cpu) => cpu,
         Match::Dccp(dccp) => dccp,
         Match::Devgroup(devgroup) => devgroup,
         Match::Dscp(dscp) => dscp,
+        Match::Dst(dst) => dst,
         Match::Ecn(ecn) => ecn,
         Match::Esp(esp) => esp,
         Match::Eui64(eui64) => eui64,
+        Match::Frag(frag) => frag,
+        Match::Hbh(hbh) => hbh,
+        Match::Hashlimit(hashlimit) => hashlimit,
         Match::Hl(hl) => hl,
         Match::Icmp(icmp) => icmp,
         Match::Icmp6(icmp6) => icmp6,
         Match::IpRange(range) => range,
+        Match::Ipcomp(ipcomp) => ipcomp,
+        Match::Ipv6Header(headers) => headers,
         Match::Length(length) => length,
         Match::Limit(limit) => limit,
         Match::Mac(mac) => mac,
         Match::Mark(mark) => mark,
         Match::Mh(mh) => mh,
         Match::Multiport(multiport) => multiport,
+        Match::Osf(osf) => osf,
+        Match::Nfacct(nfacct) => nfacct,
         Match::Physdev(physdev) => physdev,
         Match::Pkttype(packet_type) => packet_type,
         Match::Policy(policy) => policy,
+        Match::Quota(quota) => quota,
+        Match::RateEst(rateest) => rateest,
         Match::Realm(realm) => realm,
+        Match::Rt(rt) => rt,
+        Match::Recent(recent) => recent,
         Match::Sctp(sctp) => sctp,
+        Match::Srh(srh) => srh,
         Match::State(state) => state,
+        Match::String(string) => string,
+        Match::Statistic(statistic) => statistic,
         Match::Tcp(tcp) => tcp,
         Match::Tcpmss(tcpmss) => tcpmss,
+        Match::Time(time) => time,
         Match::Tos(tos) => tos,
         Match::Ttl(ttl) => ttl,
+        Match::U32(words) => words,
         Match::Udp(udp) => udp,
         _ => &untranslated::Untranslated,
     }
@@ -168,6 +209,28 @@ fn kernel_only(context: Context<'_>, what: &str) -> Result<(), Refusal> {
             help: "compile for kernels from 6.2 on with --target-kernel, or load directly".into(),
         }),
     }
+}
+
+/// The answers of routines that look for something in a packet which may be broken.
+const NO: u32 = 0;
+/// See [`NO`].
+const YES: u32 = 1;
+/// The packet is broken, and dropped.
+const BROKEN: u32 = 2;
+
+/// The steps of a match that drops broken packets: what it looks for is there, or is not. A broken packet
+/// is dropped either way, but its opposite counts as true first.
+fn found(routine: impl Into<Routine>, negated: bool) -> Vec<Step> {
+    let broken = Test::equal(Field::Answer, BROKEN);
+    let found = Test::equal(Field::Answer, YES);
+    vec![
+        Step::Ask(routine.into()),
+        match negated {
+            false => Step::demand(Test::Not(Box::new(broken))),
+            true => Step::Doom(broken),
+        },
+        Step::require(found.negated_if(negated)),
+    ]
 }
 
 /// Not a later fragment: those have no transport header to look at.

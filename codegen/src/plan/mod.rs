@@ -34,7 +34,7 @@ const MAX_BRANCHES: usize = 3000;
 /// Instructions of a function: jumps reach 32,767 far.
 const MAX_INSTRUCTIONS: usize = 20_000;
 /// Nested calls of chains that are not copied: the return stack lies on the program's 512 bytes.
-pub const MAX_DEPTH: usize = 32;
+pub const MAX_DEPTH: usize = 16;
 /// Entries are kept in 16 bits.
 const MAX_ENTRIES: usize = 65_000;
 /// How often `bpf_loop` runs at most (`BPF_MAX_LOOPS`, kernel/bpf/bpf_iter.c).

@@ -1,7 +1,6 @@
 //! What the interpreter tells a program about one packet.
 
 use super::fault::Cause;
-use super::memory::Region;
 use crate::module::Hook;
 
 /// One packet and where it is.
@@ -27,6 +26,10 @@ pub struct Context<'p> {
     pub fib: FibAnswer,
     /// The kernel's clock of ticks.
     pub jiffies: u64,
+    /// The time since boot, in nanoseconds.
+    pub boot_time: u64,
+    /// The international atomic time, in nanoseconds since 1970.
+    pub atomic_time: u64,
     /// The number of the processor.
     pub cpu: u32,
 }
@@ -38,7 +41,12 @@ pub struct FibAnswer {
     pub code: i64,
     /// The interface the packet would leave by.
     pub ifindex: u32,
+    /// The source address that it gives with [`FIB_SOURCE`], IPv4's in the first four bytes.
+    pub source: [u8; 16],
 }
+
+/// `BPF_FIB_LOOKUP_SRC`: the lookup also gives the source address of what is sent there.
+pub const FIB_SOURCE: u64 = 1 << 4;
 
 impl<'p> Context<'p> {
     /// A packet that can be read directly as a whole, with everything else zero.
@@ -54,6 +62,8 @@ impl<'p> Context<'p> {
             packet_type: 0,
             fib: FibAnswer::default(),
             jiffies: 0,
+            boot_time: 0,
+            atomic_time: 0,
             cpu: 0,
         }
     }
@@ -65,9 +75,15 @@ impl<'p> Context<'p> {
 
     /// A field of the context as a load gives it, by its offset in `struct xdp_md` or
     /// `struct __sk_buff` of `include/uapi/linux/bpf.h`.
-    pub(super) fn load(&self, hook: Hook, offset: i64, size: usize) -> Result<u64, Cause> {
-        let start = Region::Packet.address(0);
-        let end = Region::Packet.address(self.linear().len() as u32);
+    /// `packet` are the addresses of the packet's first byte and of the first behind it.
+    pub(super) fn load(
+        &self,
+        hook: Hook,
+        offset: i64,
+        size: usize,
+        packet: (u64, u64),
+    ) -> Result<u64, Cause> {
+        let (start, end) = packet;
         let field = match (hook, offset) {
             (Hook::Xdp, 0 | 8) => Some(start),
             (Hook::Xdp, 4) => Some(end),

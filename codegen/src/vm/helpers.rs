@@ -1,5 +1,6 @@
 //! The helper functions, as `include/uapi/linux/bpf.h` describes them.
 
+use super::context::FIB_SOURCE;
 use super::fault::Cause;
 use super::memory::Region;
 use super::{Registers, Run};
@@ -8,6 +9,8 @@ use crate::module::Hook;
 
 /// The number of `bpf_loop`, which calls back.
 pub(super) const LOOP: i32 = Helper::Loop as i32;
+/// The number of `bpf_for_each_map_elem`, which calls back.
+pub(super) const FOR_EACH_MAP_ELEM: i32 = Helper::ForEachMapElem as i32;
 const MAP_LOOKUP_ELEM: i32 = Helper::MapLookupElem as i32;
 const MAP_UPDATE_ELEM: i32 = Helper::MapUpdateElem as i32;
 const MAP_DELETE_ELEM: i32 = Helper::MapDeleteElem as i32;
@@ -17,8 +20,13 @@ const SPIN_LOCK: i32 = Helper::SpinLock as i32;
 const SPIN_UNLOCK: i32 = Helper::SpinUnlock as i32;
 const RINGBUF_OUTPUT: i32 = Helper::RingbufOutput as i32;
 const JIFFIES64: i32 = Helper::Jiffies64 as i32;
+const KTIME_GET_BOOT_NS: i32 = Helper::KtimeGetBootNs as i32;
+const KTIME_GET_TAI_NS: i32 = Helper::KtimeGetTaiNs as i32;
 const SKB_LOAD_BYTES: i32 = Helper::SkbLoadBytes as i32;
 const FIB_LOOKUP: i32 = Helper::FibLookup as i32;
+const CSUM_DIFF: i32 = Helper::CsumDiff as i32;
+const XDP_ADJUST_HEAD: i32 = Helper::XdpAdjustHead as i32;
+const XDP_ADJUST_TAIL: i32 = Helper::XdpAdjustTail as i32;
 
 /// What `bpf_loop` gives for more rounds.
 pub(super) const E2BIG: i64 = -7;
@@ -31,6 +39,15 @@ pub(super) const MAX_LOOPS: u32 = 8 << 20;
 /// Size of `struct bpf_fib_lookup`, and where its `ifindex` is.
 const FIB_SIZE: usize = 64;
 const FIB_IFINDEX: u64 = 8;
+const FIB_SOURCE_ADDRESS: u64 = 16;
+const AF_INET: u64 = 2;
+
+/// `XDP_PACKET_HEADROOM` of `include/uapi/linux/bpf.h`.
+const HEADROOM: i32 = 256;
+/// `ETH_HLEN`: no frame is cut shorter.
+const ETHERNET_HEADER: usize = 14;
+/// The most that `bpf_csum_diff` takes before 6.13 (`MAX_BPF_STACK`).
+const CSUM_MAX: usize = 512;
 
 impl Run<'_, '_> {
     /// Calls a helper that does not call back, and gives R0.
@@ -48,7 +65,12 @@ impl Run<'_, '_> {
             (SPIN_LOCK | SPIN_UNLOCK, _) => self.lock(registers),
             (RINGBUF_OUTPUT, _) => self.ringbuf_output(registers),
             (JIFFIES64, _) => Ok(self.context.jiffies),
+            (KTIME_GET_BOOT_NS, _) => Ok(self.context.boot_time),
+            (KTIME_GET_TAI_NS, _) => Ok(self.context.atomic_time),
             (FIB_LOOKUP, Hook::Xdp) => self.fib_lookup(registers),
+            (CSUM_DIFF, Hook::Xdp) => self.csum_diff(registers),
+            (XDP_ADJUST_HEAD, Hook::Xdp) => self.adjust_head(registers),
+            (XDP_ADJUST_TAIL, Hook::Xdp) => self.adjust_tail(registers),
             _ => Err(Cause::Helper { helper, hook }),
         }
     }
@@ -146,7 +168,7 @@ impl Run<'_, '_> {
         check_context(registers)?;
         let parameters = registers.get(2)?;
         let size = registers.get(3)? as u32 as usize;
-        registers.get(4)?;
+        let flags = registers.get(4)?;
         self.memory.bytes(parameters, size)?;
         if size < FIB_SIZE {
             return Ok(EINVAL.cast_unsigned());
@@ -154,7 +176,89 @@ impl Run<'_, '_> {
         let answer = self.context.fib;
         let ifindex = parameters.wrapping_add(FIB_IFINDEX);
         self.memory.store(ifindex, 4, u64::from(answer.ifindex))?;
+        if flags & FIB_SOURCE != 0 {
+            let source = match self.memory.load(parameters, 1)? {
+                AF_INET => &answer.source[..4],
+                _ => &answer.source,
+            };
+            let to = parameters.wrapping_add(FIB_SOURCE_ADDRESS);
+            let to = self.memory.bytes_mut(to, source.len())?;
+            to.copy_from_slice(source);
+        }
         Ok(answer.code.cast_unsigned())
+    }
+
+    /// R1: map, R2: callback, R3: what it shares with the caller, R4: flags, zero. Gives the map, the index
+    /// of the callback and R3.
+    pub(super) fn for_each_call(
+        &self,
+        registers: &Registers,
+    ) -> Result<(MapId, usize, u64), Cause> {
+        let Some((Region::Map(map), 0)) = Region::of(registers.get(1)?) else {
+            return Err(Cause::Argument(1));
+        };
+        let Some((Region::Function(callback), 0)) = Region::of(registers.get(2)?) else {
+            return Err(Cause::Argument(2));
+        };
+        let shared = registers.get(3)?;
+        if registers.get(4)? != 0 {
+            return Err(Cause::Argument(4));
+        }
+        Ok((map, usize::from(callback.0), shared))
+    }
+
+    /// R1: bytes to take out, R2: how many, R3: bytes to put in, R4: how many, R5: the sum before. Gives
+    /// the sum of 16-bit words, folded to 32 bits. Nothing here takes bytes out.
+    fn csum_diff(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        if registers.get(2)? != 0 {
+            return Err(Cause::Argument(2));
+        }
+        registers.get(1)?;
+        let size = registers.get(4)? as usize;
+        if size > CSUM_MAX || !size.is_multiple_of(4) {
+            return Ok(EINVAL.cast_unsigned());
+        }
+        let bytes = self.memory.bytes(registers.get(3)?, size)?;
+        let (words, _) = bytes.as_chunks::<2>();
+        let sum: u64 = words
+            .iter()
+            .map(|&it| u64::from(u16::from_le_bytes(it)))
+            .sum();
+        let sum = sum + u64::from(registers.get(5)? as u32);
+        Ok((sum >> 32) + (sum & 0xffff_ffff))
+    }
+
+    /// R1: context, R2: how far the head moves, negative to make room. Zero, or a negative error number.
+    fn adjust_head(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        check_context(registers)?;
+        let by = registers.get(2)? as i32;
+        let packet = &mut self.memory.packet;
+        let head = packet.head.saturating_add(by);
+        let shrinks = usize::try_from(by).unwrap_or(0);
+        if head < -HEADROOM || packet.bytes.len() < shrinks.saturating_add(ETHERNET_HEADER) {
+            return Ok(EINVAL.cast_unsigned());
+        }
+        packet.bytes.drain(..shrinks);
+        let grows = by.min(0).unsigned_abs() as usize;
+        packet.bytes.splice(..0, std::iter::repeat_n(0, grows));
+        packet.head = head;
+        Ok(0)
+    }
+
+    /// R1: context, R2: how far the tail moves. Zero, or a negative error number. That it can grow where a
+    /// driver leaves room is not offered.
+    fn adjust_tail(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        check_context(registers)?;
+        let by = registers.get(2)? as i32;
+        let bytes = &mut self.memory.packet.bytes;
+        let cut = by.min(0).unsigned_abs() as usize;
+        match bytes.len().checked_sub(cut) {
+            Some(length) if by <= 0 && length >= ETHERNET_HEADER => {
+                bytes.truncate(length);
+                Ok(0)
+            }
+            _ => Ok(EINVAL.cast_unsigned()),
+        }
     }
 
     /// R1: rounds, R2: callback, R3: what it shares with the caller, R4: flags, zero. Gives the rounds,

@@ -259,6 +259,24 @@ impl<'m> Values<'m> {
         }
     }
 
+    /// The keys of a hash; none of other maps.
+    pub(super) fn keys(&self) -> Vec<Vec<u8>> {
+        match self {
+            Values::Hash { keys, .. } => keys.iter().flatten().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Writes what lies behind the lock of an array's first value. Nothing for other maps.
+    pub(super) fn set_only_value(&mut self, contents: &[u8]) {
+        if let Values::Array { size, bytes } = self
+            && LOCK_SIZE + contents.len() <= *size
+            && let Some(value) = bytes.get_mut(LOCK_SIZE..LOCK_SIZE + contents.len())
+        {
+            value.copy_from_slice(contents);
+        }
+    }
+
     /// Writes a record to a ring; zero, or a negative error number.
     pub(super) fn output(&mut self, record: &[u8]) -> Option<i64> {
         let Values::Ring(records) = self else {
@@ -340,16 +358,33 @@ impl<'m> Values<'m> {
     }
 }
 
+/// The packet while a program runs: its bytes, and how far its head has moved from where it was.
+pub(super) struct PacketBytes {
+    pub(super) bytes: Vec<u8>,
+    pub(super) head: i32,
+    /// Whether programs may write to it.
+    pub(super) writable: bool,
+}
+
+impl PacketBytes {
+    /// The addresses of its first byte and of the first behind it.
+    pub(super) fn range(&self) -> (u64, u64) {
+        let start = self.head.cast_unsigned();
+        let end = start.wrapping_add(self.bytes.len() as u32);
+        (Region::Packet.address(start), Region::Packet.address(end))
+    }
+}
+
 /// Everything a program can read or write but its context.
 pub(super) struct Memory<'r, 'm> {
-    packet: &'r [u8],
+    pub(super) packet: PacketBytes,
     frames: Vec<Frame>,
     maps: &'r mut [Values<'m>],
 }
 
 impl<'r, 'm> Memory<'r, 'm> {
     /// No frames yet; of the packet only the part that direct access may reach.
-    pub(super) fn new(packet: &'r [u8], maps: &'r mut [Values<'m>]) -> Self {
+    pub(super) fn new(packet: PacketBytes, maps: &'r mut [Values<'m>]) -> Self {
         Memory {
             packet,
             frames: Vec::new(),
@@ -408,7 +443,10 @@ impl<'r, 'm> Memory<'r, 'm> {
         let (region, offset) = Region::of(address).ok_or(Cause::NotAnAddress(address))?;
         let range = range(offset, size);
         let all: &[u8] = match region {
-            Region::Packet => self.packet,
+            Region::Packet => {
+                let range = self::range(offset - i64::from(self.packet.head), size);
+                return self.packet.bytes.get(range).ok_or(out);
+            }
             Region::Stack(number) => {
                 let frame = self.frames.get(usize::from(number)).ok_or(out.clone())?;
                 let known = frame.known.get(range.clone()).ok_or(out.clone())?;
@@ -456,6 +494,10 @@ impl<'r, 'm> Memory<'r, 'm> {
                 ) => bytes.get_mut(range).ok_or(out),
                 _ => Err(Cause::ReadOnly),
             },
+            Region::Packet if self.packet.writable => {
+                let range = self::range(offset - i64::from(self.packet.head), size);
+                self.packet.bytes.get_mut(range).ok_or(out)
+            }
             Region::Context | Region::Packet | Region::Map(_) | Region::Function(_) => {
                 Err(Cause::ReadOnly)
             }

@@ -5,7 +5,7 @@
 //! of instructions is bounded. What fails gives a [`Fault`] that names the instruction. That no fault
 //! was seen on some packets does not mean that the verifier accepts the program.
 //!
-//! The packet and the context cannot be written, as filters have no reason to.
+//! The packet can be written at XDP, where programs answer with it; the context cannot.
 
 mod alu;
 mod context;
@@ -13,14 +13,14 @@ mod fault;
 mod helpers;
 mod memory;
 
-pub use context::{Context, FibAnswer};
+pub use context::{Context, FIB_SOURCE, FibAnswer};
 pub use fault::{Cause, Fault};
 
-use crate::asm::Op;
+use crate::asm::{MapId, Op};
 use crate::encode::{self, Encoded, Instruction, Target, opcode};
 use crate::listing::Shown;
-use crate::module::{COUNTERS_MAP, DEVICES_MAP, FunctionKind, Hook, Module};
-use memory::{Memory, Region, Values};
+use crate::module::{CLOCK_MAP, COUNTERS_MAP, DEVICES_MAP, FunctionKind, Hook, Module};
+use memory::{Memory, PacketBytes, Region, Values};
 
 /// The most instructions one run may take: as many as the verifier looks at
 /// (`BPF_COMPLEXITY_LIMIT_INSNS` of `include/linux/bpf.h`).
@@ -71,6 +71,13 @@ impl<'m> Machine<'m> {
         index.is_some_and(|index| self.maps[index].set_prefix(prefix, value))
     }
 
+    /// Writes bytes of [`CLOCK_MAP`]'s value, from behind its lock on. Without the map, nothing is done.
+    pub fn set_clock(&mut self, bytes: &[u8]) {
+        if let Some(index) = self.map_index(CLOCK_MAP) {
+            self.maps[index].set_only_value(bytes);
+        }
+    }
+
     /// What programs wrote to a ring, record by record; empty when the module has none of that name.
     pub fn records(&self, ring: &str) -> &[Vec<u8>] {
         let index = self.map_index(ring);
@@ -86,21 +93,36 @@ impl<'m> Machine<'m> {
     /// # Errors
     /// See [`Fault`]. Counters keep what was added before it.
     pub fn run(&mut self, hook: Hook, context: &Context) -> Result<u32, Fault> {
+        self.run_and_keep(hook, context)
+            .map(|(returned, _)| returned)
+    }
+
+    /// The same, with the packet as the program has left it.
+    ///
+    /// # Errors
+    /// See [`Fault`]. Counters keep what was added before it.
+    pub fn run_and_keep(&mut self, hook: Hook, context: &Context) -> Result<(u32, Vec<u8>), Fault> {
         let mut functions = self.module.functions.iter();
         let program = functions
             .position(|function| function.kind == FunctionKind::Program(hook))
             .ok_or(Fault::NoProgram(hook))?;
+        let packet = PacketBytes {
+            bytes: context.linear().to_vec(),
+            head: 0,
+            writable: hook == Hook::Xdp,
+        };
         let mut run = Run {
             module: self.module,
             functions: &self.functions,
-            memory: Memory::new(context.linear(), &mut self.maps),
+            memory: Memory::new(packet, &mut self.maps),
             context,
             random: &mut self.random,
             hook,
             executed: 0,
         };
         let arguments = [Some(Region::Context.address(0)), None, None, None, None];
-        run.call(program, arguments).map(|result| result as u32)
+        let result = run.call(program, arguments)?;
+        Ok((result as u32, run.memory.packet.bytes))
     }
 }
 
@@ -156,6 +178,12 @@ impl Run<'_, '_> {
                         call.map_err(|cause| self.fault(index, at, cause))?;
                     self.run_loop(rounds, callback, shared)?
                 }
+                Next::Helper(helpers::FOR_EACH_MAP_ELEM) => {
+                    let call = self.for_each_call(&registers);
+                    let (map, callback, shared) =
+                        call.map_err(|cause| self.fault(index, at, cause))?;
+                    self.run_for_each((index, at), map, callback, shared)?
+                }
                 Next::Helper(helper) => {
                     let result = self.helper(helper, &registers);
                     result.map_err(|cause| self.fault(index, at, cause))?
@@ -179,6 +207,46 @@ impl Run<'_, '_> {
             }
         }
         Ok(u64::from(rounds))
+    }
+
+    /// Calls a function with map, key, value and R3 for each entry of a hash until it gives something but
+    /// zero; gives the number of calls, as `bpf_for_each_map_elem` does. Keys are lent in a frame, because
+    /// maps show programs no addresses of theirs. `caller` is the instruction that asks.
+    fn run_for_each(
+        &mut self,
+        caller: (usize, usize),
+        map: MapId,
+        callback: usize,
+        shared: u64,
+    ) -> Result<u64, Fault> {
+        let keys = self.memory.map(map).map_or_else(Vec::new, Values::keys);
+        let mut calls = 0;
+        for key in keys {
+            let Some(value) = self.memory.map(map).and_then(|map| map.lookup(&key)) else {
+                continue;
+            };
+            let lent = self.lend(&key);
+            let key = lent.map_err(|cause| self.fault(caller.0, caller.1, cause))?;
+            let value = Region::Values(map).address(value);
+            let map = Region::Map(map).address(0);
+            let arguments = [Some(map), Some(key), Some(value), Some(shared), None];
+            let result = self.call(callback, arguments)?;
+            self.memory.pop_frame();
+            calls += 1;
+            if result != 0 {
+                break;
+            }
+        }
+        Ok(calls)
+    }
+
+    /// Puts bytes into a frame of their own and gives their address.
+    fn lend(&mut self, bytes: &[u8]) -> Result<u64, Cause> {
+        let room = bytes.len().next_multiple_of(8) as u64;
+        let address = self.memory.push_frame()?.wrapping_sub(room);
+        let place = self.memory.bytes_mut(address, bytes.len())?;
+        place.copy_from_slice(bytes);
+        Ok(address)
     }
 
     /// Does one instruction.
@@ -226,7 +294,10 @@ impl Run<'_, '_> {
 
     fn load(&self, address: u64, size: usize) -> Result<u64, Cause> {
         match Region::of(address) {
-            Some((Region::Context, offset)) => self.context.load(self.hook, offset, size),
+            Some((Region::Context, offset)) => {
+                let packet = self.memory.packet.range();
+                self.context.load(self.hook, offset, size, packet)
+            }
             _ => self.memory.load(address, size),
         }
     }

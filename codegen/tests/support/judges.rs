@@ -6,6 +6,7 @@ use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::frame::{self, ip_packet};
 use ipt2bpf_codegen::listing::listing;
+use ipt2bpf_codegen::meaning::reject::reply::{Arrival, reply};
 use ipt2bpf_codegen::module::{ADDRESSES_MAP, Hook};
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
@@ -20,6 +21,29 @@ use super::universe::{INTERFACES, Packet as Drawn};
 
 /// Ticks of the clock between two packets.
 const TICKS: u64 = 40;
+
+/// Seconds of the clock between two packets: a little over seven days and eight hours.
+const SECONDS: i64 = 634_567;
+/// When the first packet comes: 28 December 1999.
+const START: i64 = 946_339_200;
+/// Nanoseconds from the time since boot to the time of day, and from that to the atomic time.
+const REAL_LESS_BOOT: u64 = 900_000_000_123_456_789;
+const TAI_LESS_REAL: u64 = 37_000_000_000;
+/// Paris in winter.
+const MINUTES_WEST: i32 = -60;
+
+/// The clock as a loader writes it.
+fn clock_value() -> Vec<u8> {
+    let mut value = Vec::new();
+    value.extend((REAL_LESS_BOOT as i64).to_le_bytes());
+    value.extend((-(TAI_LESS_REAL as i64)).to_le_bytes());
+    value.extend(MINUTES_WEST.to_le_bytes());
+    value.extend(1u32.to_le_bytes());
+    value
+}
+
+/// What routing prefers as the source of what the host sends.
+const SOURCE: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// Compares the two sides on one packet at one hook.
 fn compare(
@@ -81,10 +105,21 @@ fn compare(
     };
     let packet = Packet::new(family, &bytes, &devices).map(|packet| packet.with(metadata));
     let rules = filter.families.iter().find(|rules| rules.family == family);
+    let mut answer = None;
     let (verdict, counted) = match (packet, rules) {
         (Some(packet), Some(rules)) => {
             let outcome = evaluate(rules, &packet, route, world);
             let counted: Vec<u32> = outcome.counters(rules).map(|counter| counter.0).collect();
+            answer = outcome.rejected.and_then(|(nf_hook, answer)| {
+                let arrival = Arrival {
+                    frame: &frame,
+                    hook: nf_hook,
+                    // The lookup gives the address where it gives a way.
+                    source: (!drawn.local).then_some(SOURCE),
+                    tick_rate: options.tick_rate,
+                };
+                reply(answer, &packet, arrival, world)
+            });
             (outcome.verdict, counted)
         }
         _ => (Verdict::Accept, Vec::new()),
@@ -96,6 +131,7 @@ fn compare(
         true => (Verdict::Drop, Vec::new()),
         false => (verdict, counted),
     };
+    let answer = answer.filter(|_| !(vlan && asks));
     let mut context = Context::new(if hook == Hook::Xdp {
         &frame
     } else {
@@ -112,16 +148,16 @@ fn compare(
     context.packet_type = drawn.packet_type.into();
     context.cpu = drawn.processor;
     context.fib = FibAnswer {
-        code: if drawn.local && options.xdp_path == XdpPath::Auto {
-            4
-        } else {
-            0
-        },
+        code: if drawn.local { 4 } else { 0 },
+        source: SOURCE,
         ifindex: ((drawn.interface + 1) % INTERFACES.len()) as u32 + 1,
     };
     context.jiffies = world.jiffies;
-    let returned = machine
-        .run(hook, &context)
+    let real = u128::from(world.seconds.unsigned_abs()) * 1_000_000_000;
+    context.boot_time = (real - u128::from(REAL_LESS_BOOT)) as u64;
+    context.atomic_time = (real + u128::from(TAI_LESS_REAL)) as u64;
+    let (returned, left) = machine
+        .run_and_keep(hook, &context)
         .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
     let passed = returned == if hook == Hook::Xdp { 2 } else { 1 };
     prop_assert_eq!(
@@ -131,6 +167,8 @@ fn compare(
         hook,
         drawn
     );
+    let sent = (hook == Hook::Xdp && returned == 3).then_some(left);
+    prop_assert_eq!(sent, answer, "answer at {} to {:?}", hook, drawn);
     let mut expected = before;
     for counter in counted {
         expected[counter as usize].0 += 1;
@@ -193,16 +231,17 @@ pub fn check_with_addresses(
     for (index, name) in INTERFACES.iter().enumerate() {
         machine.set_device(index as u32 + 1, name);
     }
-    let mut worlds: Vec<World> = compiled.filters.iter().map(|_| World::default()).collect();
+    machine.set_clock(&clock_value());
+    let world = &mut World::default();
     for entry in addresses {
         machine.set_prefix(ADDRESSES_MAP, &entry.key(), &entry.value());
     }
-    for world in &mut worlds {
-        world.addresses = addresses.to_vec();
-    }
+    world.addresses = addresses.to_vec();
     for (number, packet) in packets.iter().enumerate() {
-        for (filter, world) in compiled.filters.iter().zip(&mut worlds) {
+        for filter in &compiled.filters {
             world.jiffies = TICKS * number as u64;
+            world.minutes_west = MINUTES_WEST;
+            world.seconds = START + SECONDS * number as i64;
             world.random = random_numbers(number);
             machine.random = world.random.clone();
             compare(&compiled, &mut machine, filter.hook, packet, options, world).map_err(

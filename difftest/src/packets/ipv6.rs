@@ -20,11 +20,18 @@ pub fn packet(random: &mut Rng, aim: &Aim, id: u16) -> Vec<u8> {
 
     let mut next = protocol;
     let mut payload = transport::segment(random, aim, protocol, &pseudo_header);
-    if one_in(random, 3) {
+    if one_in(random, 3) || !aim.headers.is_empty() {
         // From the last header to the first, each with the type of the one behind it.
         for _ in 0..random.u32(1..5) {
-            let kind = extension(random);
-            payload = [header(random, kind, next), payload].concat();
+            let aimed = random.choice(&aim.headers).filter(|_| !one_in(random, 4));
+            let (kind, header) = match aimed {
+                Some(aimed) => (aimed.kind, aimed.draw(random, next)),
+                None => {
+                    let kind = extension(random);
+                    (kind, header(random, kind, next))
+                }
+            };
+            payload = [header, payload].concat();
             next = kind;
         }
         // The kernel itself looks only at a hop-by-hop header that comes first, so most of those

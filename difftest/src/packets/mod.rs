@@ -68,6 +68,8 @@ impl<'a> Packets<'a> {
             aim.icmp.extend(&other.icmp);
             aim.tcp_flags.extend(&other.tcp_flags);
             aim.tcp_options.extend(&other.tcp_options);
+            aim.payloads.extend(other.payloads.iter().cloned());
+            aim.headers.extend(other.headers.iter().cloned());
         }
         aim
     }

@@ -10,6 +10,8 @@ use crate::constants::Aim;
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const DCCP: u8 = 33;
+const SCTP: u8 = 132;
 const ICMPV6: u8 = 58;
 
 /// A protocol number: a rule's, or a usual one, or any. `icmp` is the number of the family's ICMP.
@@ -32,6 +34,8 @@ pub fn segment(random: &mut Rng, aim: &Aim, protocol: u8, pseudo_header: &[u8]) 
         TCP => (tcp(random, aim), Some(16)),
         UDP => (udp(random, aim), Some(6)),
         ICMP | ICMPV6 => (icmp(random, aim), Some(2)),
+        SCTP if one_in(random, 2) => (sctp(random, aim), None),
+        DCCP if one_in(random, 2) => (dccp(random, aim), None),
         // UDP-Lite, SCTP, DCCP begin with ports as well; for the rest they are just bytes.
         _ => (
             [ports(random, aim), {
@@ -42,6 +46,9 @@ pub fn segment(random: &mut Rng, aim: &Aim, protocol: u8, pseudo_header: &[u8]) 
             None,
         ),
     };
+    if let Some(wanted) = random.choice(&aim.payloads) {
+        segment.extend(payload(random, wanted));
+    }
     if one_in(random, 5) {
         let around = [0, 1, 3, 4, 7, 8, 11, 12, 13, 19, 20, 21];
         let length = match random.choice(around) {
@@ -66,6 +73,21 @@ pub fn segment(random: &mut Rng, aim: &Aim, protocol: u8, pseudo_header: &[u8]) 
         segment[at..at + 2].copy_from_slice(&checksum(&covered).to_be_bytes());
     }
     segment
+}
+
+/// Bytes among others: most times as they are, else cut, in another case, or with a wrong one.
+fn payload(random: &mut Rng, wanted: &[u8]) -> Vec<u8> {
+    let before = random.usize(..90);
+    let behind = random.usize(..20);
+    let mut wanted = wanted.to_vec();
+    match (random.u32(..6), random.choice(0..wanted.len())) {
+        (0, Some(at)) => wanted[at] ^= 1 << random.u8(..8),
+        (1, Some(at)) => wanted.truncate(at),
+        (2, Some(at)) => wanted[at] ^= 0x20,
+        (3, Some(at)) => wanted = [&wanted[..at], &wanted[..]].concat(),
+        _ => {}
+    }
+    [bytes(random, before), wanted, bytes(random, behind)].concat()
 }
 
 fn tcp(random: &mut Rng, aim: &Aim) -> Vec<u8> {
@@ -126,6 +148,32 @@ fn tcp_options(random: &mut Rng, aim: &Aim) -> Vec<u8> {
     }
     options.truncate(length);
     options
+}
+
+/// A common header and chunks, seldom with a length that is not theirs.
+fn sctp(random: &mut Rng, aim: &Aim) -> Vec<u8> {
+    let mut segment = ports(random, aim);
+    segment.extend(bytes(random, 8));
+    for _ in 0..random.u32(..6) {
+        let kind = random.choice([0, 0, 1, 2, 3, 6, 14, 132, 193]).unwrap_or(0);
+        let content = random.usize(..12);
+        let length = match random.u32(..12) {
+            0 => random.u8(..8),
+            _ => content as u8 + 4,
+        };
+        segment.extend([kind, random.u8(..8), 0, length]);
+        segment.extend(bytes(random, content.next_multiple_of(4)));
+    }
+    segment
+}
+
+/// A header of any type with options, mostly small numbers.
+fn dccp(random: &mut Rng, aim: &Aim) -> Vec<u8> {
+    let mut segment = ports(random, aim);
+    segment.extend([random.u8(3..14), 0, 0, 0, random.u8(..32), 0, 0, 0]);
+    let options = random.usize(..48);
+    segment.extend((0..options).map(|_| random.choice([0, 1, 2, 3, 4, 32]).unwrap_or(1)));
+    segment
 }
 
 fn udp(random: &mut Rng, aim: &Aim) -> Vec<u8> {

@@ -12,6 +12,7 @@ use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Counters, Family, Ruleset};
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, parse};
+use ipt2bpf_runtime::kernel;
 
 use crate::compare::Subject;
 use crate::netfilter::CounterKey;
@@ -48,6 +49,7 @@ pub fn all(ruleset: &Ruleset, hooks: &[Hook]) -> Result<Vec<Box<dyn Subject>>> {
 fn options(hook: Hook) -> Options {
     Options {
         hooks: vec![hook],
+        tick_rate: kernel::tick_rate(),
         ..Options::default()
     }
 }

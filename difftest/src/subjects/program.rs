@@ -36,6 +36,7 @@ impl Program {
         let loaded = load(&compiled.object).context("the kernel refuses the program")?;
         loaded.maps().fill_devices()?;
         loaded.maps().fill_addresses()?;
+        loaded.maps().fill_clock()?;
         Ok(Program {
             name: format!("the program at {hook}"),
             hook,
@@ -81,7 +82,8 @@ impl Subject for Program {
             },
         )?;
         Ok(match (self.hook, run.retval) {
-            (Hook::Xdp, 1) | (Hook::CgroupIngress | Hook::CgroupEgress, 0) => Verdict::Drop,
+            // 3 sends an answer in place of the packet.
+            (Hook::Xdp, 1 | 3) | (Hook::CgroupIngress | Hook::CgroupEgress, 0) => Verdict::Drop,
             (Hook::Xdp, 2) | (Hook::CgroupIngress | Hook::CgroupEgress, 1) => Verdict::Accept,
             (hook, value) => bail!("{value} is no verdict at {hook}"),
         })

@@ -26,7 +26,7 @@ pub struct U32 {
 }
 
 /// `location = values`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Test {
     /// Where the first word lies, in bytes from the IP header. Words are 32 bits, big endian.
     pub offset: u32,
@@ -37,7 +37,7 @@ pub struct Test {
 }
 
 /// One operator with its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// `&`: bits are masked.

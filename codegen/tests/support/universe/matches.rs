@@ -68,7 +68,7 @@ fn range<T: Copy + std::fmt::Debug + 'static>(
 }
 
 /// A match that needs no `-p`.
-fn header_match(family: Family, seen: Seen) -> BoxedStrategy<Match> {
+pub fn header_match(family: Family, seen: Seen) -> BoxedStrategy<Match> {
     let compared = (select(&TTLS), 0..4).prop_map(|(value, kind)| match kind {
         0 => Comparison::Equal(value),
         1 => Comparison::Unequal(value),
@@ -183,7 +183,7 @@ pub fn protocol_and_matches(family: Family, seen: Seen) -> BoxedStrategy<Protoco
 }
 
 /// `-p` and what needs it.
-fn protocol_match(family: Family) -> BoxedStrategy<Protocol> {
+pub fn protocol_match(family: Family) -> BoxedStrategy<Protocol> {
     let plain =
         weighted(0.7, negatable(select(&PROTOCOLS))).prop_map(|protocol| (protocol, Vec::new()));
     let with = |number: u8, matches: BoxedStrategy<Match>| {

@@ -15,7 +15,8 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use matches::{Seen, protocol_and_matches};
+pub use matches::Seen;
+use matches::{header_match, protocol_and_matches, protocol_match};
 pub use packets::{Packet, packets};
 
 /// The interfaces; index n has ifindex n + 1.
@@ -203,6 +204,46 @@ fn table(
         chains.push(chain.boxed());
     }
     chains.prop_map(move |chains| Table { kind, chains })
+}
+
+/// A ruleset whose rules have one match each and let packets go on, so that packets meet them all; those
+/// that may drop a packet come last.
+pub fn single_matches(family: Family, seen: Seen) -> impl Strategy<Value = Ruleset> {
+    let rule = |(protocol, matches)| Rule {
+        counters: Counters::default(),
+        base: BaseMatch {
+            protocol,
+            ..BaseMatch::default()
+        },
+        matches,
+        action: Action::Continue,
+        span: RuleSpan::default(),
+    };
+    let chain = move |hook: NfHook| {
+        let headers = vec(
+            header_match(family, seen).prop_map(|found| (None, vec![spanned(found)])),
+            8,
+        );
+        let protocols = vec(protocol_match(family), 8);
+        (headers, protocols).prop_map(move |(headers, protocols)| Chain {
+            name: hook.to_string(),
+            builtin: Some(Builtin {
+                hook,
+                policy: Policy::Accept,
+            }),
+            counters: Counters::default(),
+            rules: headers.into_iter().chain(protocols).map(rule).collect(),
+            span: Span::default(),
+        })
+    };
+    let chains = [NfHook::Input, NfHook::Forward, NfHook::Output].map(chain);
+    chains.prop_map(move |chains| Ruleset {
+        family,
+        tables: vec![Table {
+            kind: TableKind::Filter,
+            chains: chains.into(),
+        }],
+    })
 }
 
 /// A ruleset of a family, with its tables, for all hooks.

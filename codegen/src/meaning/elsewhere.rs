@@ -1,0 +1,44 @@
+//! Matches whose state is kept by others: by connection tracking, or in objects of the kernel that other
+//! programs see too.
+
+use ipt2bpf_parser::matches::cluster::Cluster;
+use ipt2bpf_parser::matches::connbytes::Connbytes;
+use ipt2bpf_parser::matches::connlimit::Connlimit;
+use ipt2bpf_parser::matches::nfacct::Nfacct;
+use ipt2bpf_parser::matches::rateest::RateEst;
+
+use super::{Context, MatchMeaning, Refusal};
+use crate::semantic::Step;
+
+/// A match that is refused, with what it needs and what to do instead.
+macro_rules! refused {
+    ($($kind:ty: $code:literal, $reason:literal, $help:literal;)*) => {
+        $(impl MatchMeaning for $kind {
+            fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
+                Err(Refusal {
+                    code: $code,
+                    reason: $reason.into(),
+                    help: $help.into(),
+                })
+            }
+        })*
+    };
+}
+
+refused! {
+    Connlimit: "connection-state",
+        "counts the connections that are alive, which this version does not track",
+        "keep this rule in iptables, or bound the rate of new ones with `--syn -m hashlimit`";
+    Connbytes: "connection-state",
+        "asks what a connection has carried, which this version does not track",
+        "keep this rule in iptables, or bound the rate with `-m hashlimit`";
+    Cluster: "connection-state",
+        "asks for the address that began a connection, which this version does not track",
+        "keep this rule in iptables";
+    Nfacct: "kernel-object",
+        "counts in an object of the kernel that nfacct(8) and other rules share, which programs cannot reach",
+        "keep this rule in iptables, or use `-m quota`, which counts in the rule";
+    RateEst: "kernel-object",
+        "compares rates that `-j RATEEST` estimates in the kernel, which programs cannot reach",
+        "keep this rule in iptables, or use `-m hashlimit`";
+}
