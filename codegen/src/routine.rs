@@ -11,14 +11,11 @@ use std::fmt;
 
 use crate::addresses::AddressEntry;
 use crate::emit::link::{Call, Constant, Linker};
-use crate::emit::link::{Call, Linker};
-use crate::field::Field;
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
-use crate::meaning::{addrtype, limit};
+use crate::meaning::{addrtype, cgroup, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{hashlimit, limit, quota, recent, reject, statistic, time};
-use crate::options::DEFAULT_TICK_RATE;
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -86,6 +83,10 @@ macro_rules! routines {
 }
 
 routines! {
+    /// `-m owner`
+    CompareOwner(owner::CompareOwner),
+    /// `-m cgroup`
+    CompareClass(cgroup::CompareClass),
     /// `-m addrtype`
     FindAddressType(addrtype::FindAddressType),
     /// `-m limit`

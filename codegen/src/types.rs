@@ -1,7 +1,7 @@
 //! The BTF types of what a module holds or refers to: map definitions, function prototypes, functions
 //! and structures of the kernel.
 
-use crate::asm::{Extern, KernelField};
+use crate::asm::{Extern, KernelField, KernelType};
 use crate::btf::{Btf, Linkage, Member, SectionEntry, TypeId};
 use crate::module::{Function, FunctionKind, HashShape, Hook, Parameter};
 
@@ -213,25 +213,26 @@ pub const ONLY_FIELD: &str = "0:0";
 
 /// The structure of a field with nothing in it but the field. Loaders look for what has the names.
 pub fn structure(btf: &mut Btf, field: KernelField) -> TypeId {
-    const POINTER: u32 = 8;
-    let (size, kind) = match field {
-        KernelField::DeviceName => {
+    let (size, kind) = match field.kind() {
+        KernelType::Pointer => (8, btf.pointer(TypeId::VOID)),
+        KernelType::Unsigned(size) => {
+            let name = match size {
+                1 => "unsigned char",
+                2 => "unsigned short",
+                4 => "unsigned int",
+                _ => "unsigned long",
+            };
+            (size.into(), btf.unsigned(name, size))
+        }
+        KernelType::Int => (4, btf.signed("int", 4)),
+        KernelType::Text(size) => {
             let char_type = btf.signed("char", 1);
-            (IFNAMSIZ, btf.array(char_type, IFNAMSIZ))
+            (size, btf.array(char_type, size))
         }
-        KernelField::SkbMacHeader | KernelField::SkbNetworkHeader | KernelField::DeviceType => {
-            (2, btf.unsigned("unsigned short", 2))
-        }
-        KernelField::DeviceGroup => (4, btf.signed("int", 4)),
-        KernelField::RouteRealm => (4, btf.unsigned("unsigned int", 4)),
-        KernelField::SkbRoute => (8, btf.unsigned("unsigned long", 8)),
-        KernelField::SkbDevice | KernelField::QueueDevice => {
-            let device = structure(btf, KernelField::DeviceName);
-            (POINTER, btf.pointer(device))
-        }
-        KernelField::XdpQueue => {
-            let queue = structure(btf, KernelField::QueueDevice);
-            (POINTER, btf.pointer(queue))
+        KernelType::Structure => (4, btf.structure("", 4, &[])),
+        KernelType::Structures => {
+            let element = btf.structure("", 4, &[]);
+            (4, btf.array(element, 1))
         }
     };
     let name = field.member();

@@ -120,7 +120,8 @@ fn rules(family: Family) -> String {
         Family::V4 => &TYPES4,
         Family::V6 => &TYPES6,
     };
-    let mut rules = String::from("*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n");
+    // The host would complain to itself about what seems to come from its own addresses.
+    let mut rules = String::from("*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT DROP [0:0]\n");
     for types in types {
         for side in ["src-type", "dst-type"] {
             for (not, limit) in [("", ""), ("! ", ""), ("", " --limit-iface-in")] {
@@ -200,7 +201,7 @@ fn compare(family: Family) -> Result<()> {
         let counted = netfilter::counters(family)?;
         for subject in &mut subjects {
             let counters = subject.counters()?;
-            for theirs in &counted {
+            for theirs in counted.iter().filter(|it| !it.text.starts_with(":OUTPUT")) {
                 let ours = counters.get(&theirs.key).context("a counter of ours")?;
                 ensure!(
                     *ours == theirs.counters,

@@ -5,12 +5,13 @@ pub mod link;
 pub(crate) mod parse;
 pub mod program;
 mod rules;
+mod structures;
 mod test;
 pub mod weight;
 pub mod words;
 pub mod worker;
 
-use crate::asm::{Extern, FunctionId, MapId, Op};
+use crate::asm::{Code, Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
 use crate::meaning::reject;
 use crate::module::{
@@ -156,7 +157,7 @@ pub fn emit(
             frame,
         };
         let code = program::emit(settings, &families);
-        if code.ops().contains(&Op::CallExtern(Extern::CastToKernCtx)) {
+        if looks_into_kernel(&code) {
             kernel = kernel.max(KernelVersion::KERNEL_CONTEXT);
         }
         module.functions.push(Function {
@@ -165,6 +166,13 @@ pub fn emit(
             parameters: vec![Parameter::Context(filter.hook)],
             code,
         });
+    }
+    if callees
+        .functions
+        .iter()
+        .any(|it| looks_into_kernel(&it.code))
+    {
+        kernel = kernel.max(KernelVersion::KERNEL_CONTEXT);
     }
     module.functions.extend(callees.functions);
     let plans = filters.iter().zip(plans).flat_map(|(filter, plans)| {
@@ -180,6 +188,10 @@ pub fn emit(
         module,
         kernel,
     })
+}
+
+fn looks_into_kernel(code: &Code) -> bool {
+    code.ops().contains(&Op::CallExtern(Extern::CastToKernCtx))
 }
 
 fn add_map(module: &mut Module, name: &str, kind: MapKind) -> MapId {

@@ -5,6 +5,7 @@
 pub mod addrtype;
 mod base;
 pub mod bpf;
+pub mod cgroup;
 mod comment;
 mod conntrack;
 mod cpu;
@@ -28,6 +29,7 @@ mod mh;
 mod multiport;
 mod names;
 mod osf;
+pub mod owner;
 mod physdev;
 mod pkttype;
 mod policy;
@@ -124,6 +126,8 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Ah6(ah) => ah,
         Match::Bpf(bpf) => bpf,
         Match::Cluster(cluster) => cluster,
+        Match::Cgroup(cgroup) => cgroup,
+        Match::Owner(owner) => owner,
         Match::Comment(comment) => comment,
         Match::Connbytes(connbytes) => connbytes,
         Match::Connlimit(connlimit) => connlimit,

@@ -32,6 +32,9 @@ pub struct Context<'p> {
     pub atomic_time: u64,
     /// The number of the processor.
     pub cpu: u32,
+    /// Memory of the kernel that begins with the structure behind the context; programs find nothing when
+    /// it is empty. Pointers in it are [`kernel_address`](super::kernel_address)es.
+    pub kernel: &'p [u8],
 }
 
 /// What `bpf_fib_lookup` gives.
@@ -65,6 +68,7 @@ impl<'p> Context<'p> {
             boot_time: 0,
             atomic_time: 0,
             cpu: 0,
+            kernel: &[],
         }
     }
 

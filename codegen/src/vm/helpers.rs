@@ -19,6 +19,7 @@ const GET_SMP_PROCESSOR_ID: i32 = Helper::GetSmpProcessorId as i32;
 const SPIN_LOCK: i32 = Helper::SpinLock as i32;
 const SPIN_UNLOCK: i32 = Helper::SpinUnlock as i32;
 const RINGBUF_OUTPUT: i32 = Helper::RingbufOutput as i32;
+const PROBE_READ_KERNEL: i32 = Helper::ProbeReadKernel as i32;
 const JIFFIES64: i32 = Helper::Jiffies64 as i32;
 const KTIME_GET_BOOT_NS: i32 = Helper::KtimeGetBootNs as i32;
 const KTIME_GET_TAI_NS: i32 = Helper::KtimeGetTaiNs as i32;
@@ -64,6 +65,7 @@ impl Run<'_, '_> {
             (GET_SMP_PROCESSOR_ID, _) => Ok(self.context.cpu.into()),
             (SPIN_LOCK | SPIN_UNLOCK, _) => self.lock(registers),
             (RINGBUF_OUTPUT, _) => self.ringbuf_output(registers),
+            (PROBE_READ_KERNEL, _) => self.probe_read(registers),
             (JIFFIES64, _) => Ok(self.context.jiffies),
             (KTIME_GET_BOOT_NS, _) => Ok(self.context.boot_time),
             (KTIME_GET_TAI_NS, _) => Ok(self.context.atomic_time),
@@ -95,6 +97,29 @@ impl Run<'_, '_> {
         let flags = registers.get(4)?;
         let map = self.memory.map_mut(id).ok_or(Cause::Argument(1))?;
         Ok(map.update(&key, &value, flags).cast_unsigned())
+    }
+
+    /// R1: destination, R2: size, R3: address in the kernel. Zero, or an error with the destination
+    /// cleared.
+    fn probe_read(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        let size = registers.get(2)? as u32 as usize;
+        let address = registers.get(3)?;
+        let found = match Region::of(address) {
+            Some((Region::Kernel, _)) => self.memory.bytes(address, size).ok(),
+            _ => None,
+        };
+        let found = found.map(<[u8]>::to_vec);
+        let to = self.memory.bytes_mut(registers.get(1)?, size)?;
+        match found {
+            Some(found) => {
+                to.copy_from_slice(&found);
+                Ok(0)
+            }
+            None => {
+                to.fill(0);
+                Ok(EFAULT.cast_unsigned())
+            }
+        }
     }
 
     /// R1: ring, R2: record, R3: its size, R4: flags.

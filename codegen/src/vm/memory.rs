@@ -37,6 +37,8 @@ pub(super) enum Region {
     Values(MapId),
     /// A function, which only helpers call.
     Function(FunctionId),
+    /// The kernel's structures.
+    Kernel,
 }
 
 impl Region {
@@ -49,6 +51,7 @@ impl Region {
             Region::Map(MapId(number)) => (4, number),
             Region::Values(MapId(number)) => (5, number),
             Region::Function(FunctionId(number)) => (6, number),
+            Region::Kernel => (7, 0),
         };
         u64::from(kind << 16 | u32::from(number)) << 32 | u64::from(START.wrapping_add(offset))
     }
@@ -63,6 +66,7 @@ impl Region {
             4 => Region::Map(MapId(number)),
             5 => Region::Values(MapId(number)),
             6 => Region::Function(FunctionId(number)),
+            7 => Region::Kernel,
             _ => return None,
         };
         Some((region, i64::from(address as u32) - i64::from(START)))
@@ -378,15 +382,17 @@ impl PacketBytes {
 /// Everything a program can read or write but its context.
 pub(super) struct Memory<'r, 'm> {
     pub(super) packet: PacketBytes,
+    kernel: &'r [u8],
     frames: Vec<Frame>,
     maps: &'r mut [Values<'m>],
 }
 
 impl<'r, 'm> Memory<'r, 'm> {
     /// No frames yet; of the packet only the part that direct access may reach.
-    pub(super) fn new(packet: PacketBytes, maps: &'r mut [Values<'m>]) -> Self {
+    pub(super) fn new(packet: PacketBytes, kernel: &'r [u8], maps: &'r mut [Values<'m>]) -> Self {
         Memory {
             packet,
+            kernel,
             frames: Vec::new(),
             maps,
         }
@@ -464,6 +470,7 @@ impl<'r, 'm> Memory<'r, 'm> {
                 | Values::Prefixes { bytes, .. } => bytes,
                 Values::Ring(_) => return Err(Cause::NotAnAddress(address)),
             },
+            Region::Kernel => self.kernel,
             Region::Context | Region::Map(_) | Region::Function(_) => {
                 return Err(Cause::NotAnAddress(address));
             }
@@ -498,9 +505,11 @@ impl<'r, 'm> Memory<'r, 'm> {
                 let range = self::range(offset - i64::from(self.packet.head), size);
                 self.packet.bytes.get_mut(range).ok_or(out)
             }
-            Region::Context | Region::Packet | Region::Map(_) | Region::Function(_) => {
-                Err(Cause::ReadOnly)
-            }
+            Region::Context
+            | Region::Packet
+            | Region::Map(_)
+            | Region::Function(_)
+            | Region::Kernel => Err(Cause::ReadOnly),
         }
     }
 }

@@ -114,7 +114,7 @@ impl<'m> Machine<'m> {
         let mut run = Run {
             module: self.module,
             functions: &self.functions,
-            memory: Memory::new(packet, &mut self.maps),
+            memory: Memory::new(packet, context.kernel, &mut self.maps),
             context,
             random: &mut self.random,
             hook,
@@ -124,6 +124,11 @@ impl<'m> Machine<'m> {
         let result = run.call(program, arguments)?;
         Ok((result as u32, run.memory.packet.bytes))
     }
+}
+
+/// The address of a byte of [`Context::kernel`], for pointers in it.
+pub fn kernel_address(offset: u32) -> u64 {
+    Region::Kernel.address(offset)
 }
 
 /// The arguments of a call, R1 on; none where the register holds nothing.
@@ -146,6 +151,8 @@ enum Next {
     At(usize),
     /// A function of the module, then the next instruction.
     Call(usize),
+    /// The kernel, for the structure behind the context; then the next instruction.
+    Structure,
     /// A helper, then the next instruction.
     Helper(i32),
     /// The caller.
@@ -172,6 +179,7 @@ impl Run<'_, '_> {
                     return Ok(result);
                 }
                 Next::Call(callee) => self.call(callee, registers.arguments())?,
+                Next::Structure => Region::Kernel.address(0),
                 Next::Helper(helpers::LOOP) => {
                     let call = self.loop_call(&registers);
                     let (rounds, callback, shared) =
@@ -342,6 +350,10 @@ impl Run<'_, '_> {
                 return match (it.src, target(&self.functions[index], at)) {
                     (opcode::PSEUDO_CALL, Some(Target::Call(id))) => {
                         Ok(Next::Call(usize::from(id.0)))
+                    }
+                    // The only function of the kernel that programs call is bpf_cast_to_kern_ctx.
+                    (opcode::PSEUDO_KFUNC_CALL, _) if !self.context.kernel.is_empty() => {
+                        Ok(Next::Structure)
                     }
                     (opcode::PSEUDO_KFUNC_CALL, _) | (_, Some(Target::Extern(_))) => {
                         Err(Cause::KernelFunction)

@@ -44,15 +44,14 @@ impl Reference {
             .flat_map(|filter| filter.families)
             .next()
             .context("no filter for the ruleset")?;
+        let mut world = World::default();
+        world.addresses = addresses()?;
         Ok(Reference {
             name: format!("the reference at {hook}"),
             filter,
             keys: super::counter_keys(ruleset),
             counters: vec![Counters::default(); layout.len() as usize],
-            world: World {
-                addresses: addresses()?,
-                ..World::default()
-            },
+            world,
             interfaces: interfaces()?
                 .into_iter()
                 .map(|interface| (interface.name, interface.index))
