@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_difftest::checksum::checksum;
+use ipt2bpf_difftest::compare::Subject;
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::netfilter::{self, Route};
@@ -158,6 +159,24 @@ fn packet(source: IpAddr, destination: IpAddr) -> Vec<u8> {
     }
 }
 
+fn agree(family: Family, subjects: &mut [Box<dyn Subject>]) -> Result<()> {
+    let counted = netfilter::counters(family)?;
+    for subject in subjects {
+        let counters = subject.counters()?;
+        for theirs in counted.iter().filter(|it| !it.text.starts_with(":OUTPUT")) {
+            let ours = counters.get(&theirs.key).context("a counter of ours")?;
+            ensure!(
+                *ours == theirs.counters,
+                "{} counts {ours:?}, netfilter {:?} at {}",
+                subject.name(),
+                theirs.counters,
+                theirs.text,
+            );
+        }
+    }
+    Ok(())
+}
+
 fn compare(family: Family) -> Result<()> {
     let interfaces = INTERFACES.map(String::from);
     let host = Host::new(&interfaces, &Routing::transit())?;
@@ -195,21 +214,10 @@ fn compare(family: Family) -> Result<()> {
                     for subject in &mut subjects {
                         subject.verdict(&frame, &Route::Refused)?;
                     }
+                    agree(family, &mut subjects).with_context(|| {
+                        format!("step {number}, {interface}, {source} to {destination}")
+                    })?;
                 }
-            }
-        }
-        let counted = netfilter::counters(family)?;
-        for subject in &mut subjects {
-            let counters = subject.counters()?;
-            for theirs in counted.iter().filter(|it| !it.text.starts_with(":OUTPUT")) {
-                let ours = counters.get(&theirs.key).context("a counter of ours")?;
-                ensure!(
-                    *ours == theirs.counters,
-                    "step {number}: {} counts {ours:?}, netfilter {:?} at {}",
-                    subject.name(),
-                    theirs.counters,
-                    theirs.text,
-                );
             }
         }
     }
@@ -223,6 +231,6 @@ fn addresses_have_the_types_that_the_kernel_gives_them() {
         return;
     }
     for family in [Family::V4, Family::V6] {
-        netns::isolated(|| compare(family)).expect("nothing differs");
+        netns::isolated(|| compare(family)).unwrap_or_else(|error| panic!("{error:#}"));
     }
 }

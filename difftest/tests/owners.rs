@@ -44,13 +44,14 @@ COMMIT
 /// What the processes do, once for each of the two addresses. The last argument is a directory of the
 /// `net_cls` hierarchy, or nothing.
 const SCRIPT: &str = r#"
-import os, socket, struct, sys, time
+import ctypes, encodings.idna, os, signal, socket, sys, time
 address, net_cls = sys.argv[1], sys.argv[2]
 family = socket.AF_INET6 if ':' in address else socket.AF_INET
 
 def child(work):
     pid = os.fork()
     if pid == 0:
+        signal.alarm(10)
         try:
             work()
             os._exit(0)
@@ -108,15 +109,16 @@ os.fchown(changed.fileno(), 1234, 2345)
 datagrams(changed)
 
 # Only the user for file systems differs.
-import ctypes
+libc = ctypes.CDLL(None)
 def fsuid():
-    ctypes.CDLL(None).setfsuid(1500)
+    libc.setfsuid(1500)
     datagrams()
 child(fsuid)
 
 # Connections: a listener of one user, a client of another, data, and an end that no process waits for.
 def connections():
     listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, 7000))
     listener.listen()
     def client():
@@ -127,6 +129,7 @@ def connections():
         sock.close()
     pid = os.fork()
     if pid == 0:
+        signal.alarm(10)
         client()
         os._exit(0)
     become(1234, 2345, [2600])

@@ -240,7 +240,7 @@ impl FindAddressType {
         match self.family {
             Family::V4 => {
                 let address = Ipv4Addr::from_bits(address as u32);
-                if address.octets()[0] == 0 || address.is_broadcast() {
+                if address.is_unspecified() || address.is_broadcast() {
                     return Some(route_type::BROADCAST);
                 }
                 if address.is_multicast() {
@@ -260,17 +260,18 @@ impl FindAddressType {
         }
     }
 
-    /// `__inet_dev_addr_type` (net/ipv4/fib_frontend.c); the type goes to R9, with R8 kept.
+    /// `__inet_dev_addr_type` (net/ipv4/fib_frontend.c), where of 0.0.0.0/8 only the first is a network of
+    /// its own since 5.3 (`ipv4_is_zeronet`); the type goes to R9, with R8 kept.
     fn write4(&self, body: &mut Body, lookup: impl FnOnce(&mut Body)) {
         let place = self.side.field(self.family).place().offset;
         let found = Reg::R9;
         let code = &mut body.code;
         let done = code.label();
-        code.load(Size::B, Reg::R1, PACKET, place);
-        code.mov(found, i32::from(route_type::BROADCAST));
-        code.branch(Cond::Eq, Reg::R1, 0, done);
         code.load(Size::W, Reg::R2, PACKET, place);
+        code.mov(found, i32::from(route_type::BROADCAST));
+        code.branch32(Cond::Eq, Reg::R2, 0, done);
         code.branch32(Cond::Eq, Reg::R2, -1, done);
+        code.load(Size::B, Reg::R1, PACKET, place);
         code.mov(found, i32::from(route_type::MULTICAST));
         code.alu(Alu::And, Reg::R1, 0xf0);
         code.branch(Cond::Eq, Reg::R1, 0xe0, done);
