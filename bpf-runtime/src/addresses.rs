@@ -8,7 +8,9 @@ use ipt2bpf_codegen::addresses::{AddressEntry, AddressPrefix, KEY, VALUE, route_
 use ipt2bpf_codegen::module::ADDRESSES_MAP;
 use ipt2bpf_parser::ruleset::Family;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHopFlags};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteNextHopFlags, RouteProtocol,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::devices::map_keys;
@@ -31,6 +33,8 @@ struct Route {
     route_type: u8,
     /// The interface of its first next hop; 0 for none.
     interface: u32,
+    /// Whether its destinations are reached without a gateway.
+    is_direct: bool,
 }
 
 /// The types of all addresses in the network namespace of the calling thread: IPv4's by the local routing
@@ -88,39 +92,75 @@ fn entries4(routes: &[Route], merged: bool) -> Vec<AddressEntry> {
     entries
 }
 
-/// `match_lookup_rt6` (net/netfilter/xt_addrtype.c).
+/// `match_lookup_rt6` (net/netfilter/xt_addrtype.c). With an interface, an address is local when it is that
+/// interface's own.
 fn entries6(routes: &[Route], own: &[(u32, Ipv6Addr)]) -> Vec<AddressEntry> {
     let local: Vec<Route> = of_table(routes, LOCAL).collect();
-    let special: Vec<Route> = of_table(routes, MAIN).filter(is_special).collect();
-    // What the local table knows, nothing else is asked for; what is in none of these is unicast.
-    let main = of_table(routes, MAIN)
+    // What the local table knows, nothing else is asked for.
+    let main: Vec<Route> = of_table(routes, MAIN)
         .filter(|route| !local.iter().any(|it| it.prefix.covers(&route.prefix)))
-        .filter(|route| special.iter().any(|it| it.prefix.covers(&route.prefix)));
+        .collect();
     let mut entries = vec![AddressEntry::rest(Family::V6)];
-    for route in local.iter().copied().chain(main) {
-        add(&mut entries, Family::V6, route);
+    for &(interface, address) in own {
+        let prefix = AddressPrefix {
+            address: address.into(),
+            length: 128,
+            scope: interface,
+        };
+        put(
+            &mut entries,
+            Family::V6,
+            prefix,
+            route_type::LOCAL,
+            interface,
+        );
+    }
+    // What is in none of these is unicast.
+    let special: Vec<Route> = main.iter().copied().filter(is_special).collect();
+    let inside = |route: &&Route| special.iter().any(|it| it.prefix.covers(&route.prefix));
+    for route in local.iter().chain(main.iter().filter(inside)) {
+        add(&mut entries, Family::V6, *route);
         if route.route_type == route_type::ANYCAST {
-            let prefix = AddressPrefix {
-                scope: route.interface,
-                ..route.prefix
-            };
-            add(&mut entries, Family::V6, Route { prefix, ..route });
+            add_with_scope(&mut entries, route.prefix, route.interface);
         }
     }
-    for &(interface, address) in own {
-        let route = Route {
-            table: LOCAL,
-            prefix: AddressPrefix {
-                address: address.into(),
-                length: 128,
-                scope: interface,
-            },
-            route_type: route_type::LOCAL,
-            interface,
+    for route in local.iter().chain(&main) {
+        let first = AddressPrefix {
+            length: 128,
+            ..route.prefix
         };
-        add(&mut entries, Family::V6, route);
+        let found = longest(&local, &first).or_else(|| longest(&main, &first));
+        if makes_anycast(route) && found == Some(route) {
+            let both = match route.route_type {
+                route_type::LOCAL => route_type::LOCAL_ANYCAST,
+                _ => route_type::ANYCAST,
+            };
+            put(&mut entries, Family::V6, first, both, route.interface);
+            add_with_scope(&mut entries, first, route.interface);
+        }
     }
     entries
+}
+
+/// `ipv6_anycast_destination` (include/net/ip6_route.h): the first address of a network that is reached
+/// without a gateway is that of all its routers. Routes that refuse are none.
+fn makes_anycast(route: &Route) -> bool {
+    route.is_direct && route.prefix.length < 127 && route.route_type <= route_type::MULTICAST
+}
+
+/// The first of the routes with the longest prefix for an address.
+fn longest<'r>(routes: &'r [Route], address: &AddressPrefix) -> Option<&'r Route> {
+    let fitting = routes.iter().rev().filter(|it| it.prefix.covers(address));
+    fitting.max_by_key(|it| it.prefix.length)
+}
+
+/// An anycast prefix on an interface.
+fn add_with_scope(entries: &mut Vec<AddressEntry>, prefix: AddressPrefix, interface: u32) {
+    let prefix = AddressPrefix {
+        scope: interface,
+        ..prefix
+    };
+    put(entries, Family::V6, prefix, route_type::ANYCAST, interface);
 }
 
 fn of_table(routes: &[Route], table: u32) -> impl Iterator<Item = Route> {
@@ -132,15 +172,31 @@ fn is_special(route: &Route) -> bool {
     matches!(route.route_type, route_type::LOCAL | route_type::ANYCAST)
 }
 
-/// Of several routes with the same prefix the first counts.
 fn add(entries: &mut Vec<AddressEntry>, family: Family, route: Route) {
-    let prefix = Some(route.prefix);
+    put(
+        entries,
+        family,
+        route.prefix,
+        route.route_type,
+        route.interface,
+    );
+}
+
+/// Of several entries with the same prefix the first counts.
+fn put(
+    entries: &mut Vec<AddressEntry>,
+    family: Family,
+    prefix: AddressPrefix,
+    route_type: u8,
+    interface: u32,
+) {
+    let prefix = Some(prefix);
     if !entries.iter().any(|entry| entry.prefix == prefix) {
         entries.push(AddressEntry {
             family,
             prefix,
-            route_type: route.route_type,
-            interface: route.interface,
+            route_type,
+            interface,
         });
     }
 }
@@ -172,6 +228,7 @@ fn read_route(message: &RouteMessage) -> Option<Route> {
         },
         route_type: header.kind.into(),
         interface: 0,
+        is_direct: true,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -182,12 +239,23 @@ fn read_route(message: &RouteMessage) -> Option<Route> {
             RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
                 route.prefix.address = IpAddr::V6(*address);
             }
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => route.is_direct = false,
             RouteAttribute::Oif(interface) => route.interface = *interface,
             RouteAttribute::MultiPath(hops) => {
                 route.interface = hops.first().map_or(0, |hop| hop.interface_index);
+                let mut attributes = hops.iter().flat_map(|hop| &hop.attributes);
+                route.is_direct = !attributes
+                    .any(|it| matches!(it, RouteAttribute::Gateway(_) | RouteAttribute::Via(_)));
             }
             _ => {}
         }
+    }
+    // The kernel does not take an anycast route for IPv6 for one unless it has made it itself
+    // (`addrconf_f6i_alloc`, net/ipv6/route.c).
+    let is_foreign =
+        header.address_family == AddressFamily::Inet6 && header.protocol != RouteProtocol::Kernel;
+    if is_foreign && route.route_type == route_type::ANYCAST {
+        route.route_type = route_type::UNICAST;
     }
     let dead = u32::from(RouteNextHopFlags::Dead.bits());
     let usable = header.tos == 0 && header.flags.bits() & dead == 0;
@@ -297,6 +365,7 @@ mod tests {
             },
             route_type,
             interface,
+            is_direct: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The types of addresses: what the routing tables of a network namespace say of each, and how the map
 //! [`ADDRESSES_MAP`](crate::module::ADDRESSES_MAP) holds it.
 //!
-//! A type is a number of `rtnetlink(7)`, `RTN_*`. The map is a trie of prefixes:
+//! A type is a number of `rtnetlink(7)`, `RTN_*`, or [`route_type::LOCAL_ANYCAST`]. The map is a trie of prefixes:
 //!
 //! | bytes of a key | |
 //! |---|---|
@@ -44,6 +44,8 @@ pub mod route_type {
     pub const ANYCAST: u8 = 4;
     /// `RTN_MULTICAST`
     pub const MULTICAST: u8 = 5;
+    /// No number of the kernel's: [`LOCAL`] and [`ANYCAST`] at once, which an IPv6 address can be.
+    pub const LOCAL_ANYCAST: u8 = 12;
 }
 
 /// What is known of the addresses of one prefix.

@@ -120,7 +120,7 @@ fn steps6(
         family: Family::V6,
         side,
         limited,
-        types: wanted,
+        types: wanted | 1 << route_type::LOCAL_ANYCAST,
     };
     // Where the bits decide, nothing is looked up.
     let decided = Test::Not(Box::new(by_bits.clone()));
