@@ -7,6 +7,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
 use ipt2bpf_runtime::{Loaded, Maps, kernel};
 
+use crate::addresses;
 use crate::cli::{Hooks, Leniency, Rules};
 use crate::clock;
 use crate::counters;
@@ -63,6 +64,7 @@ impl Arguments {
                 Filled::Now,
                 &input.sources,
             ));
+            said.extend(addresses::warning(compiled, Filled::Now));
             said.extend(clock::warning(compiled, &options, Filled::Now));
         }
         reporter.conclude(said, &input.sources, self.deny_warnings)?;

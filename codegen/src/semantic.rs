@@ -303,12 +303,16 @@ impl FamilyFilter {
     /// All routines of all rules, in order, as often as they are asked.
     pub fn routines(&self) -> impl Iterator<Item = &Routine> {
         let rules = self.chains.iter().flat_map(|chain| &chain.rules);
-        rules.flat_map(|rule| {
-            let asked = rule.steps.iter().filter_map(|step| match step {
-                Step::Ask(routine) => Some(routine),
-                Step::Check { .. } | Step::Doom(_) => None,
-            });
-            asked.chain(&rule.effects)
+        rules.flat_map(|rule| rule.asked().chain(&rule.effects))
+    }
+}
+
+impl Rule {
+    /// The routines that its steps ask, in order.
+    pub fn asked(&self) -> impl Iterator<Item = &Routine> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Ask(routine) => Some(routine),
+            Step::Check { .. } | Step::Doom(_) => None,
         })
     }
 }

@@ -37,9 +37,11 @@ pub mod quota;
 mod realm;
 pub mod recent;
 pub mod reject;
+mod rpfilter;
 mod sctp;
 pub mod sctp_chunks;
 mod shared;
+mod socket;
 pub mod statistic;
 pub mod string;
 mod tcp;
@@ -128,6 +130,8 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Cluster(cluster) => cluster,
         Match::Cgroup(cgroup) => cgroup,
         Match::Owner(owner) => owner,
+        Match::Rpfilter(rpfilter) => rpfilter,
+        Match::Socket(socket) => socket,
         Match::Comment(comment) => comment,
         Match::Connbytes(connbytes) => connbytes,
         Match::Connlimit(connlimit) => connlimit,
