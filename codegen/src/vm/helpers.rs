@@ -65,7 +65,7 @@ impl Run<'_, '_> {
             (GET_SMP_PROCESSOR_ID, _) => Ok(self.context.cpu.into()),
             (SPIN_LOCK | SPIN_UNLOCK, _) => self.lock(registers),
             (RINGBUF_OUTPUT, _) => self.ringbuf_output(registers),
-            (PROBE_READ_KERNEL, _) => self.probe_read(registers),
+            (PROBE_READ_KERNEL, _) if !self.context.kernel.is_empty() => self.probe_read(registers),
             (JIFFIES64, _) => Ok(self.context.jiffies),
             (KTIME_GET_BOOT_NS, _) => Ok(self.context.boot_time),
             (KTIME_GET_TAI_NS, _) => Ok(self.context.atomic_time),
