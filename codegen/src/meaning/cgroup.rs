@@ -21,6 +21,8 @@ const SAME: u32 = 2;
 /// SYN and ACK among the flags of TCP.
 const SYN_ACK: u8 = 0x12;
 const IPPROTO_TCP: u8 = 6;
+/// Bytes of its header, without options.
+const TCP_HEADER: u8 = 20;
 /// The state of a socket that waits for connections (`TCP_LISTEN`, include/net/tcp_states.h).
 const TCP_LISTEN: i32 = 10;
 
@@ -83,8 +85,9 @@ const STATE: i16 = -12;
 impl Perform for CompareClass {
     fn perform(&self, packet: &mut Packet<'_>, _: &mut World) -> u32 {
         let flags = packet.get(Field::TcpFlags) as u8;
-        let is_answer =
-            packet.get(Field::Protocol) == u128::from(IPPROTO_TCP) && flags & SYN_ACK == SYN_ACK;
+        let is_answer = packet.get(Field::Protocol) == u128::from(IPPROTO_TCP)
+            && flags & SYN_ACK == SYN_ACK
+            && packet.get(Field::TransportLength) >= u128::from(TCP_HEADER);
         match packet.socket() {
             None => NO_SOCKET,
             Some(socket) if socket.listens && is_answer => NO_SOCKET,
@@ -110,6 +113,8 @@ impl Perform for CompareClass {
             let place = |field: Field| field.place().offset;
             code.load(Size::B, Reg::R1, PACKET, place(Field::Protocol));
             code.branch(Cond::Ne, Reg::R1, i32::from(IPPROTO_TCP), full);
+            code.load(Size::W, Reg::R1, PACKET, place(Field::TransportLength));
+            code.branch32(Cond::Lt, Reg::R1, i32::from(TCP_HEADER), full);
             code.load(Size::B, Reg::R1, PACKET, place(Field::TcpFlags));
             code.alu(Alu::And, Reg::R1, i32::from(SYN_ACK));
             code.branch(Cond::Eq, Reg::R1, i32::from(SYN_ACK), none);
@@ -131,7 +136,7 @@ impl Perform for CompareClass {
     }
 
     fn reads(&self) -> Vec<Field> {
-        vec![Field::Protocol, Field::TcpFlags]
+        vec![Field::Protocol, Field::TransportLength, Field::TcpFlags]
     }
 }
 
