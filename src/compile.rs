@@ -10,6 +10,7 @@ use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 
+use crate::addresses;
 use crate::cli::{Clock, Hooks, Leniency, MessageFormat, Rules, Sets, Tracking};
 use crate::clock;
 use crate::devices::{self, Filled};
@@ -160,6 +161,7 @@ impl Arguments {
                     Filled::Later,
                     &input.sources,
                 ));
+                said.extend(addresses::warning(&compiled, Filled::Later));
                 said.extend(clock::warning(&compiled, &options, Filled::Later));
                 compiled.object
             }

@@ -1,5 +1,6 @@
 //! The command `ipt2bpf`: iptables rulesets in, BPF programs out. One file per subcommand.
 
+mod addresses;
 mod attach;
 mod attachments;
 mod check;

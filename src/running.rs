@@ -7,6 +7,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
 use ipt2bpf_runtime::{Loaded, Maps, kernel};
 
+use crate::addresses;
 use crate::cli::{Hooks, Leniency, Rules, Sets, Tracking};
 use crate::clock;
 use crate::counters;
@@ -81,12 +82,14 @@ impl Arguments {
                 Filled::Now,
                 &input.sources,
             ));
+            said.extend(addresses::warning(compiled, Filled::Now));
             said.extend(clock::warning(compiled, &options, Filled::Now));
         }
         reporter.conclude(said, &input.sources, self.deny_warnings)?;
         let compiled = compiled.ok_or(Told)?;
         let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
         loaded.maps().fill_devices()?;
+        loaded.maps().fill_addresses()?;
         loaded.maps().fill_clock()?;
         if self.counters {
             let values = counters::of_text(&input.rulesets, &compiled.counters);

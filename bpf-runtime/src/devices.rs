@@ -157,11 +157,11 @@ impl Maps {
     }
 }
 
-fn map_keys(map: &crate::sys::Map) -> Result<Vec<Vec<u8>>, Error> {
+pub(crate) fn map_keys(map: &crate::sys::Map) -> Result<Vec<Vec<u8>>, Error> {
     let mut keys: Vec<Vec<u8>> = Vec::new();
     while let Some(key) = map
         .next_key(keys.last().map(Vec::as_slice))
-        .map_err(Error::refused(Step::ReadMap(DEVICES_MAP.to_owned())))?
+        .map_err(Error::refused(Step::ReadMap(map.name.clone())))?
     {
         keys.push(key);
     }

@@ -8,6 +8,7 @@
 //!
 //! let loaded = load(&object)?;
 //! loaded.maps().fill_devices()?;
+//! loaded.maps().fill_addresses()?;
 //! let registry = Registry::find()?;
 //! registry.attach_cgroup(&loaded, "/sys/fs/cgroup/system.slice".as_ref())?;
 //! for attachment in registry.list()? {
@@ -28,6 +29,7 @@
 //! Linux 5.10, and the capabilities `CAP_BPF` and `CAP_NET_ADMIN`. Replacing what is attached and
 //! [`Attachment::maps`] also need `CAP_SYS_ADMIN`, because they look objects up by id.
 
+mod addresses;
 pub mod attach;
 mod bpffs;
 mod btf;
@@ -41,11 +43,13 @@ pub mod kernel;
 mod load;
 mod maps;
 mod mounts;
+mod netlink;
 mod pin;
 mod ring;
 mod sys;
 mod test_run;
 
+pub use addresses::addresses;
 pub use attach::{Attachment, Registry, Site, XdpMode};
 pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};

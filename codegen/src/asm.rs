@@ -195,81 +195,114 @@ impl Extern {
     }
 }
 
-/// A field of a structure of the kernel. A loader finds its offset in the BTF of the kernel that it
-/// loads into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KernelField {
+/// Makes the enumeration of fields from their table.
+macro_rules! kernel_fields {
+    ($($(#[$meaning:meta])* $field:ident = $structure:literal $member:literal $kind:expr,)*) => {
+        /// A field of a structure of the kernel. A loader finds its offset in the BTF of the kernel that it
+        /// loads into.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum KernelField {
+            $($(#[$meaning])* $field,)*
+        }
+
+        impl KernelField {
+            /// All of them.
+            pub const ALL: [KernelField; [$($structure),*].len()] = [$(KernelField::$field),*];
+
+            /// The name of the structure.
+            pub fn structure(self) -> &'static str {
+                match self {
+                    $(KernelField::$field => $structure,)*
+                }
+            }
+
+            /// The name of the field in the structure.
+            pub fn member(self) -> &'static str {
+                match self {
+                    $(KernelField::$field => $member,)*
+                }
+            }
+
+            /// Its type, as far as loaders compare it.
+            pub fn kind(self) -> KernelType {
+                match self {
+                    $(KernelField::$field => $kind,)*
+                }
+            }
+        }
+    };
+}
+
+/// The type of a field of the kernel. Loaders look neither behind pointers nor into structures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelType {
+    /// A pointer to anything.
+    Pointer,
+    /// An unsigned number of so many bytes.
+    Unsigned(u8),
+    /// `int`
+    Int,
+    /// So many `char`.
+    Text(u32),
+    /// A structure.
+    Structure,
+    /// An array of structures.
+    Structures,
+}
+
+kernel_fields! {
     /// `struct net_device *sk_buff.dev`
-    SkbDevice,
+    SkbDevice = "sk_buff" "dev" KernelType::Pointer,
     /// `__u16 sk_buff.mac_header`
-    SkbMacHeader,
+    SkbMacHeader = "sk_buff" "mac_header" KernelType::Unsigned(2),
     /// `__u16 sk_buff.network_header`
-    SkbNetworkHeader,
+    SkbNetworkHeader = "sk_buff" "network_header" KernelType::Unsigned(2),
     /// `unsigned long sk_buff._skb_refdst`
-    SkbRoute,
+    SkbRoute = "sk_buff" "_skb_refdst" KernelType::Unsigned(8),
+    /// `struct sock *sk_buff.sk`
+    SkbSocket = "sk_buff" "sk" KernelType::Pointer,
     /// `struct xdp_rxq_info *xdp_buff.rxq`
-    XdpQueue,
+    XdpQueue = "xdp_buff" "rxq" KernelType::Pointer,
     /// `struct net_device *xdp_rxq_info.dev`
-    QueueDevice,
+    QueueDevice = "xdp_rxq_info" "dev" KernelType::Pointer,
     /// `char net_device.name[IFNAMSIZ]`
-    DeviceName,
+    DeviceName = "net_device" "name" KernelType::Text(16),
     /// `unsigned short net_device.type`
-    DeviceType,
+    DeviceType = "net_device" "type" KernelType::Unsigned(2),
     /// `int net_device.group`
-    DeviceGroup,
+    DeviceGroup = "net_device" "group" KernelType::Int,
     /// `const unsigned char *net_device.dev_addr`
-    DeviceAddress,
+    DeviceAddress = "net_device" "dev_addr" KernelType::Pointer,
     /// `__u32 dst_entry.tclassid`
-    RouteRealm,
+    RouteRealm = "dst_entry" "tclassid" KernelType::Unsigned(4),
+    /// `unsigned char sock_common.skc_state`; every `struct sock` begins with its `struct sock_common`.
+    SockState = "sock_common" "skc_state" KernelType::Unsigned(1),
+    /// `struct socket *sock.sk_socket`
+    SockSocket = "sock" "sk_socket" KernelType::Pointer,
+    /// `struct sock_cgroup_data sock.sk_cgrp_data`
+    SockGroups = "sock" "sk_cgrp_data" KernelType::Structure,
+    /// `u32 sock_cgroup_data.classid`; not in kernels without CONFIG_CGROUP_NET_CLASSID.
+    GroupsClass = "sock_cgroup_data" "classid" KernelType::Unsigned(4),
+    /// `struct file *socket.file`
+    SocketFile = "socket" "file" KernelType::Pointer,
+    /// `struct cred *file.f_cred`
+    FileCredentials = "file" "f_cred" KernelType::Pointer,
+    /// `kuid_t cred.fsuid`
+    CredentialsUser = "cred" "fsuid" KernelType::Structure,
+    /// `kgid_t cred.fsgid`
+    CredentialsGroup = "cred" "fsgid" KernelType::Structure,
+    /// `struct group_info *cred.group_info`
+    CredentialsGroups = "cred" "group_info" KernelType::Pointer,
+    /// `int group_info.ngroups`
+    GroupsCount = "group_info" "ngroups" KernelType::Int,
+    /// `kgid_t group_info.gid[]`, in rising order.
+    GroupsList = "group_info" "gid" KernelType::Structures,
 }
 
 impl KernelField {
-    /// All of them.
-    pub const ALL: [KernelField; 11] = [
-        KernelField::SkbDevice,
-        KernelField::SkbMacHeader,
-        KernelField::SkbNetworkHeader,
-        KernelField::SkbRoute,
-        KernelField::XdpQueue,
-        KernelField::QueueDevice,
-        KernelField::DeviceName,
-        KernelField::DeviceType,
-        KernelField::DeviceGroup,
-        KernelField::DeviceAddress,
-        KernelField::RouteRealm,
-    ];
-
-    /// The name of the structure.
-    pub fn structure(self) -> &'static str {
-        match self {
-            KernelField::SkbDevice
-            | KernelField::SkbMacHeader
-            | KernelField::SkbNetworkHeader
-            | KernelField::SkbRoute => "sk_buff",
-            KernelField::XdpQueue => "xdp_buff",
-            KernelField::QueueDevice => "xdp_rxq_info",
-            KernelField::DeviceName
-            | KernelField::DeviceType
-            | KernelField::DeviceGroup
-            | KernelField::DeviceAddress => "net_device",
-            KernelField::RouteRealm => "dst_entry",
-        }
-    }
-
-    /// The name of the field in the structure.
-    pub fn member(self) -> &'static str {
-        match self {
-            KernelField::SkbDevice | KernelField::QueueDevice => "dev",
-            KernelField::SkbMacHeader => "mac_header",
-            KernelField::SkbNetworkHeader => "network_header",
-            KernelField::SkbRoute => "_skb_refdst",
-            KernelField::XdpQueue => "rxq",
-            KernelField::DeviceName => "name",
-            KernelField::DeviceType => "type",
-            KernelField::DeviceGroup => "group",
-            KernelField::DeviceAddress => "dev_addr",
-            KernelField::RouteRealm => "tclassid",
-        }
+    /// Whether some kernels are built without it.
+    pub fn is_optional(self) -> bool {
+        self == KernelField::GroupsClass
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Field {
     PacketType,
     /// The number of the processor that the program runs on.
     Processor,
+    /// The index of the interface that packets of the hook are received or sent by.
+    Interface,
     /// The group of the interface that packets of the hook are received or sent by.
     DeviceGroup,
     /// The realm of the packet's route.
@@ -177,6 +179,10 @@ pub mod layout {
 }
 
 impl Field {
+    /// What XDP does not know of a frame with a VLAN's number, which netfilter sees on the VLAN's interface.
+    pub const OF_RECEIVING_INTERFACE: [Field; 3] =
+        [Field::InDevice, Field::Interface, Field::DeviceGroup];
+
     /// The greatest value.
     pub const fn max(self) -> u128 {
         match self.place().size {
@@ -221,6 +227,7 @@ impl Field {
             Field::TcpFlags => (layout::HEADER + 13, 1, true),
             Field::Length => (layout::LENGTH, 4, false),
             Field::DeviceGroup => (120, 4, false),
+            Field::Interface => (188, 4, false),
             Field::Realm => (128, 4, false),
             Field::Mark => (132, 4, false),
             Field::SourceIsEui64 => (137, 1, false),
@@ -263,6 +270,7 @@ impl fmt::Display for Field {
             Field::Mark => "mark",
             Field::PacketType => "packet type",
             Field::Processor => "processor",
+            Field::Interface => "interface",
             Field::DeviceGroup => "device group",
             Field::Realm => "realm",
             Field::Link => "link",

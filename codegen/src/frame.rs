@@ -49,6 +49,7 @@ pub fn metadata(frame: &[u8], ifindex: u32) -> Metadata {
             _ => HOST,
         },
         source_mac: frame.get(6..14).and_then(|it| it.first_chunk().copied()),
+        interface: ifindex,
         ethernet: ifindex != LOOPBACK_IFINDEX,
         ..Metadata::default()
     }

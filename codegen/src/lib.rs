@@ -30,6 +30,7 @@
 //!   are constants of [`plan`] with their sources.
 //! - What cannot happen, such as a full return stack, drops the packet.
 
+pub mod addresses;
 pub mod asm;
 pub mod btf;
 pub mod compile;

@@ -39,6 +39,9 @@ fn write_map(f: &mut fmt::Formatter<'_>, map: &Map) -> fmt::Result {
             "map {name}: {} entries of {} bytes by {} bytes",
             shape.entries, shape.bytes, shape.key
         ),
+        MapKind::Prefixes { key, entries, .. } => {
+            writeln!(f, "map {name}: {entries} prefixes of {key} bytes")
+        }
         MapKind::Ring { bytes } => writeln!(f, "map {name}: a ring of {bytes} bytes"),
         MapKind::Constant { bytes } => writeln!(f, "map {name}: {} constant bytes", bytes.len()),
     }

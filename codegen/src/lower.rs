@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::matches::Match;
+use ipt2bpf_parser::matches::addrtype::Device;
 use ipt2bpf_parser::ruleset::{self, Family, NfHook, Policy, Ruleset, Table, TableKind};
 use ipt2bpf_parser::span::Span;
 
@@ -427,11 +428,14 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
     filter.leaves(&mut |leaf| {
         asks |= matches!(
             leaf,
-            Test::Masked { field: Field::InDevice | Field::DeviceGroup, mask, .. } if *mask != 0
+            Test::Masked { field, mask, .. }
+                if *mask != 0 && Field::OF_RECEIVING_INTERFACE.contains(field)
         );
     });
-    let mut routines = filter.routines();
-    asks |= routines.any(|it| it.work().reads().contains(&Field::InDevice));
+    asks |= filter.routines().any(|routine| {
+        let mut reads = routine.work().reads().into_iter();
+        reads.any(|field| Field::OF_RECEIVING_INTERFACE.contains(&field))
+    });
     let tables = ruleset
         .tables
         .iter()
@@ -442,8 +446,12 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
     let asking = rules.find_map(|rule| {
         let interface = rule.base.in_interface.as_ref().map(|it| it.value.span);
         let mut matches = rule.matches.iter();
-        let group = matches.find(|it| matches!(it.value, Match::Devgroup(_) | Match::Set(_)));
-        interface.or(group.map(|it| it.span))
+        let by_number = matches.find(|it| match &it.value {
+            Match::Devgroup(_) | Match::Set(_) => true,
+            Match::Addrtype(addrtype) => addrtype.device == Some(Device::In),
+            _ => false,
+        });
+        interface.or(by_number.map(|it| it.span))
     })?;
     (asks && hook == Hook::Xdp).then(|| Diagnostic {
         severity: Severity::Warning,
@@ -454,7 +462,7 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
         ),
         span: asking,
         label: String::new(),
-        help: Some("attach to interfaces without VLANs, or ask for neither `-i` nor `--src-group` in what runs at xdp".into()),
+        help: Some("attach to interfaces without VLANs, or ask for none of `-i`, `--src-group` and `--limit-iface-in` in what runs at xdp".into()),
     })
 }
 

@@ -57,6 +57,8 @@ impl fmt::Display for Hook {
 pub const COUNTERS_MAP: &str = "counters";
 /// The map from interface index to name, which a loader fills.
 pub const DEVICES_MAP: &str = "devices";
+/// The map of the types of addresses, which a loader fills: see [`addresses`](crate::addresses).
+pub const ADDRESSES_MAP: &str = "addresses";
 /// The map with the distance of the time of day from other clocks, which a loader fills: one value, of
 /// which [`clock`] tells the parts. As long as it is zero, rules that ask for the time drop packets.
 pub const CLOCK_MAP: &str = "clock";
@@ -165,6 +167,16 @@ pub enum MapKind {
     },
     /// `BPF_MAP_TYPE_HASH`, or `BPF_MAP_TYPE_LRU_HASH`, of `struct entry`, laid out as `struct state`.
     Hash(HashShape),
+    /// `BPF_MAP_TYPE_LPM_TRIE` of `struct prefix`, whose keys begin with their length in bits as `u32`:
+    /// a lookup finds the longest that the wanted bits begin with.
+    Prefixes {
+        /// Bytes of a key behind its length.
+        key: u32,
+        /// Bytes of a value.
+        bytes: u32,
+        /// Number of entries.
+        entries: u32,
+    },
     /// `BPF_MAP_TYPE_RINGBUF`: records for whoever reads them.
     Ring {
         /// Its size: a power of two and a multiple of the page size.

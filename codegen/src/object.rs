@@ -277,6 +277,11 @@ impl Writer {
                     types::states(&mut self.btf, name, *bytes, *entries)
                 }
                 MapKind::Hash(shape) => types::hash(&mut self.btf, name, *shape),
+                MapKind::Prefixes {
+                    key,
+                    bytes,
+                    entries,
+                } => types::prefixes(&mut self.btf, name, *key, *bytes, *entries),
                 MapKind::Ring { bytes } => types::ring(&mut self.btf, name, *bytes),
             };
             let size = types::DEFINITION_SIZE;

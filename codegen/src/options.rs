@@ -31,7 +31,7 @@ pub struct DeviceAccess {
     /// BTF id of the function `bpf_cast_to_kern_ctx`.
     pub cast_to_kern_ctx: u32,
     /// Offsets of [`KernelField::ALL`].
-    offsets: [u16; KernelField::ALL.len()],
+    offsets: [Option<u16>; KernelField::ALL.len()],
 }
 
 impl DeviceNames {
@@ -39,14 +39,26 @@ impl DeviceNames {
     pub fn reads_kernel(self) -> bool {
         self != DeviceNames::Table
     }
+
+    /// Whether programs can find a field of the kernel's structures.
+    pub fn reads(self, field: KernelField) -> bool {
+        match self {
+            DeviceNames::Table => false,
+            DeviceNames::Kernel(access) => access.offsets[field as usize].is_some(),
+            DeviceNames::Relocated => true,
+        }
+    }
 }
 
 impl DeviceAccess {
-    /// None when the offset of some field is not known.
+    /// None when the offset of some field is not known that every kernel has.
     pub fn new(cast_to_kern_ctx: u32, offset: impl Fn(KernelField) -> Option<u16>) -> Option<Self> {
-        let mut offsets = [0; KernelField::ALL.len()];
+        let mut offsets = [None; KernelField::ALL.len()];
         for (place, field) in offsets.iter_mut().zip(KernelField::ALL) {
-            *place = offset(field)?;
+            *place = offset(field);
+            if place.is_none() && !field.is_optional() {
+                return None;
+            }
         }
         Some(DeviceAccess {
             cast_to_kern_ctx,
@@ -54,9 +66,10 @@ impl DeviceAccess {
         })
     }
 
-    /// The offset of a field in its structure, in bytes.
+    /// The offset of a field in its structure, in bytes; 0 for one that is not there
+    /// ([`DeviceNames::reads`]).
     pub fn offset(&self, field: KernelField) -> u16 {
-        self.offsets[field as usize]
+        self.offsets[field as usize].unwrap_or_default()
     }
 }
 

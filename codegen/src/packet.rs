@@ -31,6 +31,10 @@ pub struct Metadata {
     pub packet_type: u8,
     /// The processor.
     pub processor: u32,
+    /// The interface's index.
+    pub interface: u32,
+    /// The socket that sends the packet.
+    pub socket: Option<SendingSocket>,
     /// `net_device.group` of the interface.
     pub device_group: u32,
     /// `dst_entry.tclassid` of the route.
@@ -39,6 +43,30 @@ pub struct Metadata {
     pub source_mac: Option<[u8; 6]>,
     /// Whether the interface is an Ethernet interface.
     pub ethernet: bool,
+}
+
+/// A full socket as the kernel has it when one of its packets is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SendingSocket {
+    /// Whether it has a `struct socket` still, which a process takes away when it closes it.
+    pub is_open: bool,
+    /// Who opened the file that it is; none for a socket of the kernel's own.
+    pub opener: Option<Opener>,
+    /// `sock_cgroup_data.classid`
+    pub class: u32,
+    /// Whether it waits for connections (`TCP_LISTEN`).
+    pub listens: bool,
+}
+
+/// The credentials of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opener {
+    /// `cred.fsuid`
+    pub user: u32,
+    /// `cred.fsgid`
+    pub group: u32,
+    /// `cred.group_info`, in rising order.
+    pub groups: Vec<u32>,
 }
 
 /// The type of a looped-back packet, which matches never see.
@@ -186,6 +214,11 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// The socket that sends it.
+    pub fn socket(&self) -> Option<&SendingSocket> {
+        self.metadata.socket.as_ref()
+    }
+
     /// Notes what a routine has answered.
     pub fn set_answer(&mut self, answer: u32) {
         self.answer = answer;
@@ -316,6 +349,7 @@ impl<'a> Packet<'a> {
             Field::Mark => self.metadata.mark.into(),
             Field::PacketType => self.packet_type().into(),
             Field::Processor => self.metadata.processor.into(),
+            Field::Interface => self.metadata.interface.into(),
             Field::DeviceGroup => self.metadata.device_group.into(),
             Field::Realm => self.metadata.realm.into(),
             Field::Link => {

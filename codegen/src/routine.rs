@@ -9,9 +9,11 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::addresses::AddressEntry;
 use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
+use crate::meaning::{addrtype, cgroup, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{change_mark, change_tos, classify, ct, hops, mss, tell, trace};
 use crate::meaning::{connbytes, connmark, conntrack};
@@ -99,6 +101,12 @@ routines! {
     HasCarried(connbytes::HasCarried),
     /// `-m conntrack`
     LooksLike(conntrack::tuple::LooksLike),
+    /// `-m owner`
+    CompareOwner(owner::CompareOwner),
+    /// `-m cgroup`
+    CompareClass(cgroup::CompareClass),
+    /// `-m addrtype`
+    FindAddressType(addrtype::FindAddressType),
     /// `-m limit`
     TakeToken(limit::TakeToken),
     /// `-m set`
@@ -186,6 +194,8 @@ pub struct World {
     pub minutes_west: i32,
     /// The connections.
     pub flows: Flows,
+    /// What is known of the types of addresses; nothing when a loader has told nothing.
+    pub addresses: Vec<AddressEntry>,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
     /// What was written to the socket buffer.
@@ -214,6 +224,7 @@ impl Default for World {
             minutes_west: 0,
             tick_rate: DEFAULT_TICK_RATE,
             flows: Flows::new(),
+            addresses: Vec::new(),
             random: Vec::new(),
             state: HashMap::new(),
         }

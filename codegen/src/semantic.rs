@@ -290,7 +290,7 @@ impl Rule {
     }
 
     /// All its routines, in order.
-    fn routines(&self) -> impl Iterator<Item = &Routine> {
+    pub fn routines(&self) -> impl Iterator<Item = &Routine> {
         let asked = self.steps.iter().filter_map(|step| match step {
             Step::Ask(routine) => Some(routine),
             Step::Check { .. } | Step::Doom(_) => None,

@@ -1,7 +1,7 @@
 //! The BTF types of what a module holds or refers to: map definitions, function prototypes, functions
 //! and structures of the kernel.
 
-use crate::asm::{Extern, KernelField};
+use crate::asm::{Extern, KernelField, KernelType};
 use crate::btf::{Btf, Linkage, Member, SectionEntry, TypeId};
 use crate::module::{Function, FunctionKind, HashShape, Hook, Parameter};
 
@@ -10,13 +10,17 @@ const BPF_MAP_TYPE_HASH: u32 = 1;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
+const BPF_MAP_TYPE_LPM_TRIE: u32 = 11;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
+
+/// A map that takes memory for entries as they come; tries must.
+const BPF_F_NO_PREALLOC: u32 = 1;
 
 /// Length of an interface name with its NUL (`IFNAMSIZ`).
 const IFNAMSIZ: u32 = 16;
 
-/// The size of one definition in the section `.maps`: four pointers.
-pub const DEFINITION_SIZE: u32 = 32;
+/// The size of one definition in the section `.maps`: five pointers.
+pub const DEFINITION_SIZE: u32 = 40;
 
 /// The definition of a per-CPU array of counters in the section `.maps`, as a variable.
 pub fn counters(btf: &mut Btf, name: &str, entries: u32) -> TypeId {
@@ -54,6 +58,22 @@ pub fn hash(btf: &mut Btf, name: &str, shape: HashShape) -> TypeId {
         false => BPF_MAP_TYPE_HASH,
     };
     definition(btf, name, kind, key, value, shape.entries)
+}
+
+/// The definition of a trie of prefixes in the section `.maps`, as a variable.
+pub fn prefixes(btf: &mut Btf, name: &str, key: u32, bytes: u32, entries: u32) -> TypeId {
+    let key = memory(btf, "key", 4 + key);
+    let value = memory(btf, "prefix", bytes);
+    let members = [
+        ("type", number(btf, BPF_MAP_TYPE_LPM_TRIE)),
+        ("max_entries", number(btf, entries)),
+        ("map_flags", number(btf, BPF_F_NO_PREALLOC)),
+        ("key", btf.pointer(key)),
+        ("value", btf.pointer(value)),
+    ]
+    .map(|(name, kind)| Member { name, kind });
+    let definition = btf.structure("", DEFINITION_SIZE, &members);
+    btf.variable(name, definition, Linkage::Global)
 }
 
 /// The definition of a ring of records in the section `.maps`, as a variable.
@@ -113,7 +133,8 @@ fn definition(
         ("value", btf.pointer(value)),
     ]
     .map(|(name, kind)| Member { name, kind });
-    let definition = btf.structure("", DEFINITION_SIZE, &members);
+    // As large as the others, so that all definitions lie alike.
+    let definition = btf.structure_at("", DEFINITION_SIZE, &members, &[0, 8, 16, 24]);
     btf.variable(name, definition, Linkage::Global)
 }
 
@@ -192,29 +213,26 @@ pub const ONLY_FIELD: &str = "0:0";
 
 /// The structure of a field with nothing in it but the field. Loaders look for what has the names.
 pub fn structure(btf: &mut Btf, field: KernelField) -> TypeId {
-    const POINTER: u32 = 8;
-    let (size, kind) = match field {
-        KernelField::DeviceName => {
+    let (size, kind) = match field.kind() {
+        KernelType::Pointer => (8, btf.pointer(TypeId::VOID)),
+        KernelType::Unsigned(size) => {
+            let name = match size {
+                1 => "unsigned char",
+                2 => "unsigned short",
+                4 => "unsigned int",
+                _ => "unsigned long",
+            };
+            (size.into(), btf.unsigned(name, size))
+        }
+        KernelType::Int => (4, btf.signed("int", 4)),
+        KernelType::Text(size) => {
             let char_type = btf.signed("char", 1);
-            (IFNAMSIZ, btf.array(char_type, IFNAMSIZ))
+            (size, btf.array(char_type, size))
         }
-        KernelField::SkbMacHeader | KernelField::SkbNetworkHeader | KernelField::DeviceType => {
-            (2, btf.unsigned("unsigned short", 2))
-        }
-        KernelField::DeviceGroup => (4, btf.signed("int", 4)),
-        KernelField::RouteRealm => (4, btf.unsigned("unsigned int", 4)),
-        KernelField::SkbRoute => (8, btf.unsigned("unsigned long", 8)),
-        KernelField::SkbDevice | KernelField::QueueDevice => {
-            let device = structure(btf, KernelField::DeviceName);
-            (POINTER, btf.pointer(device))
-        }
-        KernelField::DeviceAddress => {
-            let byte = btf.unsigned("unsigned char", 1);
-            (POINTER, btf.pointer(byte))
-        }
-        KernelField::XdpQueue => {
-            let queue = structure(btf, KernelField::QueueDevice);
-            (POINTER, btf.pointer(queue))
+        KernelType::Structure => (4, btf.structure("", 4, &[])),
+        KernelType::Structures => {
+            let element = btf.structure("", 4, &[]);
+            (4, btf.array(element, 1))
         }
     };
     let name = field.member();

@@ -51,6 +51,6 @@ pub mod scene;
 pub mod sender;
 pub mod subjects;
 pub mod tally;
-mod tool;
+pub mod tool;
 pub mod trials;
 pub mod words;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::Callees;
+use super::parse::KernelAccess;
 use super::worker::{Worker, copy};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
@@ -221,6 +222,7 @@ impl Linker<'_> {
         write: impl FnOnce(&mut Body),
     ) -> FunctionId {
         let mut body = Body::new(name, self.hook);
+        body.access = KernelAccess::of(self.options.device_names);
         let mut parameters = vec![
             Parameter::Context(self.hook),
             Parameter::Memory(self.packet_size),
@@ -254,6 +256,7 @@ pub struct Body {
     pub code: Code,
     /// The hook of the program.
     pub hook: Hook,
+    pub(super) access: Option<KernelAccess>,
     end: Label,
 }
 
@@ -267,7 +270,12 @@ impl Body {
         let mut code = Code::default();
         code.line(name);
         let end = code.label();
-        Body { code, hook, end }
+        Body {
+            code,
+            hook,
+            access: None,
+            end,
+        }
     }
 
     /// Returns when a pointer to memory is null, as the verifier takes it to be in a global function.

@@ -6,12 +6,13 @@ pub(crate) mod parse;
 pub mod program;
 pub mod reach;
 mod rules;
+mod structures;
 mod test;
 pub mod weight;
 pub mod words;
 pub mod worker;
 
-use crate::asm::{Extern, FunctionId, MapId, Op};
+use crate::asm::{Code, Extern, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
 use crate::meaning::reject;
 use crate::module::{
@@ -158,7 +159,7 @@ pub fn emit(
             frame,
         };
         let code = program::emit(settings, &families);
-        if code.ops().contains(&Op::CallExtern(Extern::CastToKernCtx)) {
+        if looks_into_kernel(&code) {
             kernel = kernel.max(KernelVersion::KERNEL_CONTEXT);
         }
         module.functions.push(Function {
@@ -167,6 +168,13 @@ pub fn emit(
             parameters: vec![Parameter::Context(filter.hook)],
             code,
         });
+    }
+    if callees
+        .functions
+        .iter()
+        .any(|it| looks_into_kernel(&it.code))
+    {
+        kernel = kernel.max(KernelVersion::KERNEL_CONTEXT);
     }
     module.functions.extend(callees.functions);
     let plans = filters.iter().zip(plans).flat_map(|(filter, plans)| {
@@ -182,6 +190,10 @@ pub fn emit(
         module,
         kernel,
     })
+}
+
+fn looks_into_kernel(code: &Code) -> bool {
+    code.ops().contains(&Op::CallExtern(Extern::CastToKernCtx))
 }
 
 fn add_map(module: &mut Module, name: &str, kind: MapKind) -> MapId {

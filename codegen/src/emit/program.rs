@@ -219,7 +219,7 @@ impl Writer {
             ..
         } = self.settings;
         let demand = Demand::of(family.filter);
-        if hook == Hook::Xdp && demand.has_any(&[Field::InDevice, Field::DeviceGroup]) {
+        if hook == Hook::Xdp && demand.has_any(&Field::OF_RECEIVING_INTERFACE) {
             self.parser().no_vlan();
         }
         self.parser().packet(family.filter.family, &demand);

@@ -2,9 +2,11 @@
 //!
 //! A match becomes steps; a target becomes an action. What cannot be said exactly is a [`Refusal`].
 
+pub mod addrtype;
 mod aside;
 mod base;
 pub mod bpf;
+pub mod cgroup;
 pub mod change_mark;
 pub mod change_tos;
 pub mod classify;
@@ -39,6 +41,7 @@ mod multiport;
 mod names;
 pub mod nfqueue;
 mod osf;
+pub mod owner;
 mod physdev;
 mod pkttype;
 mod policy;
@@ -46,10 +49,12 @@ pub mod quota;
 mod realm;
 pub mod recent;
 pub mod reject;
+mod rpfilter;
 mod sctp;
 pub mod sctp_chunks;
 pub mod set;
 mod shared;
+mod socket;
 pub mod statistic;
 pub mod string;
 mod tcp;
@@ -138,10 +143,15 @@ pub struct TargetAction {
 /// The table of matches; what is not in it is refused.
 pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
     match extension {
+        Match::Addrtype(addrtype) => addrtype,
         Match::Ah(ah) => ah,
         Match::Ah6(ah) => ah,
         Match::Bpf(bpf) => bpf,
         Match::Cluster(cluster) => cluster,
+        Match::Cgroup(cgroup) => cgroup,
+        Match::Owner(owner) => owner,
+        Match::Rpfilter(rpfilter) => rpfilter,
+        Match::Socket(socket) => socket,
         Match::Comment(comment) => comment,
         Match::Connbytes(connbytes) => connbytes,
         Match::Connlabel(connlabel) => connlabel,

@@ -38,6 +38,9 @@ pub struct Context<'p> {
     pub nanoseconds: u64,
     /// The number of the processor.
     pub cpu: u32,
+    /// Memory of the kernel that begins with the structure behind the context; programs find nothing when
+    /// it is empty. Pointers in it are [`kernel_address`](super::kernel_address)es.
+    pub kernel: &'p [u8],
 }
 
 /// What `bpf_fib_lookup` gives.
@@ -74,6 +77,7 @@ impl<'p> Context<'p> {
             atomic_time: 0,
             nanoseconds: 0,
             cpu: 0,
+            kernel: &[],
         }
     }
 

@@ -71,6 +71,7 @@ impl Run<'_, '_> {
             (RINGBUF_OUTPUT, _) => self.ringbuf_output(registers),
             (RINGBUF_RESERVE, _) => self.ringbuf_reserve(registers),
             (RINGBUF_SUBMIT, _) => self.ringbuf_submit(registers),
+            (PROBE_READ_KERNEL, _) if !self.context.kernel.is_empty() => self.probe_read(registers),
             (PROBE_READ_KERNEL, Hook::Xdp) => self.probe_read_kernel(registers),
             (SKB_LOAD_BYTES_RELATIVE, Hook::CgroupIngress | Hook::CgroupEgress) => {
                 self.skb_load_bytes_relative(registers)
@@ -107,6 +108,29 @@ impl Run<'_, '_> {
         let flags = registers.get(4)?;
         let map = self.memory.map_mut(id).ok_or(Cause::Argument(1))?;
         Ok(map.update(&key, &value, flags).cast_unsigned())
+    }
+
+    /// R1: destination, R2: size, R3: address in the kernel. Zero, or an error with the destination
+    /// cleared.
+    fn probe_read(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        let size = registers.get(2)? as u32 as usize;
+        let address = registers.get(3)?;
+        let found = match Region::of(address) {
+            Some((Region::Kernel, _)) => self.memory.bytes(address, size).ok(),
+            _ => None,
+        };
+        let found = found.map(<[u8]>::to_vec);
+        let to = self.memory.bytes_mut(registers.get(1)?, size)?;
+        match found {
+            Some(found) => {
+                to.copy_from_slice(&found);
+                Ok(0)
+            }
+            None => {
+                to.fill(0);
+                Ok(EFAULT.cast_unsigned())
+            }
+        }
     }
 
     /// R1: ring, R2: record, R3: its size, R4: flags.

@@ -39,6 +39,8 @@ pub(super) enum Region {
     Function(FunctionId),
     /// What was reserved of a ring, by the order of the reservations.
     Reserved(u16),
+    /// The kernel's structures.
+    Kernel,
 }
 
 impl Region {
@@ -52,6 +54,7 @@ impl Region {
             Region::Values(MapId(number)) => (5, number),
             Region::Function(FunctionId(number)) => (6, number),
             Region::Reserved(number) => (7, number),
+            Region::Kernel => (8, 0),
         };
         u64::from(kind << 16 | u32::from(number)) << 32 | u64::from(START.wrapping_add(offset))
     }
@@ -67,6 +70,7 @@ impl Region {
             5 => Region::Values(MapId(number)),
             6 => Region::Function(FunctionId(number)),
             7 => Region::Reserved(number),
+            8 => Region::Kernel,
             _ => return None,
         };
         Some((region, i64::from(address as u32) - i64::from(START)))
@@ -99,12 +103,34 @@ pub(super) enum Values<'m> {
         keys: Vec<Option<Vec<u8>>>,
         bytes: Vec<u8>,
     },
+    /// A trie: the value of the key at an index lies at that index. Keys begin with their length in bits.
+    Prefixes {
+        key: usize,
+        size: usize,
+        keys: Vec<Vec<u8>>,
+        bytes: Vec<u8>,
+    },
     /// What was written to a ring, record by record.
     Ring(Vec<Vec<u8>>),
 }
 
 /// Bytes that a lock takes at the start of a value.
 const LOCK_SIZE: usize = 8;
+
+/// The bits that count of a trie's key.
+fn prefix_length(key: &[u8]) -> u32 {
+    key.first_chunk().map_or(0, |it| u32::from_le_bytes(*it))
+}
+
+/// Whether the bits of a trie's key begin with those of a prefix.
+fn begins_with(key: &[u8], prefix: &[u8]) -> bool {
+    let length = prefix_length(prefix);
+    let bit = |key: &[u8], at: u32| {
+        let byte = key.get(4 + at as usize / 8);
+        byte.map(|byte| byte >> (7 - at % 8) & 1)
+    };
+    length <= prefix_length(key) && (0..length).all(|at| bit(key, at) == bit(prefix, at))
+}
 
 /// Bytes of a value of a hash.
 fn hash_value_size(shape: &HashShape) -> usize {
@@ -135,6 +161,12 @@ impl<'m> Values<'m> {
                 keys: Vec::new(),
                 bytes: Vec::new(),
             },
+            MapKind::Prefixes { key, bytes, .. } => Values::Prefixes {
+                key: 4 + *key as usize,
+                size: *bytes as usize,
+                keys: Vec::new(),
+                bytes: Vec::new(),
+            },
             MapKind::Ring { .. } => Values::Ring(Vec::new()),
         }
     }
@@ -143,6 +175,7 @@ impl<'m> Values<'m> {
     pub(super) fn key_size(&self) -> usize {
         match self {
             Values::Hash { shape, .. } => shape.key as usize,
+            Values::Prefixes { key, .. } => *key,
             _ => size_of::<u32>(),
         }
     }
@@ -160,6 +193,13 @@ impl<'m> Values<'m> {
                 let same = |it: &Option<Vec<u8>>| it.as_deref() == Some(bytes_of_key);
                 let index = keys.iter().position(same)?;
                 (index, hash_value_size(shape), bytes.len())
+            }
+            Values::Prefixes {
+                size, keys, bytes, ..
+            } => {
+                let fitting = (0..keys.len()).filter(|&at| begins_with(bytes_of_key, &keys[at]));
+                let index = fitting.max_by_key(|&at| prefix_length(&keys[at]))?;
+                (index, *size, bytes.len())
             }
             Values::Ring(_) => return None,
             Values::Counters(bytes) => (key as usize, COUNTER_SIZE, bytes.len()),
@@ -284,6 +324,30 @@ impl<'m> Values<'m> {
         pairs.iter().map(pair).collect()
     }
 
+    /// Sets the value of a prefix; false for other maps and other sizes.
+    pub(super) fn set_prefix(&mut self, prefix: &[u8], value: &[u8]) -> bool {
+        let Values::Prefixes {
+            key,
+            size,
+            keys,
+            bytes,
+        } = self
+        else {
+            return false;
+        };
+        if (prefix.len(), value.len()) != (*key, *size) {
+            return false;
+        }
+        match keys.iter().position(|it| it == prefix) {
+            Some(index) => bytes[index * *size..][..*size].copy_from_slice(value),
+            None => {
+                keys.push(prefix.to_vec());
+                bytes.extend(value);
+            }
+        }
+        true
+    }
+
     /// Adds or renames an interface; a name is cut to 15 bytes. Nothing for other maps.
     pub(super) fn set_device(&mut self, ifindex: u32, name: &str) {
         let Values::Devices { keys, names } = self else {
@@ -322,6 +386,7 @@ impl PacketBytes {
 /// Everything a program can read or write but its context.
 pub(super) struct Memory<'r, 'm> {
     pub(super) packet: PacketBytes,
+    kernel: &'r [u8],
     frames: Vec<Frame>,
     /// What was reserved of rings; none once it is submitted.
     reserved: Vec<Option<(MapId, Vec<u8>)>>,
@@ -330,9 +395,10 @@ pub(super) struct Memory<'r, 'm> {
 
 impl<'r, 'm> Memory<'r, 'm> {
     /// No frames yet; of the packet only the part that direct access may reach.
-    pub(super) fn new(packet: PacketBytes, maps: &'r mut [Values<'m>]) -> Self {
+    pub(super) fn new(packet: PacketBytes, kernel: &'r [u8], maps: &'r mut [Values<'m>]) -> Self {
         Memory {
             packet,
+            kernel,
             frames: Vec::new(),
             reserved: Vec::new(),
             maps,
@@ -425,13 +491,16 @@ impl<'r, 'm> Memory<'r, 'm> {
                 Values::Counters(bytes) => bytes,
                 Values::Devices { names, .. } => names,
                 Values::Constant(bytes) => bytes,
-                Values::Array { bytes, .. } | Values::Hash { bytes, .. } => bytes,
+                Values::Array { bytes, .. }
+                | Values::Hash { bytes, .. }
+                | Values::Prefixes { bytes, .. } => bytes,
                 Values::Ring(_) => return Err(Cause::NotAnAddress(address)),
             },
             Region::Reserved(number) => match self.reserved.get(usize::from(number)) {
                 Some(Some((_, record))) => record,
                 _ => return Err(out),
             },
+            Region::Kernel => self.kernel,
             Region::Context | Region::Map(_) | Region::Function(_) => {
                 return Err(Cause::NotAnAddress(address));
             }
@@ -470,9 +539,11 @@ impl<'r, 'm> Memory<'r, 'm> {
                 Some(Some((_, record))) => record.get_mut(range).ok_or(out),
                 _ => Err(out),
             },
-            Region::Context | Region::Packet | Region::Map(_) | Region::Function(_) => {
-                Err(Cause::ReadOnly)
-            }
+            Region::Context
+            | Region::Packet
+            | Region::Map(_)
+            | Region::Function(_)
+            | Region::Kernel => Err(Cause::ReadOnly),
         }
     }
 }

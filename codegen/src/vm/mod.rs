@@ -65,6 +65,13 @@ impl<'m> Machine<'m> {
         }
     }
 
+    /// Sets the value of a prefix, which begins with its length in bits. False without a map of that name and
+    /// these sizes.
+    pub fn set_prefix(&mut self, map: &str, prefix: &[u8], value: &[u8]) -> bool {
+        let index = self.map_index(map);
+        index.is_some_and(|index| self.maps[index].set_prefix(prefix, value))
+    }
+
     /// Writes bytes of [`CLOCK_MAP`]'s value, from behind its lock on. Without the map, nothing is done.
     pub fn set_clock(&mut self, bytes: &[u8]) {
         if let Some(index) = self.map_index(CLOCK_MAP) {
@@ -113,7 +120,7 @@ impl<'m> Machine<'m> {
         let mut run = Run {
             module: self.module,
             functions: &self.functions,
-            memory: Memory::new(packet, &mut self.maps),
+            memory: Memory::new(packet, context.kernel, &mut self.maps),
             context: *context,
             random: &mut self.random,
             hook,
@@ -124,6 +131,11 @@ impl<'m> Machine<'m> {
         (context.mark, context.priority) = (run.context.mark, run.context.priority);
         Ok((result? as u32, run.memory.packet.bytes))
     }
+}
+
+/// The address of a byte of [`Context::kernel`], for pointers in it.
+pub fn kernel_address(offset: u32) -> u64 {
+    Region::Kernel.address(offset)
 }
 
 /// The arguments of a call, R1 on; none where the register holds nothing.
@@ -146,6 +158,8 @@ enum Next {
     At(usize),
     /// A function of the module, then the next instruction.
     Call(usize),
+    /// The kernel, for the structure behind the context; then the next instruction.
+    Structure,
     /// A helper, then the next instruction.
     Helper(i32),
     /// The caller.
@@ -172,6 +186,7 @@ impl Run<'_, '_> {
                     return Ok(result);
                 }
                 Next::Call(callee) => self.call(callee, registers.arguments())?,
+                Next::Structure => Region::Kernel.address(0),
                 Next::Helper(helpers::LOOP) => {
                     let call = self.loop_call(&registers);
                     let (rounds, callback, shared) =
@@ -346,6 +361,10 @@ impl Run<'_, '_> {
                 return match (it.src, target(&self.functions[index], at)) {
                     (opcode::PSEUDO_CALL, Some(Target::Call(id))) => {
                         Ok(Next::Call(usize::from(id.0)))
+                    }
+                    // The only function of the kernel that programs call is bpf_cast_to_kern_ctx.
+                    (opcode::PSEUDO_KFUNC_CALL, _) if !self.context.kernel.is_empty() => {
+                        Ok(Next::Structure)
                     }
                     (opcode::PSEUDO_KFUNC_CALL, _) | (_, Some(Target::Extern(_))) => {
                         Err(Cause::KernelFunction)

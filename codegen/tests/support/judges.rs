@@ -1,5 +1,6 @@
 //! The two judges: the reference evaluator and the interpreted bytecode.
 
+use ipt2bpf_codegen::addresses::AddressEntry;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::field::Field;
@@ -8,7 +9,7 @@ use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::log::record::{RING, Record};
 use ipt2bpf_codegen::meaning::reject::reply::{Arrival, reply};
 use ipt2bpf_codegen::meaning::tell::Telling;
-use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::module::{ADDRESSES_MAP, Hook};
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
 use ipt2bpf_codegen::routine::{World, Written};
@@ -98,6 +99,7 @@ fn compare(
         Hook::Xdp => frame::metadata(&frame, drawn.interface as u32 + 1),
         _ => Metadata {
             mark: drawn.mark,
+            interface: drawn.interface as u32 + 1,
             packet_type: drawn.packet_type,
             ..Metadata::default()
         },
@@ -214,10 +216,9 @@ fn telling(record: Record) -> Telling {
 }
 
 fn asks_for_in_device(filter: &FamilyFilter) -> bool {
-    let routines = filter.routines();
-    let mut found = routines
-        .into_iter()
-        .any(|it| it.work().reads().contains(&Field::InDevice));
+    let reads = |field: &Field| Field::OF_RECEIVING_INTERFACE.contains(field);
+    let mut routines = filter.routines();
+    let mut found = routines.any(|routine| routine.work().reads().iter().any(reads));
     filter.leaves(&mut |leaf| {
         found |= matches!(
             leaf,
@@ -244,6 +245,16 @@ pub fn check(
     packets: &[Drawn],
     options: &Options,
 ) -> Result<(), TestCaseError> {
+    check_with_addresses(rulesets, packets, options, &[])
+}
+
+/// The same where the types of addresses are known.
+pub fn check_with_addresses(
+    rulesets: &[Ruleset],
+    packets: &[Drawn],
+    options: &Options,
+    addresses: &[AddressEntry],
+) -> Result<(), TestCaseError> {
     let compiled = compile(rulesets, options)
         .map_err(|diagnostics| TestCaseError::fail(format!("{diagnostics:#?}")))?;
     let mut machine =
@@ -253,6 +264,10 @@ pub fn check(
     }
     machine.set_clock(&clock_value());
     let world = &mut World::default();
+    for entry in addresses {
+        machine.set_prefix(ADDRESSES_MAP, &entry.key(), &entry.value());
+    }
+    world.addresses = addresses.to_vec();
     for (number, packet) in packets.iter().enumerate() {
         for filter in &compiled.filters {
             world.jiffies = TICKS * number as u64;

@@ -77,7 +77,7 @@ fn refuse(diagnostics: &[Diagnostic]) -> Result<()> {
 }
 
 /// Whose counter each number is: the order of `ipt2bpf_codegen::counters`.
-fn counter_keys(ruleset: &Ruleset) -> Vec<CounterKey> {
+pub fn counter_keys(ruleset: &Ruleset) -> Vec<CounterKey> {
     let mut keys = Vec::new();
     for table in &ruleset.tables {
         for chain in &table.chains {

@@ -35,6 +35,7 @@ impl Program {
             })?;
         let loaded = load(&compiled.object).context("the kernel refuses the program")?;
         loaded.maps().fill_devices()?;
+        loaded.maps().fill_addresses()?;
         loaded.maps().fill_clock()?;
         Ok(Program {
             name: format!("the program at {hook}"),

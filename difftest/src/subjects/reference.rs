@@ -1,6 +1,6 @@
 //! The reference evaluator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
 use ipt2bpf_codegen::compile::translate;
@@ -12,6 +12,7 @@ use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::{self, FamilyFilter};
 use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
+use ipt2bpf_runtime::{addresses, interfaces};
 
 use crate::compare::Subject;
 use crate::frame::Frame;
@@ -27,10 +28,11 @@ pub struct Reference {
     keys: Vec<CounterKey>,
     counters: Vec<Counters>,
     world: World,
+    interfaces: HashMap<String, u32>,
 }
 
 impl Reference {
-    /// Translates a ruleset.
+    /// Translates a ruleset, for the calling thread's network namespace.
     ///
     /// # Errors
     /// When it cannot be translated exactly.
@@ -44,12 +46,18 @@ impl Reference {
             .flat_map(|filter| filter.families)
             .next()
             .context("no filter for the ruleset")?;
+        let mut world = World::default();
+        world.addresses = addresses()?;
         Ok(Reference {
             name: format!("the reference at {hook}"),
             filter,
             keys: super::counter_keys(ruleset),
             counters: vec![Counters::default(); layout.len() as usize],
-            world: World::default(),
+            world,
+            interfaces: interfaces()?
+                .into_iter()
+                .map(|interface| (interface.name, interface.index))
+                .collect(),
         })
     }
 }
@@ -82,9 +90,15 @@ impl Subject for Reference {
                 ..Devices::default()
             },
         };
+        let interface = match route {
+            Route::Out(interface) => interface,
+            _ => &frame.interface,
+        };
+        let index = self.interfaces.get(interface).copied();
+        let index = index.unwrap_or(ANY_DEVICE);
         let packet = Packet::new(frame.family, frame.packet(), &devices)
             .context("a packet without a header cannot reach a table")?
-            .with(metadata(&frame.bytes, ANY_DEVICE));
+            .with(metadata(&frame.bytes, index));
         let outcome = evaluate(&self.filter, &packet, destination, &mut self.world);
         for counter in outcome.counters(&self.filter) {
             let counters = self

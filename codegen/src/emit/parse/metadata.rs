@@ -27,6 +27,14 @@ impl Parser<'_> {
             self.code.call(Helper::GetSmpProcessorId);
             self.keep(Size::W, Field::Processor.place().offset, Reg::R0);
         }
+        if demand.has(Field::Interface) {
+            let index = match self.hook {
+                Hook::CgroupIngress | Hook::CgroupEgress => skb::IFINDEX,
+                Hook::Xdp => xdp::INGRESS_IFINDEX,
+            };
+            self.load(Size::W, Reg::R1, CONTEXT, index);
+            self.keep(Size::W, Field::Interface.place().offset, Reg::R1);
+        }
         if demand.has(Field::PacketType) {
             self.code.line("whom the link layer says it is for");
             match self.hook {
