@@ -2,6 +2,7 @@
 
 mod attach;
 mod attachments;
+mod capture;
 mod check;
 mod cli;
 mod clock;
@@ -11,6 +12,7 @@ mod detach;
 mod devices;
 mod explain;
 mod failure;
+mod hits;
 mod input;
 mod list;
 mod load;
@@ -20,6 +22,7 @@ mod output;
 mod running;
 mod sets;
 mod show;
+mod story;
 mod words;
 mod zero;
 
