@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use ipt2bpf_codegen::frame::{header_length, ip_packet, metadata};
-use ipt2bpf_codegen::packet::Metadata;
+use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
 use ipt2bpf_parser::ruleset::Family;
 use pcap_parser::{
-    Block, InterfaceDescriptionBlock, Linktype, PcapBlockOwned, PcapError, PcapNGSlice,
+    Block, InterfaceDescriptionBlock, Linktype, OptionCode, PcapBlockOwned, PcapError, PcapNGSlice,
     parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
 };
 use thiserror::Error;
@@ -78,6 +78,13 @@ pub struct IpPacket {
     pub link_header: Option<[u8; 14]>,
 }
 
+impl IpPacket {
+    /// Its fields.
+    pub fn packet(&self) -> Option<Packet<'_>> {
+        Packet::new(self.family, &self.bytes, &Devices::default())
+    }
+}
+
 /// Reads the packets of a capture in order. The last item may be a problem.
 ///
 /// # Errors
@@ -123,6 +130,8 @@ struct Blocks<'a> {
     header: (Linktype, u32),
     /// Of the current section of a pcapng file.
     interfaces: Vec<Interface>,
+    /// Its byte order.
+    big_endian: bool,
 }
 
 /// An interface of a pcapng file.
@@ -146,6 +155,7 @@ impl<'a> Blocks<'a> {
                 items: Box::new(PcapNGSlice::from_slice(bytes)?),
                 header: (Linktype(0), 0),
                 interfaces: Vec::new(),
+                big_endian: false,
             });
         }
         let (mut rest, header) = parse_pcap_header(bytes)?;
@@ -169,6 +179,7 @@ impl<'a> Blocks<'a> {
             items: Box::new(items),
             header: (header.network, unit),
             interfaces: Vec::new(),
+            big_endian: false,
         })
     }
 
@@ -203,8 +214,14 @@ impl<'a> Blocks<'a> {
 
     fn section(&mut self, block: &Block<'a>) -> Result<Option<Frame<'a>>, NoInterface> {
         match block {
-            Block::SectionHeader(_) => self.interfaces.clear(),
-            Block::InterfaceDescription(block) => self.interfaces.push(Interface::from(block)),
+            Block::SectionHeader(block) => {
+                self.interfaces.clear();
+                self.big_endian = block.big_endian();
+            }
+            Block::InterfaceDescription(block) => {
+                let interface = Interface::new(block, self.big_endian);
+                self.interfaces.push(interface);
+            }
             Block::EnhancedPacket(block) => {
                 let interface = self.interfaces.get(block.if_id as usize);
                 let interface = interface.ok_or(NoInterface)?;
@@ -236,18 +253,29 @@ impl<'a> Blocks<'a> {
 /// A packet is of an interface that the file does not describe.
 struct NoInterface;
 
-impl From<&InterfaceDescriptionBlock<'_>> for Interface {
-    fn from(block: &InterfaceDescriptionBlock<'_>) -> Self {
+impl Interface {
+    fn new(block: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Self {
         const MICROSECONDS: u64 = 1_000_000;
+        const POWER_OF_TWO: u8 = 0x80;
+        let exponent = u32::from(block.if_tsresol & !POWER_OF_TWO);
+        let resolution = match block.if_tsresol & POWER_OF_TWO {
+            0 => 10u64.checked_pow(exponent),
+            _ => 2u64.checked_pow(exponent),
+        };
+        let mut options = block.options.iter();
+        let offset = options
+            .find(|option| option.code == OptionCode::IfTsoffset)
+            .and_then(|option| option.value.first_chunk());
         Interface {
             link_type: block.linktype,
-            resolution: block.ts_resolution().unwrap_or(MICROSECONDS),
-            offset: block.ts_offset(),
+            resolution: resolution.unwrap_or(MICROSECONDS),
+            offset: offset.map_or(0, |&offset| match big_endian {
+                true => i64::from_be_bytes(offset),
+                false => i64::from_le_bytes(offset),
+            }),
         }
     }
-}
 
-impl Interface {
     fn time(&self, units: u64) -> Duration {
         let seconds = (units / self.resolution).saturating_add_signed(self.offset);
         let rest = u128::from(units % self.resolution) * 1_000_000_000;
@@ -405,5 +433,69 @@ fn header(family: Family) -> usize {
     match family {
         Family::V4 => 20,
         Family::V6 => 40,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The time of the only packet, of which nothing is there, in a pcapng file with these options of its
+    /// interface.
+    fn time(options: &[u8], units: u64) -> Duration {
+        let block = |kind: u32, body: &[u8]| {
+            let length = (body.len() as u32 + 12).to_le_bytes();
+            [&kind.to_le_bytes(), &length, body, &length].concat()
+        };
+        let section = [&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat();
+        let interface = [&[1, 0, 0, 0, 0, 0, 0, 0], options].concat();
+        let (high, low) = ((units >> 32) as u32, units as u32);
+        let packet = [0, high, low, 0, 0].map(u32::to_le_bytes).concat();
+        let file = [
+            block(0x0a0d_0d0a, &section),
+            block(1, &interface),
+            block(6, &packet),
+        ]
+        .concat();
+        let captured: Vec<_> = read(&file).unwrap().collect();
+        assert_eq!(captured.len(), 1);
+        let captured = captured[0].as_ref().unwrap();
+        assert_eq!(captured.content, Content::Unseen);
+        captured.time
+    }
+
+    #[test]
+    fn times_are_in_the_units_of_their_interface() {
+        assert_eq!(time(&[], 7_500_000), Duration::from_millis(7500));
+        let resolution = |value| [9, 0, 1, 0, value, 0, 0, 0];
+        assert_eq!(time(&resolution(3), 7500), Duration::from_millis(7500));
+        let two_to_the_tenth = resolution(0x80 | 10);
+        assert_eq!(time(&two_to_the_tenth, 7680), Duration::from_millis(7500));
+        let offset = [14, 0, 8, 0, 5, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(time(&offset, 1_000_000), Duration::from_secs(6));
+    }
+
+    #[test]
+    fn packets_for_other_hosts_are_not_seen() {
+        let mut packet = vec![0; 16 + 40];
+        packet[14..16].copy_from_slice(&IPV6);
+        packet[16] = 0x60;
+        packet[16 + 6] = 59;
+        let content = |packet_type, packet: &mut Vec<u8>| {
+            packet[1] = packet_type;
+            content(&Frame {
+                time: Duration::ZERO,
+                link_type: Linktype::LINUX_SLL,
+                bytes: packet,
+                length: packet.len(),
+            })
+        };
+        for packet_type in [0, 1, 2, 4] {
+            let Some(Content::Ip(packet)) = content(packet_type, &mut packet) else {
+                panic!("{packet_type}");
+            };
+            assert_eq!(packet.metadata.packet_type, packet_type % 4);
+        }
+        assert_eq!(content(3, &mut packet), Some(Content::Unseen));
     }
 }

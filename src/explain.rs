@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::{ArgAction, Args};
 use ipt2bpf_codegen::compile::translate;
+use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::log::book::Book;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
@@ -69,10 +70,20 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
     /// The interface by which the packets of the capture come in
-    #[arg(long = "in", value_name = "IFACE", requires = "pcap")]
+    #[arg(
+        long = "in",
+        value_name = "IFACE",
+        requires = "pcap",
+        conflicts_with = "packets"
+    )]
     input: Option<String>,
     /// The interface by which they go out
-    #[arg(long = "out", value_name = "IFACE", requires = "pcap")]
+    #[arg(
+        long = "out",
+        value_name = "IFACE",
+        requires = "pcap",
+        conflicts_with = "packets"
+    )]
     output: Option<String>,
     /// The addresses of this host, which tell where the packets of the capture go
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', requires = "pcap")]
@@ -242,11 +253,28 @@ fn link_header(packet: &PacketWords) -> Option<[u8; 14]> {
     Some(header)
 }
 
-/// A packet of a capture as a line.
-fn title(number: usize, since: Duration, packet: &IpPacket) -> String {
-    let (source, destination) = ends(packet);
+/// A packet of a capture as a line, in the words that describe packets.
+fn title(number: usize, since: Duration, captured: &IpPacket) -> String {
     let seconds = since.as_secs_f64();
-    format!("packet {number}, after {seconds:.6} s: {source} > {destination}")
+    let words = words(captured).unwrap_or_default();
+    format!("packet {number}, after {seconds:.6} s: {words}")
+}
+
+fn words(captured: &IpPacket) -> Option<String> {
+    let packet = captured.packet()?;
+    let (source, destination) = ends(captured)?;
+    let port = |field| packet.get(field) as u16;
+    let is_later = packet.is_later_fragment();
+    let name = match packet.get(Field::Protocol) {
+        6 if !is_later => "tcp",
+        17 if !is_later => "udp",
+        1 => return Some(format!("icmp {source} > {destination}")),
+        58 => return Some(format!("icmpv6 {source} > {destination}")),
+        number => return Some(format!("proto {number} {source} > {destination}")),
+    };
+    let source = SocketAddr::new(source, port(Field::SourcePort));
+    let destination = SocketAddr::new(destination, port(Field::DestinationPort));
+    Some(format!("{name} {source} > {destination}"))
 }
 
 fn note(packet: &IpPacket) -> Option<String> {
@@ -256,20 +284,14 @@ fn note(packet: &IpPacket) -> Option<String> {
 }
 
 /// Where a packet comes from and where it goes.
-fn ends(packet: &IpPacket) -> (IpAddr, IpAddr) {
-    let bytes = &packet.bytes;
-    match packet.family {
-        Family::V4 => {
-            let at = |offset| bytes.get(offset..).and_then(|it| it.first_chunk::<4>());
-            let [source, destination] = [12, 16].map(|it| at(it).copied().unwrap_or_default());
-            (source.into(), destination.into())
-        }
-        Family::V6 => {
-            let at = |offset| bytes.get(offset..).and_then(|it| it.first_chunk::<16>());
-            let [source, destination] = [8, 24].map(|it| at(it).copied().unwrap_or_default());
-            (source.into(), destination.into())
-        }
-    }
+fn ends(captured: &IpPacket) -> Option<(IpAddr, IpAddr)> {
+    let packet = captured.packet()?;
+    let v4 = |field| Ipv4Addr::from_bits(packet.get(field) as u32).into();
+    let v6 = |field| Ipv6Addr::from_bits(packet.get(field)).into();
+    Some(match captured.family {
+        Family::V4 => (v4(Field::Source4), v4(Field::Destination4)),
+        Family::V6 => (v6(Field::Source6), v6(Field::Destination6)),
+    })
 }
 
 /// At which hook the packets of a capture are.
@@ -321,7 +343,7 @@ impl Placing {
                 devices,
             } => (addresses, *wanted, devices.clone()),
         };
-        let (source, destination) = ends(packet);
+        let (source, destination) = ends(packet)?;
         let is_ours = |address| addresses.contains(&address);
         let arriving = Devices {
             output: String::new(),
