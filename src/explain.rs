@@ -85,7 +85,7 @@ pub struct Arguments {
         conflicts_with = "packets"
     )]
     output: Option<String>,
-    /// The addresses of this host, which tell where the packets of the capture go
+    /// The addresses of this host, separated by commas, which tell where the packets of the capture go
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', requires = "pcap")]
     local: Vec<IpAddr>,
     /// Where the packet is; without it cgroup_skb/ingress, cgroup_skb/egress for a packet with only an

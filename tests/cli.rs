@@ -1000,6 +1000,43 @@ fn captures_are_counted_by_rule() {
 }
 
 #[test]
+fn addresses_tell_which_chains_a_capture_meets() {
+    let desk = Desk::new();
+    let capture = pcap(Order::Little, 1_000_000, RAW_IP, &dialogue());
+    fs::write(desk.path("capture"), capture).unwrap();
+    let places = |arguments: &[&str]| {
+        let explain = ["explain", "noted.v4", "--pcap", "capture", "--in", "eth0"];
+        let output = desk.run(&[&explain, arguments].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().skip(1).map(|line| {
+            let words = line.split_whitespace().collect::<Vec<_>>();
+            match words[..] {
+                [packets, _, _, "filter", chain, rule, ..] => format!("{packets} {chain} {rule}"),
+                _ => line.to_owned(),
+            }
+        });
+        lines.collect::<Vec<_>>().join("; ")
+    };
+    let local = ["--local", "192.0.2.1"];
+    let xdp = [&local[..], &["--hook", "xdp"]].concat();
+    assert_eq!(
+        places(&xdp),
+        "5 INPUT 1; 4 INPUT 2; 1 INPUT policy; rules and policies that no packet met: 2; \
+         7 packets: 1 accepted, 4 dropped, 0 not IP, 2 skipped that come to no hook here"
+    );
+    assert_eq!(
+        places(&[&xdp[..], &["--out", "eth1"]].concat()),
+        "5 INPUT 1; 4 INPUT 2; 1 INPUT policy; 1 FORWARD 1; rules and policies that no packet met: 1; \
+         7 packets: 1 accepted, 5 dropped, 0 not IP, 1 skipped that come to no hook here"
+    );
+    assert_eq!(
+        places(&[&local[..], &["--hook", "cgroup_skb/egress"]].concat()),
+        "1 OUTPUT 1; rules and policies that no packet met: 1; \
+         7 packets: 0 accepted, 1 dropped, 0 not IP, 6 skipped that come to no hook here"
+    );
+}
+
+#[test]
 fn captures_of_all_formats_say_the_same() {
     let desk = Desk::new();
     let local = ["--local", "192.0.2.1"];
