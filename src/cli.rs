@@ -6,10 +6,11 @@ use clap::builder::styling::Styles;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
+use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::kernel;
 
-use crate::{attach, check, compile, detach, explain, load, log, show, zero};
+use crate::{attach, check, compile, conntrack, detach, explain, load, log, show, zero};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,6 +64,7 @@ pub enum Command {
     List,
     Show(show::Arguments),
     Log(log::Arguments),
+    Conntrack(conntrack::Arguments),
     Zero(zero::Arguments),
 }
 
@@ -197,6 +199,27 @@ impl Hooks {
             hooks: self.named(),
             xdp_path: self.xdp_path.into(),
             ..Options::default()
+        }
+    }
+}
+
+/// How connections are tracked.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Tracking {
+    /// How many connections are remembered at most, where rules ask for their state
+    ///
+    /// A full table forgets those that have been silent longest. An entry takes about 200 bytes, which the
+    /// kernel sets aside at once.
+    #[arg(long, value_name = "N", default_value_t = MAX_FLOWS, value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
+    connections: u32,
+}
+
+impl Tracking {
+    /// The choices, changed by these arguments.
+    pub fn apply(self, options: Options) -> Options {
+        Options {
+            connections: self.connections,
+            ..options
         }
     }
 }

@@ -10,7 +10,7 @@ use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 
-use crate::cli::{Clock, Hooks, Leniency, MessageFormat, Rules, Sets};
+use crate::cli::{Clock, Hooks, Leniency, MessageFormat, Rules, Sets, Tracking};
 use crate::clock;
 use crate::devices::{self, Filled};
 use crate::failure::Usage;
@@ -34,6 +34,8 @@ pub struct Arguments {
     hooks: Hooks,
     #[command(flatten)]
     leniency: Leniency,
+    #[command(flatten)]
+    tracking: Tracking,
     #[command(flatten)]
     clock: Clock,
     /// The oldest kernel the object must load on, such as 5.10; without it the oldest that the rules
@@ -122,8 +124,10 @@ impl Arguments {
 
     fn translate(&self, input: &Input, form: Form, format: MessageFormat) -> Result<Written> {
         let rulesets = &input.rulesets;
-        let mut options = self.leniency.apply(self.clock.apply(self.hooks.options()));
+        let options = self.clock.apply(self.hooks.options());
+        let mut options = self.tracking.apply(self.leniency.apply(options));
         options.target_kernel = self.target_kernel;
+        options.sets = input.known_sets();
         if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {
             options.device_names = DeviceNames::Relocated;
         }

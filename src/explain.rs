@@ -115,7 +115,7 @@ fn explain_packets(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         hook_of(&packet.devices, arguments.hook, &place)
     });
     let hooks: Vec<Hook> = hooks.collect::<Result<_>>()?;
-    let options = options(arguments, hooks.clone());
+    let options = options(arguments, &input, hooks.clone());
     let (filters, _, said) = translate(&input.rulesets, &options);
     conclude(&input, said, reporter)?;
     let book = Book::new(&input.rulesets);
@@ -149,7 +149,7 @@ fn explain_capture(arguments: &Arguments, file: &Path, reporter: &Reporter) -> R
     let bytes = read(arguments, file).with_context(|| name.clone())?;
     let placing = Placing::new(arguments)?;
     let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
-    let options = options(arguments, placing.hooks());
+    let options = options(arguments, &input, placing.hooks());
     let (filters, layout, said) = translate(&input.rulesets, &options);
     conclude(&input, said, reporter)?;
     let captured = capture::read(&bytes).with_context(|| name.clone())?;
@@ -209,9 +209,10 @@ fn explain_capture(arguments: &Arguments, file: &Path, reporter: &Reporter) -> R
     end
 }
 
-fn options(arguments: &Arguments, hooks: Vec<Hook>) -> Options {
+fn options(arguments: &Arguments, input: &Input, hooks: Vec<Hook>) -> Options {
     arguments.leniency.apply(Options {
         hooks,
+        sets: input.known_sets(),
         ..Options::default()
     })
 }

@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod clock;
 mod compile;
+mod conntrack;
 mod counters;
 mod detach;
 mod devices;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Detach(arguments)) => detach::run(&arguments),
         Some(Command::List) => list::run(),
         Some(Command::Show(arguments)) => show::run(&arguments),
+        Some(Command::Conntrack(arguments)) => conntrack::run(&arguments, &reporter),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),
     };

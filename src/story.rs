@@ -495,6 +495,10 @@ fn change(packet: &mut Packet<'_>, field: Field, value: u128) {
             state: value as u8,
             ..packet.connection()
         }),
+        Field::CtMark => packet.set_connection(Connected {
+            mark: value as u32,
+            ..packet.connection()
+        }),
         _ => {}
     }
 }
@@ -545,6 +549,11 @@ fn answer_in_words(routine: &Routine, answer: u32) -> String {
         Routine::SegmentRouting(_) => ("srh", "the header fits", "no header fits"),
         Routine::FindOption(_) => ("dccp", "the option is there", "the option is not there"),
         Routine::FindChunks(_) => ("sctp", "the chunks fit", "the chunks do not fit"),
+        Routine::HasCarried(_) => ("connbytes", "within the bounds", "outside the bounds"),
+        Routine::LooksLike(_) => ("conntrack", "the addresses fit", "the addresses do not fit"),
+        Routine::TestElements(_) | Routine::TestList(_) => {
+            ("set", "it has the packet", "it does not have the packet")
+        }
         _ => return format!("{routine}: {answer:#x}"),
     };
     match answer {

@@ -2,6 +2,7 @@
 //! without root.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -650,6 +651,56 @@ fn places_that_are_none_are_told() {
     });
 }
 
+/// Rules that ask for a set, in a file.
+fn rules_with_set(dir: &Path) -> Result<String> {
+    let rules = dir.join("sets.v4");
+    fs::write(
+        &rules,
+        "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m set --match-set closed dst,dst -j DROP\nCOMMIT\n",
+    )?;
+    Ok(rules.display().to_string())
+}
+
+#[test]
+fn the_sets_of_the_kernel_are_taken_and_followed() {
+    in_kernel(|dir| {
+        if Command::new("ipset").arg("version").output().is_err() {
+            eprintln!("skipped: there is no ipset");
+            return Ok(());
+        }
+        let rules = rules_with_set(dir)?;
+        let cgroup = Cgroup::new("sets")?;
+        let server = cgroup.inside(|| TcpListener::bind("127.0.0.1:0"))??;
+        let port = server.local_addr()?.port();
+        let place = cgroup.name();
+        let missing = ipt2bpf(&format!("attach --cgroup {place} {rules}"));
+        let said = format!("{:#}", missing.expect_err("there is no set"));
+        ensure!(
+            said.contains("closed") && said.contains("not given"),
+            "{said}"
+        );
+        run("ipset", "create closed hash:ip,port")?;
+        run("ipset", &format!("add closed 127.0.0.1,tcp:{port}"))?;
+        ipt2bpf(&format!("attach --cgroup {place} {rules}"))?;
+        ensure!(!connects("127.0.0.1", port), "the port is closed");
+        let mut following = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .args(["attach", "--cgroup", &place, "--follow", "1", &rules])
+            .spawn()?;
+        // It begins with the set as it is.
+        std::thread::sleep(3 * PATIENCE);
+        run("ipset", "flush closed")?;
+        let opened = (0..20).any(|_| {
+            std::thread::sleep(PATIENCE);
+            connects("127.0.0.1", port)
+        });
+        following.kill()?;
+        following.wait()?;
+        ipt2bpf(&format!("detach --cgroup {place}"))?;
+        ensure!(opened, "the change is not followed");
+        Ok(())
+    });
+}
+
 #[test]
 fn log_tells_what_rules_log() {
     in_kernel(|dir| {
@@ -765,6 +816,138 @@ fn log_says_when_nothing_can_be_logged_and_what_was_lost() {
         ensure!(said.contains("5 records were lost"), "{said}");
         ensure!(output.stdout.iter().filter(|&&byte| byte == b'\n').count() == 15);
         ipt2bpf(&format!("detach {place}"))?;
+        Ok(())
+    });
+}
+
+/// A firewall as most hosts have it: answers, new connections to port 22, neighbour discovery.
+fn stateful(dir: &Path, name: &str, extra: &str) -> Result<String> {
+    both_families_apart(dir, name, |family| {
+        let discovery = match family {
+            6 => "-A INPUT -p ipv6-icmp -m conntrack --ctstate UNTRACKED -j ACCEPT\n",
+            _ => "",
+        };
+        format!(
+            "{discovery}{extra}-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+             -A INPUT -p tcp -m tcp --dport 22 -m conntrack --ctstate NEW -j ACCEPT\n\
+             -A INPUT -j DROP\n"
+        )
+    })
+}
+
+/// Whether each of the two hears the other, the second first.
+fn talk(one: &mut TcpStream, other: &mut TcpStream) -> Result<bool> {
+    fn hears(from: &mut TcpStream, to: &mut TcpStream) -> Result<bool> {
+        to.set_read_timeout(Some(PATIENCE))?;
+        from.write_all(b"heard")?;
+        let mut bytes = [0; 5];
+        Ok(to.read_exact(&mut bytes).is_ok() && bytes == *b"heard")
+    }
+    Ok(hears(other, one)? && hears(one, other)?)
+}
+
+/// Whether a datagram arrives.
+fn datagram(from: &UdpSocket, to: &UdpSocket) -> Result<bool> {
+    from.send_to(b"heard", to.local_addr()?)?;
+    to.set_read_timeout(Some(PATIENCE))?;
+    Ok(to.recv(&mut [0; 5]).is_ok())
+}
+
+/// A connection that one side's socket opens to the other's.
+fn connected(listener: &TcpListener) -> Result<[TcpStream; 2]> {
+    let client = TcpStream::connect_timeout(&listener.local_addr()?, PATIENCE)?;
+    Ok([client, listener.accept()?.0])
+}
+
+#[test]
+fn a_cgroup_hears_answers_and_new_connections_where_they_are_welcome() {
+    in_kernel(|dir| {
+        let rules = stateful(dir, "rules", "")?;
+        let more = stateful(dir, "more", "-A INPUT -p tcp -m tcp --dport 1 -j DROP\n")?;
+        let cgroup = Cgroup::new("stateful")?;
+        for host in LOOPBACKS {
+            let outside = TcpListener::bind(address(host, 0))?;
+            // A connection that is older than the rules.
+            let [mut old, mut old_peer] = cgroup.inside(|| connected(&outside))??;
+            ipt2bpf(&format!("attach --cgroup {} {rules}", cgroup.name()))?;
+            ensure!(talk(&mut old, &mut old_peer)?, "{host}: an old connection");
+            let [mut client, mut server] = cgroup.inside(|| connected(&outside))??;
+            ensure!(talk(&mut client, &mut server)?, "{host}: a new connection");
+            let _welcome = cgroup.inside(|| listen(&[host], &[22, 23]))??;
+            ensure!(connects(host, 22) && !connects(host, 23), "{host}: ports");
+
+            let [mine, theirs] = [
+                cgroup.inside(|| UdpSocket::bind(address(host, 0)))??,
+                UdpSocket::bind(address(host, 0))?,
+            ];
+            ensure!(
+                !datagram(&theirs, &mine)?,
+                "{host}: an unsolicited datagram"
+            );
+            ensure!(datagram(&mine, &theirs)?, "{host}: a question");
+            ensure!(datagram(&theirs, &mine)?, "{host}: its answer");
+
+            let listed = ipt2bpf(&format!("conntrack -L -p tcp --cgroup {}", cgroup.name()))?;
+            ensure!(listed.contains("ESTABLISHED src="), "{listed}");
+            ipt2bpf(&format!("attach --cgroup {} {more}", cgroup.name()))?;
+            ensure!(
+                talk(&mut client, &mut server)?,
+                "{host}: after a replacement"
+            );
+            let deleted = ipt2bpf(&format!("conntrack -D -p tcp --cgroup {}", cgroup.name()))?;
+            ensure!(deleted.lines().count() >= 2, "{deleted}");
+            let count = ipt2bpf(&format!("conntrack -C -p tcp --cgroup {}", cgroup.name()))?;
+            ensure!(count == "0\n", "{count}");
+            ensure!(
+                !talk(&mut old, &mut old_peer)?,
+                "{host}: a forgotten connection"
+            );
+            ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interface_hears_answers_to_what_the_host_sends() {
+    in_kernel(|dir| {
+        let rules = stateful(dir, "rules", "")?;
+        let more = stateful(dir, "more", "-A INPUT -p tcp -m tcp --dport 1 -j DROP\n")?;
+        let neighbour = wire()?;
+        for [near, far] in [["10.77.0.1", "10.77.0.2"], ["[fd77::1]", "[fd77::2]"]] {
+            let outside = neighbour.does(move || TcpListener::bind(address(far, 0)))??;
+            let [mut old, mut old_peer] = connected(&outside)?;
+            ipt2bpf(&format!("attach --xdp near {rules}"))?;
+            let listed = ipt2bpf("list")?;
+            ensure!(
+                listed.contains("near  cgroup_skb/egress") && listed.contains("near  xdp"),
+                "{listed}"
+            );
+            ensure!(talk(&mut old, &mut old_peer)?, "{far}: an old connection");
+            let [mut client, mut server] = connected(&outside)?;
+            ensure!(talk(&mut client, &mut server)?, "{far}: a new connection");
+            let _welcome = listen(&[near], &[22, 23])?;
+            let near_port = |port| neighbour.connects(near, port);
+            ensure!(near_port(22)? && !near_port(23)?, "{near}: ports");
+
+            let mine = UdpSocket::bind(address(near, 0))?;
+            let theirs = neighbour.does(move || UdpSocket::bind(address(far, 0)))??;
+            ensure!(
+                !datagram(&theirs, &mine)?,
+                "{near}: an unsolicited datagram"
+            );
+            ensure!(datagram(&mine, &theirs)?, "{far}: a question");
+            ensure!(datagram(&theirs, &mine)?, "{near}: its answer");
+
+            ipt2bpf(&format!("attach --xdp near {more}"))?;
+            ensure!(
+                talk(&mut client, &mut server)?,
+                "{far}: after a replacement"
+            );
+            ipt2bpf("detach --xdp near")?;
+            ensure!(ipt2bpf("list")?.is_empty(), "something is left");
+            ensure!(talk(&mut client, &mut server)?, "{far}: after detaching");
+        }
         Ok(())
     });
 }

@@ -5,7 +5,11 @@
 //! ROOT/cgroup/CGROUP_ID/ipt2bpf_ingress        one link for each hook, by Hook::program_name
 //! ROOT/cgroup/CGROUP_ID/ipt2bpf_egress
 //! ROOT/xdp/NETNS_IFINDEX/ipt2bpf_xdp           inode number of the network namespace, interface index
+//! ROOT/xdp/NETNS_IFINDEX/ipt2bpf_egress        the companion of the XDP program, if it has one
 //! ```
+//! A companion tracks for an XDP program the connections of what the host sends. It is attached to the root
+//! cgroup once, and pinned beside each program that it serves; it goes with the last of them.
+//!
 //! There is nothing else to keep: the link holds its program, the program its maps.
 
 use std::fs;
@@ -143,6 +147,32 @@ impl Registry {
     /// [`Error::NoInterface`], [`Error::NoProgram`], [`Error::NoBpffs`]; [`Error::Refused`] also when
     /// someone else's XDP program runs at an interface.
     pub fn attach_xdp(&self, loaded: &Loaded, interfaces: &[&str]) -> Result<Vec<XdpMode>, Error> {
+        self.attach_xdp_beside(loaded, interfaces, None)
+    }
+
+    /// As [`Registry::attach_xdp`], with the object's program for `cgroup_skb/egress` at the root cgroup,
+    /// for as long as the XDP program runs somewhere.
+    ///
+    /// # Errors
+    /// As [`Registry::attach_xdp`], and [`Error::NoProgram`] without such a program.
+    pub fn attach_xdp_with_companion(
+        &self,
+        loaded: &Loaded,
+        interfaces: &[&str],
+    ) -> Result<Vec<XdpMode>, Error> {
+        let program = loaded.program(Hook::CgroupEgress)?;
+        let root = Cgroup::root()?;
+        let companion = Link::cgroup(program, &root.dir, kernel_types(Hook::CgroupEgress).1)
+            .map_err(Error::refused(Step::Attach(Hook::CgroupEgress)))?;
+        self.attach_xdp_beside(loaded, interfaces, Some(&companion))
+    }
+
+    fn attach_xdp_beside(
+        &self,
+        loaded: &Loaded,
+        interfaces: &[&str],
+        companion: Option<&Link>,
+    ) -> Result<Vec<XdpMode>, Error> {
         let program = loaded.program(Hook::Xdp)?;
         let netns = current_netns()?;
         let interfaces = interfaces
@@ -150,6 +180,7 @@ impl Registry {
             .map(|name| devices::interface(name))
             .collect::<Result<Vec<_>, _>>()?;
         let mut modes = Vec::with_capacity(interfaces.len());
+        let mut dirs = Vec::with_capacity(interfaces.len());
         let mut changes = Changes::below(&self.root);
         for interface in interfaces {
             let dir = self
@@ -169,6 +200,14 @@ impl Registry {
                 },
             )?;
             modes.push(mode);
+            dirs.push(dir);
+        }
+        for dir in dirs {
+            let pin = dir.join(Hook::CgroupEgress.program_name());
+            match companion {
+                Some(link) => bpffs::replace(link, &pin)?,
+                None => bpffs::remove(&pin)?,
+            }
         }
         changes.keep();
         Ok(modes)
@@ -238,7 +277,10 @@ impl Registry {
     /// # Errors
     /// [`Error::Refused`], [`Error::Io`].
     pub fn detach(&self, attachment: &Attachment) -> Result<(), Error> {
-        if let Some(Object::Link(link)) = bpffs::open(&attachment.pin)? {
+        let is_companion = matches!(attachment.site, Site::Interface { .. })
+            && attachment.hook == Hook::CgroupEgress;
+        // A companion may serve other interfaces, and goes with its last pin.
+        if !is_companion && let Some(Object::Link(link)) = bpffs::open(&attachment.pin)? {
             detach_link(&link, attachment.hook)?;
         }
         bpffs::remove(&attachment.pin)?;

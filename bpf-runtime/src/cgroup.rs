@@ -20,6 +20,14 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
+    /// The root of the hierarchy, which all sockets are in.
+    pub fn root() -> Result<Cgroup, Error> {
+        match mounts_of("cgroup2")?.first() {
+            Some(path) => Cgroup::open(path),
+            None => Err(Error::NoCgroups),
+        }
+    }
+
     pub fn open(path: &Path) -> Result<Cgroup, Error> {
         let dir = fs::File::open(path).map_err(Error::io(path))?;
         let metadata = dir.metadata().map_err(Error::io(path))?;

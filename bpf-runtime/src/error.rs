@@ -31,6 +31,11 @@ pub enum Error {
         "no BPF file system is mounted; mount one with `mount -t bpf bpf /sys/fs/bpf` or name one"
     )]
     NoBpffs,
+    /// No cgroup v2 hierarchy is mounted.
+    #[error(
+        "no cgroup v2 hierarchy is mounted; mount one with `mount -t cgroup2 none /sys/fs/cgroup`"
+    )]
+    NoCgroups,
     /// The place for pins is on another kind of file system.
     #[error(
         "{} is not on a BPF file system, and only there can BPF objects be pinned; \
@@ -97,7 +102,10 @@ pub enum Error {
 impl Error {
     /// Whether the kernel said no to what was right in form, as opposed to a wrong request.
     pub fn kernel_refused(&self) -> bool {
-        matches!(self, Error::Refused { .. } | Error::NoBpffs)
+        matches!(
+            self,
+            Error::Refused { .. } | Error::NoBpffs | Error::NoCgroups
+        )
     }
 
     /// For `map_err`: the kernel refused a step and left no log.

@@ -4,7 +4,7 @@ use std::fs;
 
 use ipt2bpf_codegen::options::DeviceAccess;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use rustix::time::{ClockId, Timespec, clock_getres};
+use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
 use crate::btf::Btf;
 
@@ -25,6 +25,15 @@ pub fn device_access() -> Option<DeviceAccess> {
 /// says so.
 pub fn tick_rate() -> u32 {
     rate_of(clock_getres(ClockId::MonotonicCoarse))
+}
+
+/// The tick of the kernel's clock, as `bpf_jiffies64` gives it in its lower half: it began 300 seconds
+/// before an overflow (`INITIAL_JIFFIES`, include/linux/jiffies.h).
+pub fn jiffies() -> u32 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let rate = i64::from(tick_rate());
+    let ticks = now.tv_sec * rate + now.tv_nsec * rate / 1_000_000_000;
+    (ticks - 300 * rate) as u32
 }
 
 /// How often such a period fits a second. The kernel rounds it to nanoseconds.

@@ -13,9 +13,9 @@ use crate::emit::{Emitted, emit, reach, weight};
 use crate::lower::lower;
 use crate::module::{Hook, Module};
 use crate::object;
-use crate::options::{KernelVersion, Options};
+use crate::options::{KernelVersion, Options, XdpPath};
 use crate::plan::StagePlan;
-use crate::semantic::{Filter, Tracking, family_name};
+use crate::semantic::{FamilyFilter, Filter, Tracking, family_name};
 use crate::simplify::simplify;
 
 /// What became of rulesets.
@@ -40,6 +40,7 @@ pub struct Compiled {
 /// Compiles rulesets, at most one per family. The error holds every diagnostic, warnings among them.
 pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
     let (filters, counters, mut diagnostics) = translate(rulesets, options);
+    diagnostics.extend(half_tracked(&filters, options));
     if diagnostics
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error)
@@ -94,6 +95,9 @@ pub fn translate(
         }
     }
     track_where_asked(&mut filters);
+    if options.companion {
+        add_companion(&mut filters);
+    }
     (filters, counters, diagnostics)
 }
 
@@ -102,7 +106,7 @@ pub fn translate(
 fn track_where_asked(filters: &mut [Filter]) {
     let families = filters.iter().flat_map(|filter| &filter.families);
     let asking: Vec<Family> = families
-        .filter(|family| family.asks_for_connections())
+        .filter(|family| family.asks_for_connections().is_some())
         .map(|family| family.family)
         .collect();
     for filter in filters {
@@ -111,6 +115,74 @@ fn track_where_asked(filters: &mut [Filter]) {
             family.tracking = asking.contains(&family.family).then(|| Tracking::at(hook));
         }
     }
+}
+
+/// Puts a program that only tracks in front of an XDP program that has none for what leaves.
+fn add_companion(filters: &mut Vec<Filter>) {
+    let hook = Hook::CgroupEgress;
+    if filters.iter().any(|filter| filter.hook == hook) {
+        return;
+    }
+    let xdp = filters.iter().position(|filter| filter.hook == Hook::Xdp);
+    let Some(xdp) = xdp else {
+        return;
+    };
+    let tracked = filters[xdp].families.iter();
+    let families: Vec<FamilyFilter> = tracked
+        .filter(|family| family.tracking.is_some())
+        .map(|family| FamilyFilter {
+            family: family.family,
+            chains: Vec::new(),
+            stages: Vec::new(),
+            tracking: Some(Tracking::at(hook)),
+        })
+        .collect();
+    if !families.is_empty() {
+        filters.insert(xdp, Filter { hook, families });
+    }
+}
+
+/// Says that rules ask for connections of which the object's programs see one direction only.
+fn half_tracked(filters: &[Filter], options: &Options) -> Option<Diagnostic> {
+    let has = |hook: Hook| filters.iter().any(|filter| filter.hook == hook);
+    let only_forwards = has(Hook::Xdp) && options.xdp_path == XdpPath::Forward;
+    let sees_arriving = has(Hook::CgroupIngress) || has(Hook::Xdp);
+    if only_forwards || (sees_arriving && has(Hook::CgroupEgress)) {
+        return None;
+    }
+    let mut families = filters.iter().flat_map(|filter| &filter.families);
+    let rule = families.find_map(FamilyFilter::asks_for_connections)?;
+    let (unseen, help) = if has(Hook::Xdp) {
+        (
+            "leave",
+            "attach with `ipt2bpf attach --xdp`, which tracks them at the root cgroup, or compile with \
+             --hook cgroup_skb/egress too and attach that program there",
+        )
+    } else if sees_arriving {
+        (
+            "leave",
+            "compile with --hook cgroup_skb/egress too, and attach both programs of the object",
+        )
+    } else {
+        (
+            "arrive",
+            "compile with --hook cgroup_skb/ingress too, and attach both programs of the object",
+        )
+    };
+    Some(Diagnostic {
+        severity: match options.approximate {
+            true => Severity::Warning,
+            false => Severity::Error,
+        },
+        code: "half-tracked",
+        message: format!(
+            "the state of connections is asked for, and no program of the object sees the packets that \
+             {unseen}"
+        ),
+        span: rule.span,
+        label: String::new(),
+        help: Some(help.into()),
+    })
 }
 
 /// What the object keeps of a ruleset: enough to read it again, with its family.

@@ -66,11 +66,12 @@ pub enum Event {
 }
 
 /// The fields that effects of rules change.
-pub const CHANGEABLE: [Field; 4] = [
+pub const CHANGEABLE: [Field; 5] = [
     Field::Mark,
     Field::TypeOfService,
     Field::TimeToLive,
     Field::CtState,
+    Field::CtMark,
 ];
 
 impl Outcome {

@@ -138,6 +138,8 @@ pub mod layout {
     pub const LENGTH: i16 = 116;
     /// Where the rules go on next: `u32`, see [`plan`](crate::plan).
     pub const ENTRY: i16 = 124;
+    /// Not 0 when more fragments follow the packet: it is the first of several. `u8`
+    pub const MORE_FRAGMENTS: i16 = 136;
     /// How the sender of a rejected packet is told, as [`Answer::number`] has it, or 0: `u8`.
     ///
     /// [`Answer::number`]: crate::meaning::reject::Answer::number

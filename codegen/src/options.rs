@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::asm::KernelField;
 use crate::module::Hook;
+use crate::sets::Sets;
+use crate::track::MAX_FLOWS;
 
 /// How a program learns the name of a packet's interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,10 +81,17 @@ pub struct Options {
     pub xdp_path: XdpPath,
     /// Translate what cannot be decided so that it only errs towards dropping.
     pub approximate: bool,
+    /// Beside an XDP program whose rules ask for connections, and where the object has no program for
+    /// what leaves: put one in it that tracks what this host sends and lets everything pass.
+    pub companion: bool,
+    /// How many connections are remembered at most.
+    pub connections: u32,
     /// Leave out nat rules even where later rules would see translated addresses.
     pub ignore_nat: bool,
     /// How interface names are found.
     pub device_names: DeviceNames,
+    /// The sets that `-m set` and `-j SET` may ask for.
+    pub sets: Sets,
     /// Ticks of the kernel's clock in a second (`CONFIG_HZ`), by which `-m limit` and its like count.
     pub tick_rate: u32,
     /// The oldest kernel the object must load on; when not given, the oldest that the rulesets allow.
@@ -95,8 +104,11 @@ impl Default for Options {
             hooks: Vec::new(),
             xdp_path: XdpPath::default(),
             approximate: false,
+            companion: false,
+            connections: MAX_FLOWS,
             ignore_nat: false,
             device_names: DeviceNames::default(),
+            sets: Sets::default(),
             tick_rate: DEFAULT_TICK_RATE,
             target_kernel: None,
         }

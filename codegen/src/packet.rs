@@ -85,6 +85,7 @@ pub struct Packet<'a> {
     protocol: u8,
     broken_headers: bool,
     fragment_offset: u16,
+    more_fragments: bool,
     /// Where rules read the transport header: 0 in later fragments of an IPv6 packet.
     transport: usize,
     answer: u32,
@@ -113,6 +114,7 @@ impl<'a> Packet<'a> {
                     protocol: header[9],
                     broken_headers: false,
                     fragment_offset: u16::from_be_bytes([header[6], header[7]]) & 0x1fff,
+                    more_fragments: header[6] & 0x20 != 0,
                     transport: 4 * usize::from(header[0] & 15),
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
@@ -136,6 +138,7 @@ impl<'a> Packet<'a> {
                     protocol: end.protocol,
                     broken_headers: walk.is_none(),
                     fragment_offset: end.fragment_offset,
+                    more_fragments: end.more_fragments,
                     transport: end.offset,
                     answer: 0,
                     nf_hook: NfHook::Prerouting,
@@ -226,6 +229,11 @@ impl<'a> Packet<'a> {
     /// What is known of its connection.
     pub fn connection(&self) -> Connected {
         self.connection
+    }
+
+    /// Whether more fragments follow it.
+    pub fn has_more_fragments(&self) -> bool {
+        self.more_fragments
     }
 
     /// Whether it is a fragment other than the first.
@@ -431,6 +439,7 @@ struct HeaderEnd {
     protocol: u8,
     offset: usize,
     fragment_offset: u16,
+    more_fragments: bool,
 }
 
 /// Walks as `ipv6_find_hdr` does for `-p` (net/ipv6/exthdrs_core.c as of 6.18): over hop-by-hop,
@@ -439,12 +448,14 @@ struct HeaderEnd {
 fn walk_extension_headers(bytes: &[u8]) -> Option<HeaderEnd> {
     let mut protocol = bytes[6];
     let mut offset = 40;
+    let mut more_fragments = false;
     for _ in 0..MAX_EXTENSION_HEADERS {
         if !is_extension(protocol) {
             return Some(HeaderEnd {
                 protocol,
                 offset,
                 fragment_offset: 0,
+                more_fragments,
             });
         }
         let header = bytes.get(offset..offset + 2)?;
@@ -461,8 +472,10 @@ fn walk_extension_headers(bytes: &[u8]) -> Option<HeaderEnd> {
                         protocol: header[0],
                         offset: 0,
                         fragment_offset,
+                        more_fragments,
                     });
                 }
+                more_fragments = field[1] & 1 != 0;
                 8
             }
             51 => 4 * (usize::from(header[1]) + 2),

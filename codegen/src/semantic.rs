@@ -279,25 +279,27 @@ impl Test {
     }
 }
 
-impl FamilyFilter {
-    /// The chain behind an id.
-    pub fn chain(&self, id: ChainId) -> &Chain {
-        &self.chains[id.0 as usize]
-    }
-
-    /// Calls `visit` with every part of every test of every rule.
-    pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
-        for chain in &self.chains {
-            for step in chain.rules.iter().flat_map(|rule| &rule.steps) {
-                if let Step::Check { test, .. } | Step::Doom(test) = step {
-                    test.leaves(visit);
-                }
+impl Rule {
+    /// Calls `visit` with every part of every test.
+    fn leaves(&self, visit: &mut impl FnMut(&Test)) {
+        for step in &self.steps {
+            if let Step::Check { test, .. } | Step::Doom(test) = step {
+                test.leaves(visit);
             }
         }
     }
 
-    /// Whether a rule looks at the packet's connection.
-    pub fn asks_for_connections(&self) -> bool {
+    /// All its routines, in order.
+    fn routines(&self) -> impl Iterator<Item = &Routine> {
+        let asked = self.steps.iter().filter_map(|step| match step {
+            Step::Ask(routine) => Some(routine),
+            Step::Check { .. } | Step::Doom(_) => None,
+        });
+        asked.chain(&self.effects)
+    }
+
+    /// Whether it looks at the packet's connection.
+    fn asks_for_connections(&self) -> bool {
         let mut asks = false;
         self.leaves(&mut |leaf| {
             asks |= matches!(leaf, Test::Masked { field, .. } | Test::Range { field, .. }
@@ -306,19 +308,31 @@ impl FamilyFilter {
         let mut routines = self.routines();
         asks || routines.any(|it| it.work().reads().iter().any(|field| field.is_connection()))
     }
+}
+
+impl FamilyFilter {
+    /// The chain behind an id.
+    pub fn chain(&self, id: ChainId) -> &Chain {
+        &self.chains[id.0 as usize]
+    }
+
+    /// Calls `visit` with every part of every test of every rule.
+    pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
+        let rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        rules.for_each(|rule| rule.leaves(visit));
+    }
+
+    /// The first rule that looks at the packet's connection.
+    pub fn asks_for_connections(&self) -> Option<&Rule> {
+        let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        rules.find(|rule| rule.asks_for_connections())
+    }
 
     /// All routines of all rules, in order, as often as they are asked.
     pub fn routines(&self) -> impl Iterator<Item = &Routine> {
         let policies = self.chains.iter().flat_map(|chain| &chain.effects);
         let rules = self.chains.iter().flat_map(|chain| &chain.rules);
-        let asked = rules.flat_map(|rule| {
-            let asked = rule.steps.iter().filter_map(|step| match step {
-                Step::Ask(routine) => Some(routine),
-                Step::Check { .. } | Step::Doom(_) => None,
-            });
-            asked.chain(&rule.effects)
-        });
-        asked.chain(policies)
+        rules.flat_map(Rule::routines).chain(policies)
     }
 }
 

@@ -15,7 +15,7 @@ use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use support::conversation::{Sent, conversation};
+use support::conversation::{PORTS, Sent, conversation};
 use support::texts::filter;
 
 /// Rules that count every state, flag and direction, and drop some packets, so that their connections
@@ -38,7 +38,50 @@ const RULES: &str = "\
 -A states -m conntrack --ctstatus ASSURED
 -A states -m conntrack ! --ctstatus CONFIRMED
 -A states -m conntrack --ctstatus NONE
+-A states -m conntrack --ctproto 6
+-A states -m conntrack --ctstate INVALID,NEW --ctproto 17
+-A states -m conntrack ! --ctproto 6
+-A states -m conntrack --ctorigsrcport 33000
+-A states -m conntrack --ctorigdstport 80
+-A states -m conntrack ! --ctreplsrcport 1000:65535
+-A states -m conntrack --ctrepldstport 1:5000 --ctdir ORIGINAL
+-A states -m conntrack --ctexpire 100:130
+-A states -m conntrack ! --ctexpire 1:1000
+-A states -m connbytes --connbytes 3 --connbytes-mode packets --connbytes-dir both
+-A states -m connbytes --connbytes 100:200 --connbytes-mode bytes --connbytes-dir original
+-A states -m connbytes ! --connbytes 41:60 --connbytes-mode avgpkt --connbytes-dir reply
+-A states -m connbytes --connbytes 0 --connbytes-mode bytes --connbytes-dir reply
+-A states -m connmark --mark 0x0
+-A states -m connmark ! --mark 0x1/0x1
+-A states -m connmark --mark 0x6/0xff
+-A states -p tcp -m tcp --tcp-flags PSH PSH -j CONNMARK --set-xmark 0x3/0x7
+-A states -m conntrack --ctdir REPLY -j CONNMARK --set-xmark 0x1/0x0 --left-shift-mark 1
+-A states -m conntrack --ctstatus ASSURED -j CONNMARK --save-mark --nfmask 0xff --ctmask 0xf0 --right-shift-mark 1
+-A states -m mark --mark 0x5/0xf
+-A states -m conntrack --ctstate ESTABLISHED -j CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x7 --left-shift-mark 8
+-A states -m mark --mark 0x100/0x100
+-A states -m connmark --mark 0x2/0x2
+-A states -m helper --helper ftp
+-A states -m helper ! --helper ftp
 ";
+
+/// The mark of all packets.
+const MARK: u32 = 0x1e5;
+
+/// The addresses of a family's conversations.
+fn rules(family: Family) -> String {
+    let (here, network) = match family {
+        Family::V4 => ("10.0.0.1/32", "10.0.0.0/22"),
+        Family::V6 => ("2001:db8::1/128", "2001:db8::/37"),
+    };
+    format!(
+        "{RULES}-A states -m conntrack --ctorigsrc {here}\n\
+         -A states -m conntrack ! --ctorigdst {here}\n\
+         -A states -m conntrack --ctreplsrc {here}\n\
+         -A states -m conntrack --ctstate NEW,INVALID,ESTABLISHED ! --ctrepldst {here}\n\
+         -A states -m conntrack --ctorigsrc {network} --ctreplsrc {network}\n"
+    )
+}
 
 /// Runs the packets one after the other; gives an error at the first on which the two sides differ.
 fn judge(compiled: &Compiled, sent: &[Sent]) -> Result<(), TestCaseError> {
@@ -55,11 +98,13 @@ fn judge(compiled: &Compiled, sent: &[Sent]) -> Result<(), TestCaseError> {
         let filter = filter.expect("a filter per hook");
         let rules = filter.families.iter().find(|it| it.family == packet.family);
         let rules = rules.expect("both families");
-        let read = Packet::new(packet.family, &packet.bytes, &Devices::default());
+        let mut read = Packet::new(packet.family, &packet.bytes, &Devices::default());
+        read.iter_mut().for_each(|it| it.set_mark(MARK));
         let before = machine.counters();
         let outcome = evaluate(rules, &read.expect("a header"), Route::Local, &mut world);
         let mut context = Context::new(&packet.bytes);
         context.jiffies = packet.jiffies;
+        context.mark = MARK;
         context.protocol = match packet.family {
             Family::V4 => 0x0800,
             Family::V6 => 0x86dd,
@@ -109,9 +154,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_packet_has_the_same_state(conversations in vec(prop_oneof![conversation(0, Family::V4), conversation(0, Family::V6)], 1..3)) {
-        let mut rulesets = filter(Family::V4, RULES);
-        rulesets.extend(filter(Family::V6, RULES));
+    fn every_packet_has_the_same_state(conversations in vec(prop_oneof![conversation(0, Family::V4, &PORTS), conversation(0, Family::V6, &PORTS)], 1..3)) {
+        let mut rulesets = filter(Family::V4, &rules(Family::V4));
+        rulesets.extend(filter(Family::V6, &rules(Family::V6)));
         let compiled = compile(&rulesets, &Options::default()).expect("compiles");
         let sent: Vec<Sent> = conversations.concat();
         judge(&compiled, &sent)?;

@@ -4,7 +4,7 @@
 use ipt2bpf_parser::ruleset::Family;
 
 use crate::frame::Frame;
-use crate::netfilter::Route;
+use crate::netfilter::{CountedRule, Route};
 
 /// An IPv6 packet to a link-local address of another host. `bpf_fib_lookup` calls every link-local
 /// destination "not forwarded" (`bpf_ipv6_fib_lookup`, net/core/filter.c), so that the program runs INPUT
@@ -20,4 +20,11 @@ pub fn is_unknowable(frame: &Frame, route: &Route) -> bool {
 /// counts it.
 pub fn may_be_counted_unseen(frame: &Frame) -> bool {
     frame.family == Family::V6 && frame.untrimmed().get(6) == Some(&0)
+}
+
+/// Whether a rule that packets have met can make them longer: TCPMSS adds an option of four bytes to a SYN
+/// that has none, which our programs do not. The compiler says so; bytes are then not compared.
+pub fn may_grow(rules: &[CountedRule]) -> bool {
+    let mut met = rules.iter().filter(|rule| rule.counters.packets > 0);
+    met.any(|rule| rule.text.contains(" -j TCPMSS "))
 }

@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::routine::{Place, Routine};
 use crate::semantic::FamilyFilter;
 use crate::track::code::{self, question};
-use crate::track::{FLOWS, FLOWS_MAP, LOCKS, LOCKS_MAP};
+use crate::track::{FLOWS_MAP, LOCKS, LOCKS_MAP, flows_shape};
 use ipt2bpf_parser::ruleset::Family;
 
 /// The call of a routine's function: `u32 function(context, packet, arguments...)`.
@@ -128,9 +128,24 @@ impl Linker<'_> {
         calls
     }
 
+    /// The map of the connections.
+    pub fn flows(&mut self) -> MapId {
+        let entries = self.options.connections.max(1);
+        self.map(FLOWS_MAP, MapKind::Hash(flows_shape(entries)))
+    }
+
+    /// The function that finds the packet's connection: `resolve(context, packet, question)`.
+    pub fn resolve(&mut self) -> FunctionId {
+        let question = Parameter::Memory(question::SIZE as u32);
+        let family = self.family;
+        self.function_of("resolve", &[question], |body| {
+            code::resolve(body, family);
+        })
+    }
+
     /// The functions that track connections.
     pub(super) fn tracking(&mut self) -> TrackingCalls {
-        let flows = self.map(FLOWS_MAP, MapKind::Hash(FLOWS));
+        let flows = self.flows();
         let locks = self.map(
             LOCKS_MAP,
             MapKind::State {
@@ -139,10 +154,7 @@ impl Linker<'_> {
             },
         );
         let question = Parameter::Memory(question::SIZE as u32);
-        let family = self.family;
-        let resolve = self.function_of("resolve", &[question], |body| {
-            code::resolve(body, family);
-        });
+        let resolve = self.resolve();
         let maps = code::Maps { flows, locks };
         let rate = self.options.tick_rate;
         let track = self.function_of("track", &[question, Parameter::U32], |body| {

@@ -220,18 +220,10 @@ fn linkage(filter: &Filter, plans: &[Vec<StagePlan>], options: &Options) -> Func
         .map(|(family, node)| weight::of(family, node).branches)
         .sum();
     let returns = plans.iter().flatten().any(|plan| plan.depth > 0);
-    // The verifier walks the tracking of connections anew for each state in which the raw table may leave
-    // a packet.
-    let tracks_changed_packets = filter.families.iter().any(|family| {
-        let mut effects = family
-            .chains
-            .iter()
-            .flat_map(|chain| &chain.rules)
-            .flat_map(|rule| &rule.effects);
-        family.tracking.is_some() && effects.any(|effect| !matches!(effect, Routine::Tell(_)))
-    });
+    // The tracking of connections is too much to be walked at each call.
+    let tracks = filter.families.iter().any(|it| it.tracking.is_some());
     let old = match options.target_kernel {
-        None => branches <= STATIC_BRANCHES && !tracks_changed_packets,
+        None => branches <= STATIC_BRANCHES && !tracks,
         Some(kernel) => kernel < KernelVersion::GLOBAL_POINTERS,
     };
     match old && !returns {
@@ -250,7 +242,9 @@ fn needs_devices_map(filter: &Filter, options: &Options) -> bool {
                 found |= wanted.contains(field);
             }
         });
-        found
+        let mut routines = family.routines();
+        let reads = |routine: &Routine| routine.work().reads();
+        found || routines.any(|it| reads(it).iter().any(|field| wanted.contains(field)))
     };
     let by_table = options.device_names == DeviceNames::Table;
     filter.families.iter().any(|family| {

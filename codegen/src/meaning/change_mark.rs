@@ -15,7 +15,7 @@ use crate::routine::{Perform, World};
 use crate::semantic::Action;
 
 /// `__sk_buff.mark`
-const MARK: i16 = 8;
+pub(super) const MARK: i16 = 8;
 
 impl TargetMeaning for Mark {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {

@@ -2,7 +2,6 @@
 //! programs see too.
 
 use ipt2bpf_parser::matches::cluster::Cluster;
-use ipt2bpf_parser::matches::connbytes::Connbytes;
 use ipt2bpf_parser::matches::connlimit::Connlimit;
 use ipt2bpf_parser::matches::nfacct::Nfacct;
 use ipt2bpf_parser::matches::rateest::RateEst;
@@ -27,13 +26,11 @@ macro_rules! refused {
 
 refused! {
     Connlimit: "connection-state",
-        "counts the connections that are alive, which this version does not track",
+        "counts those of the connections it has seen that still live, and no program can follow them all",
         "keep this rule in iptables, or bound the rate of new ones with `--syn -m hashlimit`";
-    Connbytes: "connection-state",
-        "asks what a connection has carried, which this version does not track",
-        "keep this rule in iptables, or bound the rate with `-m hashlimit`";
     Cluster: "connection-state",
-        "asks for the address that began a connection, which this version does not track",
+        "hashes the address that began a connection to share out the packets that nodes of a cluster all get, \
+         and changes for whom the packet is, which programs cannot",
         "keep this rule in iptables";
     Nfacct: "kernel-object",
         "counts in an object of the kernel that nfacct(8) and other rules share, which programs cannot reach",

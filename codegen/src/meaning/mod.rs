@@ -9,7 +9,10 @@ pub mod change_mark;
 pub mod change_tos;
 pub mod classify;
 mod comment;
-mod conntrack;
+pub mod connbytes;
+mod connlabel;
+pub mod connmark;
+pub mod conntrack;
 mod cpu;
 pub mod ct;
 mod dccp;
@@ -20,6 +23,7 @@ mod elsewhere;
 mod esp;
 pub mod hashlimit;
 pub mod headers6;
+mod helper;
 pub mod hops;
 mod icmp;
 mod ipcomp;
@@ -44,6 +48,7 @@ pub mod recent;
 pub mod reject;
 mod sctp;
 pub mod sctp_chunks;
+pub mod set;
 mod shared;
 pub mod statistic;
 pub mod string;
@@ -139,6 +144,8 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Cluster(cluster) => cluster,
         Match::Comment(comment) => comment,
         Match::Connbytes(connbytes) => connbytes,
+        Match::Connlabel(connlabel) => connlabel,
+        Match::Connmark(connmark) => connmark,
         Match::Connlimit(connlimit) => connlimit,
         Match::Conntrack(conntrack) => conntrack,
         Match::Cpu(cpu) => cpu,
@@ -149,6 +156,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Ecn(ecn) => ecn,
         Match::Esp(esp) => esp,
         Match::Eui64(eui64) => eui64,
+        Match::Helper(helper) => helper,
         Match::Frag(frag) => frag,
         Match::Hbh(hbh) => hbh,
         Match::Hashlimit(hashlimit) => hashlimit,
@@ -175,6 +183,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Rt(rt) => rt,
         Match::Recent(recent) => recent,
         Match::Sctp(sctp) => sctp,
+        Match::Set(set) => set,
         Match::Srh(srh) => srh,
         Match::State(state) => state,
         Match::String(string) => string,
@@ -193,6 +202,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
 /// The table of targets; what is not in it is refused.
 pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
     match extension {
+        Target::Connmark(connmark) => connmark,
         Target::Audit(audit) => audit,
         Target::Checksum(checksum) => checksum,
         Target::Classify(classify) => classify,
@@ -210,6 +220,7 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
         Target::Rateest(rateest) => rateest,
         Target::Reject(reject) => reject,
         Target::Secmark(secmark) => secmark,
+        Target::Set(set) => set,
         Target::Tcpmss(tcpmss) => tcpmss,
         Target::Tee(tee) => tee,
         Target::Tos(tos) => tos,

@@ -11,6 +11,8 @@
 //! - Checksums are not verified: at cgroup hooks they cannot be, and at XDP frames of virtual devices do
 //!   not have them yet.
 //! - A full table forgets what was used least lately, whatever its state.
+//! - A first fragment at XDP stands for the whole: what it says of its length is taken on trust, and the
+//!   windows of a TCP connection that sends fragments are not looked at any more.
 //! - SCTP and GRE are tracked as protocols without a state of their own; a UDP-Lite packet that
 //!   arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6 redirects.
 //! - There are no helpers: nothing is expected.
@@ -19,6 +21,8 @@ pub mod code;
 pub mod resolve;
 pub mod table;
 pub mod tcp;
+pub mod tuple;
+pub mod value;
 
 use crate::module::HashShape;
 
@@ -26,7 +30,7 @@ use crate::module::HashShape;
 pub const FLOWS_MAP: &str = "flows";
 /// The map of the locks, each for the flows of one hash.
 pub const LOCKS_MAP: &str = "flow_locks";
-/// How many flows are remembered.
+/// How many flows are remembered unless the user says otherwise.
 pub const MAX_FLOWS: u32 = 262_144;
 /// How many locks there are: a power of two.
 pub const LOCKS: u32 = 1024;
@@ -45,6 +49,9 @@ pub mod state {
     /// It is not tracked.
     pub const UNTRACKED: u8 = 64;
 }
+
+/// The states of packets without a connection.
+pub const NO_CONNECTION: u8 = state::INVALID | state::UNTRACKED;
 
 /// What is known of a flow (`enum ip_conntrack_status`).
 pub mod status {
@@ -159,14 +166,16 @@ pub mod layout {
     }
 }
 
-/// The shape of the map of the flows.
-pub const FLOWS: HashShape = HashShape {
-    key: Key::SIZE as u32,
-    bytes: layout::SIZE as u32,
-    entries: MAX_FLOWS,
-    evicts: true,
-    locked: false,
-};
+/// The shape of a map of so many flows.
+pub const fn flows_shape(entries: u32) -> HashShape {
+    HashShape {
+        key: Key::SIZE as u32,
+        bytes: layout::SIZE as u32,
+        entries,
+        evicts: true,
+        locked: false,
+    }
+}
 
 /// How long a flow is remembered after a packet, in seconds, by what it is: the defaults of the
 /// kernel's `net.netfilter.nf_conntrack_*_timeout*`.

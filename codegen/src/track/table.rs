@@ -59,10 +59,7 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
         return invalid;
     }
     let flows = &mut world.flows;
-    if flows
-        .get(&question.key)
-        .is_some_and(|it| now.is_past(it.expires))
-    {
+    if flows.get(&question.key).is_some_and(|it| it.is_over(&now)) {
         flows.remove(&question.key);
     }
     // A closed TCP connection that is opened again is forgotten first.
@@ -91,14 +88,14 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
             direction,
             segment,
             length: packet.len(),
+            is_part: packet.has_more_fragments(),
         };
         let fate = flow.tell(&told, &now);
         connected.status = flow.status;
         match fate {
             Fate::Lives => {}
-            Fate::Dies => {
-                flows.remove(&question.key);
-            }
+            // It stays until its key is asked for again, as the rules may still ask for it.
+            Fate::Dies => flow.tcp.state = tcp::GONE,
             Fate::Refuses => return invalid,
             Fate::MakesWay => {
                 flows.remove(&question.key);
@@ -128,6 +125,7 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
         direction: 0,
         segment,
         length: packet.len(),
+        is_part: packet.has_more_fragments(),
     };
     match flow.tell(&told, &now) {
         Fate::Refuses => return invalid,
@@ -156,7 +154,12 @@ fn udp_is_whole(packet: &Packet<'_>) -> bool {
     // UDP-Lite says there how much of it the checksum covers; 0 is all.
     let length = usize::from(u16::from_be_bytes([high, low]));
     let is_lite = packet.get(Field::Protocol) as u8 == super::resolve::protocol::UDPLITE;
-    (is_lite && length == 0) || (8..=bytes.len()).contains(&length)
+    // What a first fragment lacks is in the others.
+    let greatest = match packet.has_more_fragments() {
+        true => usize::MAX,
+        false => bytes.len(),
+    };
+    (is_lite && length == 0) || (8..=greatest).contains(&length)
 }
 
 /// The kernel's clock of ticks, in the 32 bits that flows are dated with.
@@ -186,6 +189,8 @@ struct Told<'a> {
     direction: usize,
     segment: Option<Segment<'a>>,
     length: u64,
+    /// It is the first of several fragments.
+    is_part: bool,
 }
 
 /// What a packet means to its flow.
@@ -201,6 +206,11 @@ enum Fate {
 }
 
 impl Flow {
+    /// Whether it has expired or ended.
+    fn is_over(&self, clock: &Clock) -> bool {
+        clock.is_past(self.expires) || self.tcp.state == tcp::GONE
+    }
+
     fn tell(&mut self, told: &Told<'_>, clock: &Clock) -> Fate {
         let seen = self.status & status::SEEN_REPLY != 0;
         let mut fate = Fate::Lives;
@@ -222,10 +232,19 @@ impl Flow {
                         0
                     }
                     Answer::Valid(old, new) => {
+                        if told.is_part {
+                            self.tcp.take_liberally();
+                        }
                         let opened = [tcp::State::SynReceived, tcp::State::Established];
                         let established = tcp::State::Established as u8;
                         if !seen && segment.index() == tcp::Index::Rst {
                             fate = Fate::Dies;
+                        } else if !seen
+                            && segment.index() == tcp::Index::Syn
+                            && old == tcp::State::SynSent as u8
+                        {
+                            // A SYN that is repeated keeps no connection alive.
+                            refresh = false;
                         } else if seen
                             && opened.iter().any(|it| *it as u8 == old)
                             && new == established
@@ -251,7 +270,9 @@ impl Flow {
             _ => timeouts::GENERIC,
         };
         if refresh {
-            self.expires = clock.after(seconds);
+            if !matches!(fate, Fate::Dies) {
+                self.expires = clock.after(seconds);
+            }
             self.packets[told.direction] += 1;
             self.bytes[told.direction] += told.length;
         }

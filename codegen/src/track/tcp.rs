@@ -68,6 +68,9 @@ pub const MAX_SCALE: u8 = 14;
 /// Repeats after which a connection is remembered for less long (`nf_conntrack_tcp_max_retrans`).
 pub const MAX_RETRANSMITS: u8 = 3;
 
+/// In the place of a [`State`]: the connection has ended, and its entry waits to be forgotten.
+pub const GONE: u8 = 255;
+
 /// In [`TRANSITIONS`]: the packet is invalid.
 pub const IV: u8 = 10;
 /// In [`TRANSITIONS`]: the packet passes and changes nothing.
@@ -286,6 +289,13 @@ impl Connection {
             }
         }
         Some(connection)
+    }
+
+    /// Looks at no windows from now on: how much a fragmented packet has sent is not known.
+    pub fn take_liberally(&mut self) {
+        for side in &mut self.sides {
+            side.flags |= flags::BE_LIBERAL;
+        }
     }
 
     /// `nf_conntrack_tcp_packet`: what a packet of this direction means to the connection.

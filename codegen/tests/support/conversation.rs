@@ -83,7 +83,8 @@ const OPTIONS: [&[u8]; 7] = [
     &[9, 0, 4, 2],
 ];
 
-fn act() -> impl Strategy<Value = Act> {
+fn act(ports: &[u16]) -> impl Strategy<Value = Act> + use<> {
+    let udp_ports = [&[53], ports].concat();
     let right = prop_oneof![6 => Just(0), 1 => -3..4i32, 1 => select(&[-70_000, 70_000, 2_000_000_000][..])];
     let flags = select(
         &[
@@ -112,7 +113,7 @@ fn act() -> impl Strategy<Value = Act> {
     );
     prop_oneof![
         12 => tcp,
-        2 => (any::<bool>(), select(&[53u16, 4000][..])).prop_map(|(leaves, port)| Act::Udp { leaves, port }),
+        2 => (any::<bool>(), select(udp_ports)).prop_map(|(leaves, port)| Act::Udp { leaves, port }),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(leaves, answer)| Act::Echo { leaves, answer }),
         2 => (0..6usize, prop::bool::weighted(0.8)).prop_map(|(about, to_sender)| Act::Error { about, to_sender }),
         1 => (any::<bool>(), select(&[47u8, 50, 59, 132, 136, 1, 58][..])).prop_map(|(leaves, protocol)| Act::Other { leaves, protocol }),
@@ -120,10 +121,18 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A handshake, or none, and what follows, between the two hosts of a network by its number.
-pub fn conversation(network: u8, family: Family) -> impl Strategy<Value = Vec<Sent>> {
-    let port = select(&[80u16, 4000][..]);
-    (port, any::<bool>(), 0..4usize, vec(act(), 1..24)).prop_map(
+/// The ports that conversations are about.
+pub const PORTS: [u16; 2] = [80, 4000];
+
+/// A handshake, or none, and what follows, between the two hosts of a network by its number, about one of
+/// these ports.
+pub fn conversation(
+    network: u8,
+    family: Family,
+    ports: &[u16],
+) -> impl Strategy<Value = Vec<Sent>> + use<> {
+    let port = select(ports.to_vec());
+    (port, any::<bool>(), 0..4usize, vec(act(ports), 1..24)).prop_map(
         move |(port, client, handshake, acts)| {
             let step = |leaves: bool, flags: u8| Act::Tcp {
                 leaves,

@@ -22,6 +22,11 @@ impl Parser<'_> {
         self.scratch_be16(Reg::R1, 6);
         self.alu(Alu::And, Reg::R1, 0x1fff);
         self.keep(Size::H, Field::FragmentOffset.place().offset, Reg::R1);
+        if demand.tracking {
+            self.scratch(Size::B, Reg::R1, 6);
+            self.alu(Alu::And, Reg::R1, 0x20);
+            self.keep(Size::B, layout::MORE_FRAGMENTS, Reg::R1);
+        }
         self.scratch(Size::B, AT, 0);
         self.alu(Alu::And, AT, 15);
         self.alu(Alu::Lsh, AT, 2);
@@ -152,7 +157,7 @@ impl Parser<'_> {
 
     /// `ipv6_find_hdr` as rules with `-p` call it: the protocol behind the extension headers into the
     /// struct, its offset in R9; 0 in later fragments.
-    pub(super) fn walk(&mut self) {
+    pub(super) fn walk(&mut self, demand: &Demand) {
         self.code.line("walk the extension headers");
         let [again, options, authentication, routing, fragment] =
             [(); 5].map(|()| self.code.label());
@@ -196,6 +201,11 @@ impl Parser<'_> {
         self.scratch_be16(Reg::R1, 2);
         self.alu(Alu::And, Reg::R1, 0xfff8);
         self.if_imm(Cond::Ne, Reg::R1, 0, later);
+        if demand.tracking {
+            self.scratch(Size::B, Reg::R1, 3);
+            self.alu(Alu::And, Reg::R1, 1);
+            self.keep(Size::B, layout::MORE_FRAGMENTS, Reg::R1);
+        }
         self.set(Reg::R1, 8);
 
         self.code.bind(next);

@@ -209,7 +209,7 @@ impl Parser<'_> {
             Family::V6 => self.header6(demand),
         }
         if demand.walk() && family == Family::V6 {
-            self.walk();
+            self.walk(demand);
         }
         if demand.walk() {
             self.transport(demand);

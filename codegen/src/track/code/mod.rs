@@ -4,6 +4,7 @@
 //! `track(context, packet, question, commit)` gives the packet its state, and with `commit` remembers the
 //! flow that it begins.
 
+pub mod ask;
 mod resolve;
 mod tcp;
 mod tell;

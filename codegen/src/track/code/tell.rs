@@ -7,7 +7,7 @@ use crate::emit::link::{Body, PACKET};
 use crate::emit::words::{Compare, Fact, Place, Script, Word};
 use crate::field::{Field, layout as packet_layout};
 use crate::track::resolve::{Class, protocol};
-use crate::track::tcp::{Index, MAX_RETRANSMITS, MAX_SCALE, State, VALID_FLAGS, bits, flags};
+use crate::track::tcp::{GONE, Index, MAX_RETRANSMITS, MAX_SCALE, State, VALID_FLAGS, bits, flags};
 use crate::track::{Key, LOCKS, layout, state, status, timeouts};
 
 /// The flow's lock, once it is found; before, an offset in the packet.
@@ -212,6 +212,9 @@ impl<'a> Writer<'a> {
         code.branch(Cond::Eq, Reg::R1, 0, whole);
         code.bind(plain);
         code.branch(Cond::Lt, Reg::R1, 8, invalid);
+        // What a first fragment lacks is in the others.
+        code.load(Size::B, Reg::R2, PACKET, packet_layout::MORE_FRAGMENTS);
+        code.branch(Cond::Ne, Reg::R2, 0, whole);
         code.load(Size::W, Reg::R2, PACKET, packet_layout::LENGTH);
         code.alu(Alu::Sub, Reg::R2, AT);
         code.branch(Cond::Gt, Reg::R1, Reg::R2, invalid);
@@ -408,7 +411,8 @@ impl<'a> Writer<'a> {
         code.mov(FLOW, Reg::R0);
         let alive = code.label();
         let left: Word = Place::word(FLOW, layout::EXPIRES) - now;
-        let lives = Fact::Compare(Cond::Sgt, left, 0.into());
+        let gone = Place::byte(FLOW, layout::TCP_STATE).is(u32::from(GONE));
+        let lives = Fact::Compare(Cond::Sgt, left, 0.into()).and(gone.negated());
         self.script().branch(&lives, true, alive);
         self.delete();
         let code = &mut self.body.code;
@@ -585,6 +589,14 @@ impl<'a> Writer<'a> {
         script.when(long, |script| script.set(expires, now + soon));
         script.code.jump(labels.refused);
         script.code.bind(valid);
+        forget(&mut script, &[machine.old, machine.new, segment.index]);
+        let more = Place::byte(PACKET, packet_layout::MORE_FRAGMENTS);
+        script.when(more.differs(0), |script| {
+            for side in layout::SIDES {
+                let known = Place::byte(FLOW, side + layout::side::FLAGS);
+                script.set(known, known | u32::from(flags::BE_LIBERAL));
+            }
+        });
         let flow_status = Place::byte(FLOW, layout::STATUS);
         let seen = || flow_status.has(u32::from(status::SEEN_REPLY));
         let state = |it: State| u32::from(it as u8);
@@ -602,7 +614,20 @@ impl<'a> Writer<'a> {
         });
         let ends = seen().negated().and(segment.index.is(Index::Rst as u32));
         script.when(ends, |script| script.set(machine.old, DYING));
+        // A SYN that is repeated keeps no connection alive.
+        let repeats = Fact::All(vec![
+            seen().negated(),
+            segment.index.is(Index::Syn as u32),
+            machine.old.is(state(State::SynSent)),
+        ]);
+        script.branch(&repeats, true, labels.keep);
         self.tcp_timeout();
+        let (expires, now, old) = (self.expires, self.now, self.machine.old);
+        let mut script = self.script();
+        // The last packet of a flow is counted, but gives it no more time.
+        script.when(old.is(DYING), |script| {
+            script.set(expires, Place::word(FLOW, layout::EXPIRES) - now);
+        });
         let refresh = labels.refresh;
         self.body.code.jump(refresh);
     }
@@ -613,12 +638,12 @@ impl<'a> Writer<'a> {
         let mut script = self.script();
         for (number, seconds) in timeouts::TCP.into_iter().enumerate() {
             script.when(machine.new.is(number as u32), |script| {
-                script.set(expires, seconds);
+                script.set(expires, hidden(seconds));
             });
         }
         fn at_most(script: &mut Script<'_>, expires: Place, seconds: u32) {
             script.when(expires.above(seconds), |script| {
-                script.set(expires, seconds)
+                script.set(expires, hidden(seconds))
             });
         }
         let [set, reset, unacknowledged, closed_window] = [(); 4].map(|()| script.code.label());
@@ -630,7 +655,7 @@ impl<'a> Writer<'a> {
         script.code.bind(reset);
         let is_reset = segment.index.is(Index::Rst as u32);
         script.branch(&is_reset, false, unacknowledged);
-        script.set(expires, timeouts::TCP[State::Close as usize]);
+        script.set(expires, hidden(timeouts::TCP[State::Close as usize]));
         script.code.jump(set);
         script.code.bind(unacknowledged);
         let side_flags = |side: usize| Place::byte(FLOW, layout::SIDES[side] + layout::side::FLAGS);
@@ -665,27 +690,27 @@ impl<'a> Writer<'a> {
         let flow_status = Place::byte(FLOW, layout::STATUS);
         let seen = || flow_status.has(u32::from(status::SEEN_REPLY));
         let is = |it: Class| class.is(it as u32);
-        let ticks = |seconds: u32| seconds.wrapping_mul(rate);
+        let hidden_ticks = |seconds: u32| hidden(seconds.wrapping_mul(rate));
         let assure = |script: &mut Script<'_>| {
             script.set(flow_status, flow_status | u32::from(status::ASSURED));
         };
         let mut script = self.script();
-        script.set(expires, ticks(timeouts::GENERIC));
+        script.set(expires, hidden_ticks(timeouts::GENERIC));
         script.when(is(Class::Icmp), |script| {
-            script.set(expires, ticks(timeouts::ICMP))
+            script.set(expires, hidden_ticks(timeouts::ICMP))
         });
         script.when(is(Class::Gre), |script| {
-            script.set(expires, ticks(timeouts::GRE));
+            script.set(expires, hidden_ticks(timeouts::GRE));
             script.when(seen(), |script| {
-                script.set(expires, ticks(timeouts::GRE_STREAM));
+                script.set(expires, hidden_ticks(timeouts::GRE_STREAM));
                 assure(script);
             });
         });
         script.when(is(Class::Udp), |script| {
-            script.set(expires, ticks(timeouts::UDP));
+            script.set(expires, hidden_ticks(timeouts::UDP));
             let from = Place::word(FLOW, layout::STREAM_FROM);
             script.when(seen().and(now.after(from)), |script| {
-                script.set(expires, ticks(timeouts::UDP_STREAM));
+                script.set(expires, hidden_ticks(timeouts::UDP_STREAM));
                 assure(script);
             });
         });
@@ -715,7 +740,7 @@ impl<'a> Writer<'a> {
         code.bind(done);
     }
 
-    /// What remains to be done without the lock: a flow that a RST ends goes, one that is new and
+    /// What remains to be done without the lock: a flow that a RST ends is gone, one that is new and
     /// accepted is remembered.
     fn leave(&mut self) {
         let labels = self.labels;
@@ -731,7 +756,10 @@ impl<'a> Writer<'a> {
             self.machine.old.is(DYING),
         ]);
         self.script().branch(&dies, false, labels.end);
-        self.delete();
+        // The rules may still ask for it.
+        self.body
+            .code
+            .store(Size::B, FLOW, layout::TCP_STATE, i32::from(GONE));
         self.body.code.jump(labels.end);
         self.body.code.bind(fresh);
         self.script().branch(&commit.is(0), true, labels.end);
@@ -753,6 +781,20 @@ impl<'a> Writer<'a> {
         self.script().set(state_place, u32::from(state::INVALID));
         self.body.code.bind(labels.end);
         self.body.answer(0);
+    }
+}
+
+/// A number that the verifier does not know, so that it looks only once at what follows, and not for each
+/// value that there may be. To it, two loads from a packet's struct are two numbers.
+fn hidden(number: u32) -> Word {
+    let length = Place::word(PACKET, packet_layout::LENGTH);
+    (length - length) + number
+}
+
+/// Hides what variables hold.
+fn forget(script: &mut Script<'_>, variables: &[Place]) {
+    for &variable in variables {
+        script.set(variable, hidden(0) + variable);
     }
 }
 

@@ -1,37 +1,25 @@
 //! `conntrack_mt` of net/netfilter/xt_conntrack.c, of which `-m state` is a part: what is known of the
 //! packet's connection.
 
-use ipt2bpf_parser::matches::conntrack::{Conntrack, Direction, State, States, Statuses, Tuple};
+use ipt2bpf_parser::matches::conntrack::{Conntrack, Direction, State, States, Statuses};
 
+pub mod tuple;
+
+use self::tuple::LooksLike;
 use super::{Context, MatchMeaning, Refusal};
 use crate::field::Field;
 use crate::semantic::{Step, Test};
-use crate::track::{state, status};
+use crate::track::{NO_CONNECTION, state, status};
 
 impl MatchMeaning for Conntrack {
-    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
-        if self.asks_for_more() {
-            return Err(Refusal {
-                code: "connection-tuple",
-                reason:
-                    "looks at the connection's addresses, protocol or expiry, which this version \
-                         does not show to rules"
-                        .into(),
-                help: "ask for states, the direction or the status only".into(),
-            });
-        }
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let mut steps = Vec::new();
         if let Some(states) = &self.states {
             let test = state_test(&states.value.value);
             steps.push(Step::require(test.negated_if(states.negated)));
         }
         // A packet without a connection is only asked for its state.
-        let without = Test::Masked {
-            field: Field::CtState,
-            mask: u128::from(state::INVALID | state::UNTRACKED),
-            value: 0,
-        }
-        .negated_if(true);
+        let without = has_connection().negated_if(true);
         let mut more = Vec::new();
         if let Some(direction) = self.direction {
             let number = match direction {
@@ -44,6 +32,10 @@ impl MatchMeaning for Conntrack {
             let test = status_test(&statuses.value.value);
             more.push(test.negated_if(statuses.negated));
         }
+        if let Some(question) = LooksLike::of(self, context) {
+            steps.push(Step::Ask(question.into()));
+            more.push(Test::equal(Field::Answer, 1));
+        }
         if !more.is_empty() {
             let known = Test::All(more);
             steps.push(Step::require(match self.states {
@@ -55,25 +47,19 @@ impl MatchMeaning for Conntrack {
     }
 }
 
-/// Options beyond states, direction and status.
-trait AsksForMore {
-    fn asks_for_more(&self) -> bool;
-}
-
-impl AsksForMore for Conntrack {
-    fn asks_for_more(&self) -> bool {
-        let none = Tuple::default();
-        self.protocol.is_some()
-            || self.expiry.is_some()
-            || *self.original != none
-            || *self.reply != none
-    }
-}
-
 impl MatchMeaning for State {
     fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let test = state_test(&self.states.value.value);
         Ok(vec![Step::require(test.negated_if(self.states.negated))])
+    }
+}
+
+/// The packet has a connection.
+pub fn has_connection() -> Test {
+    Test::Masked {
+        field: Field::CtState,
+        mask: NO_CONNECTION.into(),
+        value: 0,
     }
 }
 

@@ -1,0 +1,13 @@
+//! `helper_mt` of net/netfilter/xt_helper.c. Our connections have no helpers: the match never holds, and
+//! its inversion always.
+
+use ipt2bpf_parser::matches::helper::Helper;
+
+use super::{Context, MatchMeaning, Refusal, constant};
+use crate::semantic::Step;
+
+impl MatchMeaning for Helper {
+    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
+        Ok(vec![Step::require(constant(self.name.negated))])
+    }
+}
