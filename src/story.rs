@@ -517,6 +517,9 @@ fn state_name(state: u8) -> &'static str {
 /// What a routine says of the packet.
 fn answer_in_words(routine: &Routine, answer: u32) -> String {
     let (name, yes, no) = match routine {
+        Routine::TestElements(_) if answer == 2 => {
+            return "set: an exception in it has the packet".to_owned();
+        }
         Routine::TakeToken(_) => ("limit", "a token is taken", "no token is left"),
         Routine::TakeShare(_) => ("hashlimit", "within the rate", "above the rate"),
         Routine::Spend(_) => (
