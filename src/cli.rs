@@ -17,6 +17,7 @@ Examples:
   iptables-save | ipt2bpf -o firewall.o
   ipt2bpf check rules.v4 rules.v6
   ipt2bpf explain rules.v4 --packet \"tcp 10.0.0.5:40000 > 192.0.2.1:22 syn in eth0\"
+  ipt2bpf explain rules.v4 --pcap eth0.pcap --local 192.0.2.1 --in eth0 --out eth0
   ipt2bpf attach --cgroup /sys/fs/cgroup/system.slice rules.v4 rules.v6
   ipt2bpf show -c
 

@@ -1,26 +1,30 @@
-//! `explain`: what the rules do with a packet, and which of them.
+//! `explain`: what the rules do with packets, and which of them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fs;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
-use clap::Args;
+use anyhow::{Context, Result};
+use clap::{ArgAction, Args};
 use ipt2bpf_codegen::compile::translate;
-use ipt2bpf_codegen::evaluate::{Event, Outcome, Route, evaluate, value_seen};
 use ipt2bpf_codegen::field::Field;
+use ipt2bpf_codegen::log::book::Book;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
-use ipt2bpf_codegen::packet::{Devices, Packet};
-use ipt2bpf_codegen::routine::World;
-use ipt2bpf_codegen::semantic::{ChainId, End, FamilyFilter, Rule, Stage, Step, Test, Verdict};
-use ipt2bpf_parser::ruleset::TableKind;
-use ipt2bpf_parser::span::Sources;
+use ipt2bpf_codegen::packet::{Devices, Metadata};
+use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_parser::ruleset::Family;
 
+use crate::capture::{self, Content, IpPacket};
 use crate::cli::{HookName, Leniency, Rules, Sets};
 use crate::failure::Usage;
+use crate::hits::Hits;
 use crate::input::Input;
-use crate::messages::{Reporter, enumerate};
+use crate::messages::Reporter;
 use crate::output;
+use crate::story::{Bench, Subject};
 use crate::words::PacketWords;
 
 const PACKETS: &str = "\
@@ -31,12 +35,22 @@ Packets:
   proto 50 10.0.0.5 > 192.0.2.1
   udp 10.0.0.5 > 192.0.2.1 frag 1480
   tcp 10.0.0.5:40000 > 192.0.2.1:22 len 30
+  tcp 10.0.0.5:40000 > 192.0.2.1:22 ttl 3 tos 0x10 mark 0x1 mac 02:00:00:00:00:01
   hex:4500002800010000...  in eth0
 
 TCP flags: fin syn rst psh ack urg ece cwr, or none; syn unless given. `frag` is the offset in bytes of
-a fragment, 0 for the first. `len` is the length from the IP header on. `hex:` starts with the IP header.";
+a fragment, 0 for the first. `len` is the length from the IP header on. `hex:` starts with the IP header.
 
-/// Says which rules a packet meets and what becomes of it; needs no root
+Captures: pcap and pcapng of Ethernet, raw IP or Linux cooked frames. All packets are at one hook, chosen
+as for --packet by --hook, --in and --out. With --local, packets to this host are at cgroup_skb/ingress
+and come in by --in, those from it are at cgroup_skb/egress and go out by --out, others are skipped; at
+--hook xdp those to this host go through INPUT, those between others through FORWARD when --out is given.
+Times are those of the capture. Bytes that the capture has left out count as zeros.
+
+Packets meet the rules one after the other: limits, lists and connections know those before. Random
+numbers are the same in each run.";
+
+/// Says which rules packets meet and what becomes of them; needs no root
 #[derive(Debug, Args)]
 #[command(after_help = PACKETS)]
 pub struct Arguments {
@@ -45,57 +59,319 @@ pub struct Arguments {
     #[command(flatten)]
     sets: Sets,
     /// The packet, in words or in hexadecimal; may be repeated
-    #[arg(long = "packet", value_name = "PACKET", required = true)]
+    #[arg(
+        long = "packet",
+        value_name = "PACKET",
+        required_unless_present = "pcap",
+        conflicts_with = "pcap"
+    )]
     packets: Vec<PacketWords>,
+    /// The packets of a capture, instead, counted by rule; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// The interface by which the packets of the capture come in
+    #[arg(
+        long = "in",
+        value_name = "IFACE",
+        requires = "pcap",
+        conflicts_with = "packets"
+    )]
+    input: Option<String>,
+    /// The interface by which they go out
+    #[arg(
+        long = "out",
+        value_name = "IFACE",
+        requires = "pcap",
+        conflicts_with = "packets"
+    )]
+    output: Option<String>,
+    /// The addresses of this host, separated by commas, which tell where the packets of the capture go
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', requires = "pcap")]
+    local: Vec<IpAddr>,
     /// Where the packet is; without it cgroup_skb/ingress, cgroup_skb/egress for a packet with only an
     /// out interface, xdp for one with both
     #[arg(long, value_enum)]
     hook: Option<HookName>,
     #[command(flatten)]
     leniency: Leniency,
-    /// Show the rules that did not match, too, and why
-    #[arg(short, long)]
-    verbose: bool,
+    /// Show what matching rules saw, and the rules that did not match and why; for a capture, what became
+    /// of each packet, and all that when given twice
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
 }
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
+    match &arguments.pcap {
+        Some(file) => explain_capture(arguments, file, reporter),
+        None => explain_packets(arguments, reporter),
+    }
+}
+
+/// Tells of the packets that the user describes.
+fn explain_packets(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
-    let known_sets = input.known_sets();
-    let mut said = input.diagnostics.clone();
+    let hooks = arguments.packets.iter().map(|packet| {
+        let place = format!(": {}", packet.text);
+        hook_of(&packet.devices, arguments.hook, &place)
+    });
+    let hooks: Vec<Hook> = hooks.collect::<Result<_>>()?;
+    let options = options(arguments, &input, hooks.clone());
+    let (filters, _, said) = translate(&input.rulesets, &options);
+    conclude(&input, said, reporter)?;
+    let book = Book::new(&input.rulesets);
+    let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    bench.set_clock(since_1970.unwrap_or_default());
     let mut text = String::new();
-    for packet in &arguments.packets {
-        let hook = hook_of(packet, arguments.hook)?;
-        let options = arguments.leniency.apply(Options {
-            hooks: vec![hook],
-            sets: known_sets.clone(),
-            ..Options::default()
-        });
-        let (filters, _, more) = translate(&input.rulesets, &options);
-        if !input.has_errors() {
-            said.extend(more);
-        }
-        let mut families = filters.iter().flat_map(|filter| &filter.families);
-        let filter = families.find(|filter| filter.family == packet.family);
-        let story = Story {
-            filter,
-            packet,
+    for (packet, hook) in arguments.packets.iter().zip(hooks) {
+        let subject = Subject {
+            title: packet.text.clone(),
+            note: None,
             hook,
-            sources: &input.sources,
-            verbose: arguments.verbose,
+            family: packet.family,
+            bytes: &packet.bytes,
+            devices: &packet.devices,
+            metadata: &packet.metadata,
+            link_header: link_header(packet),
         };
+        let judgement = bench.judge(&subject);
         if !text.is_empty() {
             text.push('\n');
         }
-        text += &story.tell();
+        text += &bench.story(&subject, &judgement, arguments.verbose > 0);
     }
-    reporter.conclude(said, &input.sources, false)?;
     output::print(text.as_bytes())
 }
 
-/// Where the packet is.
-fn hook_of(packet: &PacketWords, wanted: Option<HookName>) -> Result<Hook> {
-    let has_input = !packet.devices.input.is_empty();
-    let has_output = !packet.devices.output.is_empty();
+/// Counts what rules meet the packets of a capture, or tells of each.
+fn explain_capture(arguments: &Arguments, file: &Path, reporter: &Reporter) -> Result<()> {
+    let name = file.display().to_string();
+    let bytes = read(arguments, file).with_context(|| name.clone())?;
+    let placing = Placing::new(arguments)?;
+    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
+    let options = options(arguments, &input, placing.hooks());
+    let (filters, layout, said) = translate(&input.rulesets, &options);
+    conclude(&input, said, reporter)?;
+    let captured = capture::read(&bytes).with_context(|| name.clone())?;
+    let book = Book::new(&input.rulesets);
+    let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
+    let mut hits = Hits::default();
+    let mut end = Ok(());
+    let mut start = None;
+    for (index, captured) in captured.enumerate() {
+        let captured = match captured {
+            Ok(captured) => captured,
+            Err(problem) => {
+                end = Err(problem).with_context(|| name.clone());
+                break;
+            }
+        };
+        let since = captured
+            .time
+            .saturating_sub(*start.get_or_insert(captured.time));
+        let packet = match captured.content {
+            Content::Ip(packet) => packet,
+            Content::NotIp => {
+                hits.not_ip += 1;
+                continue;
+            }
+            Content::Unseen => {
+                hits.unseen += 1;
+                continue;
+            }
+        };
+        let Some((hook, devices)) = placing.of(&packet) else {
+            hits.elsewhere += 1;
+            continue;
+        };
+        let arrives = hook != Hook::CgroupEgress;
+        let unknown = Metadata::default();
+        let subject = Subject {
+            title: title(index + 1, since, &packet),
+            note: note(&packet),
+            hook,
+            family: packet.family,
+            bytes: &packet.bytes,
+            devices: &devices,
+            metadata: if arrives { &packet.metadata } else { &unknown },
+            link_header: packet.link_header.filter(|_| arrives),
+        };
+        bench.set_clock(captured.time);
+        let judgement = bench.judge(&subject);
+        hits.count(bench.filter(&subject), &packet, &judgement);
+        if arguments.verbose > 0 {
+            let story = bench.story(&subject, &judgement, arguments.verbose > 1);
+            output::print(format!("{story}\n").as_bytes())?;
+        }
+    }
+    let table = hits.table(&input.rulesets, &layout, &filters);
+    output::print(table.as_bytes())?;
+    end
+}
+
+fn options(arguments: &Arguments, input: &Input, hooks: Vec<Hook>) -> Options {
+    arguments.leniency.apply(Options {
+        hooks,
+        sets: input.known_sets(),
+        ..Options::default()
+    })
+}
+
+/// Says what is to be said of rules and sets, and fails when something is wrong with them.
+fn conclude(input: &Input, more: Vec<Diagnostic>, reporter: &Reporter) -> Result<()> {
+    let mut said = input.diagnostics.clone();
+    if !input.has_errors() {
+        said.extend(more);
+    }
+    reporter.conclude(said, &input.sources, false)
+}
+
+/// The bytes of a file, or of standard input where rules do not come from there.
+fn read(arguments: &Arguments, file: &Path) -> Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return Ok(fs::read(file)?);
+    }
+    let files = &arguments.rules.files;
+    if files.is_empty() || files.iter().any(|file| file == Path::new("-")) {
+        let message = "rules and packets cannot both come from standard input";
+        return Err(Usage(message.into()).into());
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The Ethernet header of a packet whose sender is told: to nobody in particular.
+fn link_header(packet: &PacketWords) -> Option<[u8; 14]> {
+    let sender = packet.metadata.source_mac?;
+    let ethertype = match packet.family {
+        Family::V4 => [0x08, 0x00],
+        Family::V6 => [0x86, 0xdd],
+    };
+    let mut header = [0; 14];
+    header[6..12].copy_from_slice(&sender);
+    header[12..].copy_from_slice(&ethertype);
+    Some(header)
+}
+
+/// A packet of a capture as a line, in the words that describe packets.
+fn title(number: usize, since: Duration, captured: &IpPacket) -> String {
+    let seconds = since.as_secs_f64();
+    let words = words(captured).unwrap_or_default();
+    format!("packet {number}, after {seconds:.6} s: {words}")
+}
+
+fn words(captured: &IpPacket) -> Option<String> {
+    let packet = captured.packet()?;
+    let (source, destination) = ends(captured)?;
+    let port = |field| packet.get(field) as u16;
+    let is_later = packet.is_later_fragment();
+    let name = match packet.get(Field::Protocol) {
+        6 if !is_later => "tcp",
+        17 if !is_later => "udp",
+        1 => return Some(format!("icmp {source} > {destination}")),
+        58 => return Some(format!("icmpv6 {source} > {destination}")),
+        number => return Some(format!("proto {number} {source} > {destination}")),
+    };
+    let source = SocketAddr::new(source, port(Field::SourcePort));
+    let destination = SocketAddr::new(destination, port(Field::DestinationPort));
+    Some(format!("{name} {source} > {destination}"))
+}
+
+fn note(packet: &IpPacket) -> Option<String> {
+    let (captured, all) = (packet.captured, packet.bytes.len());
+    (captured < all)
+        .then(|| format!("only {captured} bytes were captured; zeros stand for the rest"))
+}
+
+/// Where a packet comes from and where it goes.
+fn ends(captured: &IpPacket) -> Option<(IpAddr, IpAddr)> {
+    let packet = captured.packet()?;
+    let v4 = |field| Ipv4Addr::from_bits(packet.get(field) as u32).into();
+    let v6 = |field| Ipv6Addr::from_bits(packet.get(field)).into();
+    Some(match captured.family {
+        Family::V4 => (v4(Field::Source4), v4(Field::Destination4)),
+        Family::V6 => (v6(Field::Source6), v6(Field::Destination6)),
+    })
+}
+
+/// At which hook the packets of a capture are.
+enum Placing {
+    /// All at one.
+    One(Hook, Devices),
+    /// As their addresses say.
+    Local {
+        addresses: Vec<IpAddr>,
+        wanted: Option<Hook>,
+        devices: Devices,
+    },
+}
+
+impl Placing {
+    fn new(arguments: &Arguments) -> Result<Self> {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let devices = Devices {
+            input: name(&arguments.input),
+            output: name(&arguments.output),
+        };
+        Ok(match arguments.local.is_empty() {
+            true => Placing::One(hook_of(&devices, arguments.hook, "")?, devices),
+            false => Placing::Local {
+                addresses: arguments.local.clone(),
+                wanted: arguments.hook.map(Hook::from),
+                devices,
+            },
+        })
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        match self {
+            Placing::One(hook, _) => vec![*hook],
+            Placing::Local {
+                wanted: Some(hook), ..
+            } => vec![*hook],
+            Placing::Local { wanted: None, .. } => vec![Hook::CgroupIngress, Hook::CgroupEgress],
+        }
+    }
+
+    /// None for a packet that is at none of the hooks.
+    fn of(&self, packet: &IpPacket) -> Option<(Hook, Devices)> {
+        let (addresses, wanted, devices) = match self {
+            Placing::One(hook, devices) => return Some((*hook, devices.clone())),
+            Placing::Local {
+                addresses,
+                wanted,
+                devices,
+            } => (addresses, *wanted, devices.clone()),
+        };
+        let (source, destination) = ends(packet)?;
+        let is_ours = |address| addresses.contains(&address);
+        let arriving = Devices {
+            output: String::new(),
+            ..devices.clone()
+        };
+        let leaving = Devices {
+            input: String::new(),
+            ..devices.clone()
+        };
+        let at = |hook| wanted.is_none_or(|wanted| wanted == hook);
+        match wanted {
+            Some(Hook::Xdp) if is_ours(destination) => Some((Hook::Xdp, arriving)),
+            Some(Hook::Xdp) if is_ours(source) || devices.output.is_empty() => None,
+            Some(Hook::Xdp) => Some((Hook::Xdp, devices)),
+            _ if is_ours(destination) && at(Hook::CgroupIngress) => {
+                Some((Hook::CgroupIngress, arriving))
+            }
+            _ if is_ours(source) && at(Hook::CgroupEgress) => Some((Hook::CgroupEgress, leaving)),
+            _ => None,
+        }
+    }
+}
+
+/// Where a packet with these interfaces is; what it is called stands behind a complaint.
+fn hook_of(devices: &Devices, wanted: Option<HookName>, called: &str) -> Result<Hook> {
+    let has_input = !devices.input.is_empty();
+    let has_output = !devices.output.is_empty();
     let hook = match (wanted, has_input, has_output) {
         (Some(name), ..) => name.into(),
         (None, true, true) => Hook::Xdp,
@@ -109,231 +385,9 @@ fn hook_of(packet: &PacketWords, wanted: Option<HookName>) -> Result<Hook> {
     };
     match misplaced {
         Some(word) => {
-            let message = format!(
-                "a packet at {hook} has no `{word}` interface: {}",
-                packet.text
-            );
+            let message = format!("a packet at {hook} has no `{word}` interface{called}");
             Err(Usage(message).into())
         }
         None => Ok(hook),
-    }
-}
-
-/// What is to be told of one packet.
-struct Story<'a> {
-    filter: Option<&'a FamilyFilter>,
-    packet: &'a PacketWords,
-    hook: Hook,
-    sources: &'a Sources,
-    verbose: bool,
-}
-
-impl Story<'_> {
-    fn tell(&self) -> String {
-        let PacketWords {
-            text,
-            family,
-            bytes,
-            devices,
-        } = self.packet;
-        let mut out = format!(
-            "{text}\n{family}, {} bytes, at {}\n",
-            bytes.len(),
-            self.hook
-        );
-        let Some(filter) = self.filter else {
-            return out + &format!("ACCEPT: there is no {family} ruleset\n");
-        };
-        // A packet at XDP has not met routing, which decides its way out.
-        let seen = match self.hook {
-            Hook::Xdp => &Devices {
-                output: String::new(),
-                ..devices.clone()
-            },
-            _ => devices,
-        };
-        let Some(packet) = Packet::new(*family, bytes, seen) else {
-            return out + "ACCEPT: the packet is too short for an IP header\n";
-        };
-        let route = match devices.output.as_str() {
-            "" => Route::Local,
-            device => Route::Transit(device),
-        };
-        let mut world = World::default();
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-        world.seconds = since_1970.map_or(0, |time| time.as_secs().cast_signed());
-        let outcome = evaluate(filter, &packet, route, &mut world);
-        let mut way = Way {
-            story: self,
-            filter,
-            packet,
-            table: TableKind::Filter,
-            chain: None,
-        };
-        for event in &outcome.trace {
-            out += &way.tell(event);
-        }
-        out + &way.verdict(&outcome)
-    }
-}
-
-/// The way of a packet, as far as it is told.
-struct Way<'a> {
-    story: &'a Story<'a>,
-    filter: &'a FamilyFilter,
-    packet: Packet<'a>,
-    /// The table that it is in.
-    table: TableKind,
-    /// The chain whose name stands above the last rule told.
-    chain: Option<ChainId>,
-}
-
-impl Way<'_> {
-    /// The lines for an event; none for one that is not told.
-    fn tell(&mut self, event: &Event) -> String {
-        match *event {
-            Event::Entered(Stage { table, chain, .. }) => {
-                self.table = table;
-                self.chain = None;
-                self.heading(chain)
-            }
-            Event::Matched(chain, rule) => {
-                self.heading(chain) + &format!("  {}\n", self.rule(chain, rule))
-            }
-            Event::Asked(.., answer) => {
-                self.packet.set_answer(answer);
-                String::new()
-            }
-            Event::DroppedByEffect(chain, rule, _) => {
-                let heading = self.heading(chain);
-                format!(
-                    "{heading}  {}\n        dropped by its target\n",
-                    self.rule(chain, rule)
-                )
-            }
-            Event::Missed(chain, rule, step) if self.story.verbose => {
-                let heading = self.heading(chain);
-                let why = self.why(chain, rule, step);
-                format!("{heading}  {}\n        no: {why}\n", self.rule(chain, rule))
-            }
-            Event::HotDrop(chain, rule, step) => {
-                let heading = self.heading(chain);
-                let why = self.why(chain, rule, step);
-                format!(
-                    "{heading}  {}\n        dropped: {why}\n",
-                    self.rule(chain, rule)
-                )
-            }
-            Event::Policy(chain) => {
-                let heading = self.heading(chain);
-                match self.filter.chain(chain).end {
-                    End::Policy(verdict, _) => format!("{heading}  policy {}\n", shout(verdict)),
-                    End::Return => heading,
-                }
-            }
-            Event::LaterFragment => {
-                "INPUT sees fragments only when they are reassembled\n".to_owned()
-            }
-            Event::Missed(..) => String::new(),
-        }
-    }
-
-    /// The name of a chain, unless the last line told was in it.
-    fn heading(&mut self, chain: ChainId) -> String {
-        if self.chain.replace(chain) == Some(chain) {
-            return String::new();
-        }
-        format!("{} {}\n", self.table, self.filter.chain(chain).name)
-    }
-
-    /// A rule with its number, as `iptables -L --line-numbers` counts.
-    fn rule(&self, chain: ChainId, rule: usize) -> String {
-        let text = self.found(chain, rule).map_or("", |rule| &rule.text);
-        format!("{:>4}  {text}", rule + 1)
-    }
-
-    /// What the packet has where a step looks.
-    fn why(&self, chain: ChainId, rule: usize, step: usize) -> String {
-        let step = self
-            .found(chain, rule)
-            .and_then(|rule| rule.steps.get(step));
-        let Some(Step::Check { test, .. }) = step else {
-            return String::new();
-        };
-        let seen = value_seen(test, &self.packet).into_iter();
-        let mut words: Vec<String> = seen
-            .map(|(field, value)| value_in_words(field, value))
-            .collect();
-        test.leaves(&mut |leaf| {
-            if let Test::TcpOption(kind) = leaf {
-                let is = if self.packet.has_tcp_option(*kind) {
-                    "is there"
-                } else {
-                    "is not there"
-                };
-                words.push(format!("TCP option {kind} {is}"));
-            }
-        });
-        match words.is_empty() {
-            true => "it can never match".to_owned(),
-            false => enumerate(&words),
-        }
-    }
-
-    fn found(&self, chain: ChainId, rule: usize) -> Option<&Rule> {
-        self.filter.chain(chain).rules.get(rule)
-    }
-
-    /// The last line: what became of the packet and who decided.
-    fn verdict(&self, outcome: &Outcome) -> String {
-        let name = |chain: ChainId| &self.filter.chain(chain).name;
-        let table = self.table;
-        let by = match outcome.trace.last() {
-            None => "no table has a rule or a policy that this packet meets".to_owned(),
-            Some(Event::Policy(chain)) => format!("the policy of {table} {}", name(*chain)),
-            Some(Event::LaterFragment) => "the fate of the first fragment decides".to_owned(),
-            Some(
-                Event::Matched(chain, rule)
-                | Event::HotDrop(chain, rule, _)
-                | Event::DroppedByEffect(chain, rule, _)
-                | Event::Asked(chain, rule, ..)
-                | Event::Missed(chain, rule, _),
-            ) => {
-                let place = self.found(*chain, *rule).map_or(String::new(), |rule| {
-                    let line = self.story.sources.slice(rule.span).1;
-                    format!(", {}:{line}", self.story.sources.get(rule.span.source).name)
-                });
-                format!("rule {} of {table} {}{place}", rule + 1, name(*chain))
-            }
-            Some(Event::Entered(stage)) => format!("{table} {}", name(stage.chain)),
-        };
-        format!("{}: {by}\n", shout(outcome.verdict))
-    }
-}
-
-/// The verdict as iptables writes it.
-fn shout(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accept => "ACCEPT",
-        Verdict::Drop => "DROP",
-    }
-}
-
-fn value_in_words(field: Field, value: u128) -> String {
-    match field {
-        Field::Source4 | Field::Destination4 => {
-            format!("{field} is {}", Ipv4Addr::from_bits(value as u32))
-        }
-        Field::Source6 | Field::Destination6 => {
-            format!("{field} is {}", Ipv6Addr::from_bits(value))
-        }
-        Field::InDevice | Field::OutDevice if value == 0 => format!("{field} has no name"),
-        Field::InDevice | Field::OutDevice => {
-            let bytes = value.to_be_bytes();
-            let name = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-            format!("{field} is {}", String::from_utf8_lossy(name))
-        }
-        Field::TcpFlags => format!("{field} are {value:#04x}"),
-        _ => format!("{field} is {value}"),
     }
 }

@@ -3,6 +3,7 @@
 mod addresses;
 mod attach;
 mod attachments;
+mod capture;
 mod check;
 mod cli;
 mod clock;
@@ -13,6 +14,7 @@ mod detach;
 mod devices;
 mod explain;
 mod failure;
+mod hits;
 mod input;
 mod list;
 mod load;
@@ -22,6 +24,7 @@ mod output;
 mod running;
 mod sets;
 mod show;
+mod story;
 mod words;
 mod zero;
 

@@ -103,7 +103,7 @@ pub fn enumerate<T: AsRef<str>>(names: &[T]) -> String {
 }
 
 /// `1 error`, `2 errors`.
-fn count(number: usize, noun: &str) -> String {
+pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 

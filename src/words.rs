@@ -1,7 +1,7 @@
 //! A packet in words, such as `tcp 10.0.0.5:40000 > 192.0.2.1:22 syn in eth0`, or in hexadecimal.
 //!
 //! ```text
-//! packet   = hex:DIGITS (in IFACE | out IFACE)*
+//! packet   = hex:DIGITS (in IFACE | out IFACE | mark NUMBER | mac ADDRESS)*
 //!          | PROTOCOL ENDPOINT > ENDPOINT word*
 //! PROTOCOL = tcp | udp | icmp | icmpv6 | proto NUMBER
 //! ENDPOINT = ADDRESS | ADDRESS:PORT | [ADDRESS] | [ADDRESS]:PORT     brackets for IPv6
@@ -10,13 +10,15 @@
 //!          | in IFACE | out IFACE
 //!          | frag BYTES     a fragment at this offset; 0 is the first, with more to come
 //!          | len BYTES      the length from the IP header on
+//!          | ttl NUMBER | tos NUMBER | mark NUMBER                   hexadecimal with 0x; 64, 0 and 0 without
+//!          | mac ADDRESS    the Ethernet address that sent it
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipt2bpf_codegen::frame::ip_packet;
-use ipt2bpf_codegen::packet::Devices;
+use ipt2bpf_codegen::packet::{Devices, Metadata};
 use ipt2bpf_parser::ruleset::Family;
 use nom::Parser;
 use nom::bytes::complete::{tag, take_till1, take_while1};
@@ -37,6 +39,8 @@ pub struct PacketWords {
     pub bytes: Vec<u8>,
     /// The interfaces named.
     pub devices: Devices,
+    /// The mark and the sender's Ethernet address.
+    pub metadata: Metadata,
 }
 
 impl FromStr for PacketWords {
@@ -47,7 +51,7 @@ impl FromStr for PacketWords {
             let column = text[..text.len() - at.len()].chars().count();
             format!("{message}\n  {text}\n  {}^", " ".repeat(column))
         };
-        let (family, bytes, devices) = match text.strip_prefix("hex:") {
+        let (family, bytes, devices, metadata) = match text.strip_prefix("hex:") {
             Some(digits) => hexadecimal(digits).map_err(problem)?,
             None => described(text).map_err(problem)?,
         };
@@ -56,6 +60,7 @@ impl FromStr for PacketWords {
             family,
             bytes,
             devices,
+            metadata,
         })
     }
 }
@@ -88,7 +93,7 @@ impl<'a> ParseError<&'a str> for Problem<'a> {
 }
 
 type Step<'a, T> = nom::IResult<&'a str, T, Problem<'a>>;
-type Read = (Family, Vec<u8>, Devices);
+type Read = (Family, Vec<u8>, Devices, Metadata);
 
 /// Says what was expected where a parser fails.
 fn expect<'a, T>(
@@ -111,6 +116,34 @@ fn number<T: FromStr>(text: &str) -> Step<'_, T> {
     word.map_opt(|digits: &str| digits.parse().ok()).parse(text)
 }
 
+/// A number as iptables writes it: hexadecimal behind 0x.
+fn number_in_any_base(text: &str) -> Step<'_, u32> {
+    word.map_opt(|digits: &str| match digits.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => digits.parse().ok(),
+    })
+    .parse(text)
+}
+
+fn byte(text: &str) -> Step<'_, u8> {
+    number_in_any_base
+        .map_opt(|number| number.try_into().ok())
+        .parse(text)
+}
+
+/// `aa:bb:cc:dd:ee:ff`
+fn mac(text: &str) -> Step<'_, [u8; 6]> {
+    word.map_opt(|written: &str| {
+        let bytes = written.split(':').map(|pair| match pair.as_bytes() {
+            [high, low] => Some(hex_digit(*high)? << 4 | hex_digit(*low)?),
+            _ => None,
+        });
+        let bytes: Option<Vec<u8>> = bytes.collect();
+        bytes?.try_into().ok()
+    })
+    .parse(text)
+}
+
 fn interface(text: &str) -> Step<'_, &str> {
     // IFNAMSIZ with its NUL.
     verify(word, |name: &str| name.len() < 16).parse(text)
@@ -126,6 +159,10 @@ enum Word<'a> {
     Out(&'a str),
     Fragment(u16),
     Length(u16),
+    TimeToLive(u8),
+    TypeOfService(u8),
+    Mark(u32),
+    Mac([u8; 6]),
 }
 
 /// The bits of TCP's flag byte (RFC 9293, 3.1), and a word for none of them.
@@ -176,10 +213,29 @@ fn described_word(text: &str) -> Step<'_, (&str, Word<'_>)> {
         "len" => preceded(space0, expect("a length in bytes up to 65535", number))
             .map(Word::Length)
             .parse(rest)?,
+        "ttl" => preceded(space0, expect("a time to live from 0 to 255", byte))
+            .map(Word::TimeToLive)
+            .parse(rest)?,
+        "tos" => preceded(space0, expect("a type of service up to 0xff", byte))
+            .map(Word::TypeOfService)
+            .parse(rest)?,
+        "mark" => preceded(
+            space0,
+            expect("a mark up to 0xffffffff", number_in_any_base),
+        )
+        .map(Word::Mark)
+        .parse(rest)?,
+        "mac" => preceded(
+            space0,
+            expect("an Ethernet address such as 02:00:00:00:00:01", mac),
+        )
+        .map(Word::Mac)
+        .parse(rest)?,
         flag => match TCP_FLAGS.iter().find(|(known, _)| *known == flag) {
             Some(&(_, bits)) => (rest, Word::TcpFlag(bits)),
             None => {
-                let message = "expected a TCP flag, type, code, in, out, frag or len";
+                let message =
+                    "expected a TCP flag, type, code, in, out, frag, len, ttl, tos, mark or mac";
                 return Err(nom::Err::Failure(Problem::new(at, message)));
             }
         },
@@ -313,6 +369,10 @@ struct Details<'a> {
     output: Option<(&'a str, &'a str)>,
     fragment: Option<(&'a str, u16)>,
     length: Option<(&'a str, u16)>,
+    time_to_live: Option<(&'a str, u8)>,
+    type_of_service: Option<(&'a str, u8)>,
+    mark: Option<(&'a str, u32)>,
+    mac: Option<(&'a str, [u8; 6])>,
 }
 
 impl<'a> Details<'a> {
@@ -330,6 +390,10 @@ impl<'a> Details<'a> {
                 Word::Out(name) => set(&mut details.output, at, name)?,
                 Word::Fragment(offset) => set(&mut details.fragment, at, offset)?,
                 Word::Length(length) => set(&mut details.length, at, length)?,
+                Word::TimeToLive(value) => set(&mut details.time_to_live, at, value)?,
+                Word::TypeOfService(value) => set(&mut details.type_of_service, at, value)?,
+                Word::Mark(mark) => set(&mut details.mark, at, mark)?,
+                Word::Mac(mac) => set(&mut details.mac, at, mac)?,
             }
         }
         Ok(details)
@@ -341,6 +405,15 @@ impl<'a> Details<'a> {
         Devices {
             input: name(self.input),
             output: name(self.output),
+        }
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata {
+            mark: self.mark.map_or(0, |(_, mark)| mark),
+            source_mac: self.mac.map(|(_, mac)| mac),
+            ethernet: self.mac.is_some(),
+            ..Metadata::default()
         }
     }
 }
@@ -405,7 +478,13 @@ impl<'a> Description<'a> {
             bytes.resize(length, 0);
         }
         write_length(family, &mut bytes);
-        Ok((family, bytes, details.devices()))
+        write_service(
+            family,
+            &mut bytes,
+            details.time_to_live.map_or(64, |(_, hops)| hops),
+            details.type_of_service.map_or(0, |(_, service)| service),
+        );
+        Ok((family, bytes, details.devices(), details.metadata()))
     }
 
     /// The protocol's number, where the family has it.
@@ -505,7 +584,6 @@ fn header4(
         Some(offset) => offset / 8,
     };
     header[6..8].copy_from_slice(&field.to_be_bytes());
-    header[8] = 64;
     header[9] = protocol;
     header[12..16].copy_from_slice(&source.octets());
     header[16..20].copy_from_slice(&destination.octets());
@@ -524,7 +602,6 @@ fn header6(
     let mut header = vec![0; 40];
     header[0] = 0x60;
     header[6] = fragment.map_or(protocol, |_| FRAGMENT_HEADER);
-    header[7] = 64;
     header[8..24].copy_from_slice(&source.octets());
     header[24..40].copy_from_slice(&destination.octets());
     if let Some(offset) = fragment {
@@ -544,17 +621,35 @@ fn write_length(family: Family, bytes: &mut [u8]) {
     bytes[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
 }
 
+/// Puts in the time to live or hop limit, and the type of service or traffic class.
+fn write_service(family: Family, bytes: &mut [u8], hops: u8, service: u8) {
+    match family {
+        Family::V4 => {
+            bytes[1] = service;
+            bytes[8] = hops;
+        }
+        Family::V6 => {
+            bytes[0] |= service >> 4;
+            bytes[1] |= service << 4;
+            bytes[7] = hops;
+        }
+    }
+}
+
 /// The digits behind `hex:` and the interfaces behind them.
 fn hexadecimal(text: &str) -> Result<Read, Problem<'_>> {
     let (rest, digits) = word(text).unwrap_or((text, ""));
     let words = whole(terminated(many0(described_word), space0).parse(rest))?;
-    if let Some((at, _)) = words
-        .iter()
-        .find(|(_, word)| !matches!(word, Word::In(_) | Word::Out(_)))
-    {
-        return Err(Problem::new(at, "behind hex: only in and out may stand"));
+    if let Some((at, _)) = words.iter().find(|(_, word)| {
+        !matches!(
+            word,
+            Word::In(_) | Word::Out(_) | Word::Mark(_) | Word::Mac(_)
+        )
+    }) {
+        let message = "behind hex: only in, out, mark and mac may stand";
+        return Err(Problem::new(at, message));
     }
-    let devices = Details::of(&words)?.devices();
+    let details = Details::of(&words)?;
     let pairs = digits.as_bytes().chunks(2);
     let bytes: Option<Vec<u8>> = pairs
         .map(|pair| match pair {
@@ -573,7 +668,7 @@ fn hexadecimal(text: &str) -> Result<Read, Problem<'_>> {
                        lengths, IPv4 checksum), or bytes are missing";
         Problem::new(text, message)
     })?;
-    Ok((family, bytes, devices))
+    Ok((family, bytes, details.devices(), details.metadata()))
 }
 
 /// The packet that a frame with these bytes brings to netfilter.
@@ -677,6 +772,27 @@ mod tests {
     }
 
     #[test]
+    fn marks_services_and_senders_are_read() {
+        let text = |addresses: &str| {
+            let words = "ttl 3 tos 0xb8 mark 0x1f mac 02:00:00:00:00:aB";
+            format!("proto 50 {addresses} {words}")
+        };
+        for addresses in ["1.1.1.1 > 2.2.2.2", "::1 > ::2"] {
+            let words = read(&text(addresses));
+            let packet = Packet::new(words.family, &words.bytes, &words.devices).unwrap();
+            let packet = packet.with(words.metadata);
+            let wanted = [
+                Field::TimeToLive,
+                Field::TypeOfService,
+                Field::Mark,
+                Field::SourceMac,
+            ];
+            let seen = wanted.map(|field| packet.get(field));
+            assert_eq!(seen, [3, 0xb8, 0x1f, 0x0200_0000_00ab]);
+        }
+    }
+
+    #[test]
     fn hexadecimal_is_what_the_kernel_would_take() {
         let digits =
             "45000028000100004006aec90a000005c00002019c4000160000000000000000500220000000000000";
@@ -716,7 +832,10 @@ mod tests {
             "tcp 1.1.1.1:1 > 2.2.2.2:2 len 19",
             "tcp 1.1.1.1:1 > 2.2.2.2:2 in eth0 in eth1",
             "tcp 1.1.1.1:1 > 2.2.2.2:2 in averyveryverylong",
-            "tcp 1.1.1.1:1 > 2.2.2.2:2 ttl 3",
+            "tcp 1.1.1.1:1 > 2.2.2.2:2 flow 3",
+            "tcp 1.1.1.1:1 > 2.2.2.2:2 ttl 256",
+            "tcp 1.1.1.1:1 > 2.2.2.2:2 mark 0x100000000",
+            "tcp 1.1.1.1:1 > 2.2.2.2:2 mac 02:00:00:00:01",
             "proto 256 1.1.1.1 > 2.2.2.2",
             "tcp 1.1.1.1:1 > 2.2.2.2:2 in",
             "hex:45",

@@ -650,6 +650,24 @@ fn wrong_usage_has_its_exit_code() {
         &[
             "explain",
             "rules.v4",
+            "--in",
+            "eth0",
+            "--packet",
+            "icmp 1.1.1.1 > 2.2.2.2",
+        ],
+        &[
+            "explain",
+            "rules.v4",
+            "--pcap",
+            "x",
+            "--packet",
+            "icmp 1.1.1.1 > 2.2.2.2",
+        ],
+        &["explain", "rules.v4", "--pcap", "x", "--local", "here"],
+        &["explain", "--pcap", "-"],
+        &[
+            "explain",
+            "rules.v4",
             "--hook",
             "cgroup_skb/ingress",
             "--packet",
@@ -807,4 +825,362 @@ fn an_object_that_asks_for_the_time_needs_a_loader_that_tells_it() {
     let desk = Desk::new();
     let rules = "*filter\n-A INPUT -m time --timestart 8:00 -j ACCEPT\nCOMMIT\n";
     insta::assert_snapshot!(shown(&desk.feed(&["-o", "fw.o", "--hz", "250"], rules)));
+}
+
+/// How numbers of a capture are written.
+#[derive(Clone, Copy)]
+enum Order {
+    Little,
+    Big,
+}
+
+impl Order {
+    fn words(self, words: &[u32]) -> Vec<u8> {
+        let bytes = words.iter().map(|word| match self {
+            Order::Little => word.to_le_bytes(),
+            Order::Big => word.to_be_bytes(),
+        });
+        bytes.flatten().collect()
+    }
+
+    /// Two halves of a word.
+    fn halves(self, first: u32, second: u32) -> u32 {
+        match self {
+            Order::Little => second << 16 | first,
+            Order::Big => first << 16 | second,
+        }
+    }
+}
+
+const ETHERNET: u32 = 1;
+const RAW_IP: u32 = 101;
+const COOKED: u32 = 113;
+const COOKED_2: u32 = 276;
+
+/// A pcap file whose times have so many units in a second; a packet comes each tenth of one.
+fn pcap(order: Order, units: u32, link_type: u32, frames: &[Vec<u8>]) -> Vec<u8> {
+    let magic = match units {
+        1_000_000 => 0xa1b2_c3d4,
+        _ => 0xa1b2_3c4d,
+    };
+    let head = [magic, order.halves(2, 4), 0, 0, 65535, link_type];
+    let mut file = order.words(&head);
+    for (frame, number) in frames.iter().zip(0..) {
+        let length = frame.len() as u32;
+        let time = [1_700_000_000 + number / 10, number % 10 * (units / 10)];
+        file.extend(order.words(&[time[0], time[1], length, length]));
+        file.extend(frame);
+    }
+    file
+}
+
+/// The same as pcapng, with times in microseconds.
+fn pcapng(order: Order, link_type: u32, frames: &[Vec<u8>]) -> Vec<u8> {
+    let block = |kind: u32, body: Vec<u8>| {
+        let length = body.len() as u32 + 12;
+        let ends = [order.words(&[kind, length]), order.words(&[length])];
+        [&ends[0][..], &body, &ends[1]].concat()
+    };
+    let version = order.halves(1, 0);
+    let section = [0x1a2b_3c4d, version, u32::MAX, u32::MAX];
+    let interface = [order.halves(link_type, 0), 65535];
+    let mut file = block(0x0a0d_0d0a, order.words(&section));
+    file.extend(block(1, order.words(&interface)));
+    for (frame, number) in frames.iter().zip(0u64..) {
+        let time = 1_700_000_000_000_000 + number * 100_000;
+        let length = frame.len() as u32;
+        let head = [0, (time >> 32) as u32, time as u32, length, length];
+        let padding = vec![0; frame.len().next_multiple_of(4) - frame.len()];
+        file.extend(block(
+            6,
+            [&order.words(&head)[..], frame, &padding].concat(),
+        ));
+    }
+    file
+}
+
+const HOST: [u8; 4] = [192, 0, 2, 1];
+const PEER: [u8; 4] = [10, 0, 0, 5];
+
+/// An IPv4 packet with a right checksum.
+fn ipv4(protocol: u8, ends: [[u8; 4]; 2], payload: &[u8]) -> Vec<u8> {
+    let length = 20 + payload.len() as u8;
+    let mut packet = vec![0x45, 0, 0, length, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    packet.extend(ends.concat());
+    let words = packet.chunks_exact(2);
+    let sum: u32 = words
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend(payload);
+    packet
+}
+
+/// A TCP segment with these ports and flags, of which the first has sequence number 0.
+fn tcp(ends: [[u8; 4]; 2], ports: [u16; 2], sequence: [u8; 2], flags: u8) -> Vec<u8> {
+    let mut segment = ports.map(u16::to_be_bytes).concat();
+    segment.extend([0, 0, 0, sequence[0], 0, 0, 0, sequence[1]]);
+    segment.extend([0x50, flags, 0x20, 0, 0, 0, 0, 0]);
+    ipv4(6, ends, &segment)
+}
+
+/// A dialogue on SSH, with others that try, in IP packets.
+fn dialogue() -> Vec<Vec<u8>> {
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+    let (there, back) = ([PEER, HOST], [HOST, PEER]);
+    vec![
+        tcp(there, [40000, 22], [0, 0], SYN),
+        tcp(there, [40001, 22], [0, 0], SYN),
+        tcp(there, [40002, 22], [0, 0], SYN),
+        tcp(back, [22, 40000], [0, 1], SYN | ACK),
+        tcp(there, [40000, 22], [1, 1], ACK),
+        ipv4(1, there, &[8, 0, 0, 0, 0, 1, 0, 1]),
+        ipv4(17, [PEER, [10, 0, 0, 6]], &[0, 53, 0, 53, 0, 8, 0, 0]),
+    ]
+}
+
+/// An Ethernet frame around a packet, with a VLAN's tag.
+fn ethernet(packet: &[u8]) -> Vec<u8> {
+    let head = [
+        2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 5, 0x81, 0, 0, 7, 0x08, 0x00,
+    ];
+    [&head, packet].concat()
+}
+
+fn cooked(packet: &[u8]) -> Vec<u8> {
+    let head = [0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 5, 0, 0, 0x08, 0x00];
+    [&head, packet].concat()
+}
+
+fn cooked_2(packet: &[u8]) -> Vec<u8> {
+    let head = [
+        0x08, 0x00, 0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 5, 0, 0,
+    ];
+    [&head, packet].concat()
+}
+
+/// Rules that remember, change and tell.
+const STATEFUL: &str = "\
+*mangle
+:INPUT ACCEPT [0:0]
+-A INPUT -p icmp -j MARK --set-mark 0x7
+COMMIT
+*filter
+:INPUT DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -p tcp -m tcp --dport 22 -m limit --limit 1/sec --limit-burst 2 -j ACCEPT
+-A INPUT -p tcp -j LOG --log-prefix \"late: \"
+-A INPUT -m mark --mark 0x7 -j ACCEPT
+COMMIT
+";
+
+/// What `explain` prints of a capture on its standard output, with success.
+fn counted(desk: &Desk, capture: &[u8], arguments: &[&str]) -> String {
+    fs::write(desk.path("stateful.v4"), STATEFUL).unwrap();
+    fs::write(desk.path("capture"), capture).unwrap();
+    let explain = ["explain", "stateful.v4", "--pcap", "capture"];
+    let output = desk.run(&[&explain, arguments].concat());
+    assert_eq!(code(&output), 0, "{}", shown(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn captures_are_counted_by_rule() {
+    let desk = Desk::new();
+    let capture = pcap(Order::Little, 1_000_000, RAW_IP, &dialogue());
+    let local = ["--local", "192.0.2.1", "--in", "eth0"];
+    insta::assert_snapshot!(counted(&desk, &capture, &local));
+    let told = [&local[..], &["-v"]].concat();
+    insta::assert_snapshot!(counted(&desk, &capture, &told));
+    // All at one hook: what the host sends is there, too.
+    insta::assert_snapshot!(counted(&desk, &capture, &[]));
+}
+
+#[test]
+fn addresses_tell_which_chains_a_capture_meets() {
+    let desk = Desk::new();
+    let capture = pcap(Order::Little, 1_000_000, RAW_IP, &dialogue());
+    fs::write(desk.path("capture"), capture).unwrap();
+    let places = |arguments: &[&str]| {
+        let explain = ["explain", "noted.v4", "--pcap", "capture", "--in", "eth0"];
+        let output = desk.run(&[&explain, arguments].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().skip(1).map(|line| {
+            let words = line.split_whitespace().collect::<Vec<_>>();
+            match words[..] {
+                [packets, _, _, "filter", chain, rule, ..] => format!("{packets} {chain} {rule}"),
+                _ => line.to_owned(),
+            }
+        });
+        lines.collect::<Vec<_>>().join("; ")
+    };
+    let local = ["--local", "192.0.2.1"];
+    let xdp = [&local[..], &["--hook", "xdp"]].concat();
+    assert_eq!(
+        places(&xdp),
+        "5 INPUT 1; 4 INPUT 2; 1 INPUT policy; rules and policies that no packet met: 2; \
+         7 packets: 1 accepted, 4 dropped, 0 not IP, 2 skipped that come to no hook here"
+    );
+    assert_eq!(
+        places(&[&xdp[..], &["--out", "eth1"]].concat()),
+        "5 INPUT 1; 4 INPUT 2; 1 INPUT policy; 1 FORWARD 1; rules and policies that no packet met: 1; \
+         7 packets: 1 accepted, 5 dropped, 0 not IP, 1 skipped that come to no hook here"
+    );
+    assert_eq!(
+        places(&[&local[..], &["--hook", "cgroup_skb/egress"]].concat()),
+        "1 OUTPUT 1; rules and policies that no packet met: 1; \
+         7 packets: 0 accepted, 1 dropped, 0 not IP, 6 skipped that come to no hook here"
+    );
+}
+
+#[test]
+fn captures_of_all_formats_say_the_same() {
+    let desk = Desk::new();
+    let local = ["--local", "192.0.2.1"];
+    let frames = |link: fn(&[u8]) -> Vec<u8>| -> Vec<Vec<u8>> {
+        dialogue().iter().map(|packet| link(packet)).collect()
+    };
+    let raw = frames(<[u8]>::to_vec);
+    let wanted = counted(&desk, &pcap(Order::Little, 1_000_000, RAW_IP, &raw), &local);
+    assert!(
+        wanted.ends_with(
+            "7 packets: 5 accepted, 1 dropped, 0 not IP, 1 skipped that come to no hook here\n"
+        ),
+        "{wanted}"
+    );
+    for (link_type, frames) in [
+        (RAW_IP, raw),
+        (228, frames(<[u8]>::to_vec)),
+        (ETHERNET, frames(ethernet)),
+        (COOKED, frames(cooked)),
+        (COOKED_2, frames(cooked_2)),
+    ] {
+        for order in [Order::Little, Order::Big] {
+            for units in [1_000_000, 1_000_000_000] {
+                let capture = pcap(order, units, link_type, &frames);
+                assert_eq!(counted(&desk, &capture, &local), wanted, "{link_type}");
+            }
+            let capture = pcapng(order, link_type, &frames);
+            assert_eq!(counted(&desk, &capture, &local), wanted, "{link_type}");
+        }
+    }
+}
+
+#[test]
+fn limits_follow_the_times_of_a_capture() {
+    let desk = Desk::new();
+    let attempts = vec![tcp([PEER, HOST], [40000, 22], [0, 0], 2); 30];
+    // A tenth of a second apart: three seconds bring two tokens to the two that are there.
+    let capture = pcap(Order::Little, 1_000_000, RAW_IP, &attempts);
+    fs::write(desk.path("capture"), capture).unwrap();
+    let rules = "*filter\n:INPUT DROP [0:0]\n\
+                 -A INPUT -m limit --limit 1/sec --limit-burst 2 -j ACCEPT\nCOMMIT\n";
+    let output = desk.feed(&["explain", "--pcap", "capture"], rules);
+    insta::assert_snapshot!(shown(&output));
+}
+
+#[test]
+fn what_a_capture_lacks_is_said() {
+    let desk = Desk::new();
+    let mut frames: Vec<Vec<u8>> = dialogue().iter().map(|it| ethernet(it)).collect();
+    frames.truncate(2);
+    let arp = [&[0xff; 6], &[2, 0, 0, 0, 0, 5, 0x08, 0x06][..], &[0; 28]].concat();
+    frames.push(arp);
+    // The checksum is wrong.
+    let mut broken = frames[0].clone();
+    broken[30] ^= 1;
+    frames.push(broken);
+    let mut capture = pcap(Order::Little, 1_000_000, ETHERNET, &frames);
+    // Of the first only the IP header and the ports are there, of the second not even the header.
+    let record = 16 + frames[0].len();
+    for (start, captured) in [(24 + record, 18 + 10), (24, 18 + 24)] {
+        capture[start + 8..start + 12].copy_from_slice(&(captured as u32).to_le_bytes());
+        capture.drain(start + 16 + captured..start + record);
+    }
+    insta::assert_snapshot!(counted(&desk, &capture, &["-vv"]));
+}
+
+#[test]
+fn captures_that_cannot_be_read_are_refused() {
+    let desk = Desk::new();
+    let whole = pcap(Order::Little, 1_000_000, RAW_IP, &dialogue());
+    let mut endless = whole.clone();
+    endless[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
+    let next = pcapng(Order::Big, RAW_IP, &dialogue());
+    for (name, bytes) in [
+        ("empty", &whole[..0]),
+        ("text", b"*filter\nCOMMIT\n"),
+        ("header", &whole[..20]),
+        ("cut", &whole[..whole.len() - 1]),
+        ("endless", &endless),
+        ("cut-ng", &next[..next.len() - 4]),
+        ("header-ng", &next[..20]),
+        (
+            "infrared",
+            &pcap(Order::Little, 1_000_000, 144, &dialogue()),
+        ),
+    ] {
+        fs::write(desk.path(name), bytes).unwrap();
+    }
+    let said = [
+        "nothing",
+        "empty",
+        "text",
+        "header",
+        "cut",
+        "endless",
+        "cut-ng",
+        "header-ng",
+        "infrared",
+    ]
+    .map(|name| {
+        let output = desk.run(&["explain", "rules.v4", "--pcap", name]);
+        assert_eq!(code(&output), 1, "{name}");
+        // What was read is counted, but for what is no capture.
+        let counted = String::from_utf8(output.stdout).unwrap();
+        let counted = counted.lines().last().unwrap_or("nothing").to_owned();
+        format!("{}{counted}\n", String::from_utf8(output.stderr).unwrap())
+    });
+    insta::assert_snapshot!(said.concat());
+}
+
+#[test]
+fn no_bytes_make_captures_fail_badly() {
+    let desk = Desk::new();
+    for capture in [
+        pcap(Order::Little, 1_000_000, ETHERNET, &dialogue()),
+        pcapng(Order::Little, COOKED, &dialogue()),
+    ] {
+        for at in (0..capture.len()).step_by(7) {
+            let mut damaged = capture.clone();
+            damaged[at] ^= 0xff;
+            fs::write(desk.path("damaged"), &damaged).unwrap();
+            let output = desk.run(&["explain", "rules.v4", "--pcap", "damaged", "-vv"]);
+            assert!([0, 1].contains(&code(&output)), "{at}: {}", shown(&output));
+        }
+    }
+}
+
+#[test]
+fn explain_remembers_what_packets_leave_behind() {
+    let desk = Desk::new();
+    fs::write(desk.path("stateful.v4"), STATEFUL).unwrap();
+    let words = [
+        "tcp 10.0.0.5:40000 > 192.0.2.1:22 syn in eth0",
+        "tcp 192.0.2.1:22 > 10.0.0.5:40000 syn ack out eth0",
+        "tcp 10.0.0.5:40001 > 192.0.2.1:22 syn in eth0",
+        "tcp 10.0.0.5:40002 > 192.0.2.1:22 syn in eth0 mac 02:00:00:00:00:05 ttl 3 tos 0x10",
+        "icmp 10.0.0.5 > 192.0.2.1",
+        "udp 10.0.0.5:1 > 192.0.2.1:2 mark 0x7",
+    ];
+    let packets = words.iter().flat_map(|words| ["--packet", words]);
+    let arguments: Vec<&str> = ["explain", "stateful.v4", "-v"]
+        .into_iter()
+        .chain(packets)
+        .collect();
+    let output = desk.run(&arguments);
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap());
 }

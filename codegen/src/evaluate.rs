@@ -5,8 +5,8 @@
 
 use crate::field::Field;
 use crate::meaning::reject::Answer;
-use crate::packet::Packet;
-use crate::routine::World;
+use crate::packet::{Connected, Packet};
+use crate::routine::{Routine, World};
 use crate::semantic::{
     Action, ChainId, CounterId, End, FamilyFilter, Otherwise, Path, Rule, Stage, Step, Test,
     Verdict,
@@ -56,7 +56,23 @@ pub enum Event {
     Policy(ChainId),
     /// It came to a stage that is not for fragments, and passed.
     LaterFragment,
+    /// Its connection was looked up.
+    Tracked(Connected),
+    /// An effect of a rule has changed a field, one of [`CHANGEABLE`]: chain, rule, the field and its new
+    /// value.
+    Changed(ChainId, usize, Field, u128),
+    /// All rules have accepted it, and the connection that it begins is remembered.
+    Remembered,
 }
+
+/// The fields that effects of rules change.
+pub const CHANGEABLE: [Field; 5] = [
+    Field::Mark,
+    Field::TypeOfService,
+    Field::TimeToLive,
+    Field::CtState,
+    Field::CtMark,
+];
 
 impl Outcome {
     /// The counters that the packet moved, in order.
@@ -99,6 +115,7 @@ pub fn evaluate(
             && let Some(tracking) = untracked.take()
         {
             track(&mut packet, tracking.arrives, world);
+            trace.push(Event::Tracked(packet.connection()));
         }
         match (stage.path, route) {
             (Path::All, _) => {}
@@ -124,9 +141,13 @@ pub fn evaluate(
     if let Some(tracking) = filter.tracking {
         if untracked.is_some() {
             track(&mut packet, tracking.arrives, world);
+            trace.push(Event::Tracked(packet.connection()));
         }
         if route != Route::Nowhere {
             confirm(&packet, tracking.arrives, world);
+            if packet.connection().is_unconfirmed {
+                trace.push(Event::Remembered);
+            }
         }
     }
     Outcome {
@@ -177,7 +198,8 @@ fn run_table(
             None => {
                 trace.push(Event::Matched(chain, next));
                 let mut effects = rule.effects.iter();
-                let dropping = effects.position(|effect| effect.work().perform(packet, world) != 0);
+                let dropping = effects
+                    .position(|effect| affect(effect, (chain, next), packet, world, trace) != 0);
                 if let Some(effect) = dropping {
                     trace.push(Event::DroppedByEffect(chain, next, effect));
                     return Verdict::Drop;
@@ -199,6 +221,25 @@ fn run_table(
             }
         }
     }
+}
+
+/// Lets an effect of a rule happen, notes what it changes, and gives its answer.
+fn affect(
+    effect: &Routine,
+    (chain, rule): (ChainId, usize),
+    packet: &mut Packet<'_>,
+    world: &mut World,
+    trace: &mut Vec<Event>,
+) -> u32 {
+    let before = CHANGEABLE.map(|field| packet.get(field));
+    let answer = effect.work().perform(packet, world);
+    for (field, before) in CHANGEABLE.into_iter().zip(before) {
+        let value = packet.get(field);
+        if value != before {
+            trace.push(Event::Changed(chain, rule, field, value));
+        }
+    }
+    answer
 }
 
 /// Takes a rule's steps up to the first whose test fails, which it gives, and the one that has doomed the
