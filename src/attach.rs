@@ -1,14 +1,18 @@
 //! `attach`: programs into the kernel and to where packets pass.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_runtime::{Attachment, Maps, Registry, XdpMode};
+use ipt2bpf_runtime::{Attachment, Loaded, Maps, Registry, XdpMode};
 
 use crate::cli::Place;
 use crate::failure::Usage;
 use crate::messages::Reporter;
 use crate::running;
+use crate::sets::Snapshot;
 
 /// Loads programs and attaches them, in the place of what ipt2bpf attached there before
 ///
@@ -23,10 +27,23 @@ pub struct Arguments {
     place: Place,
     #[command(flatten)]
     running: running::Arguments,
+    /// Stay, look at the kernel's sets every so many seconds, and attach anew when they have changed
+    ///
+    /// Counters go on. An error ends this, and what is attached stays.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with = "ipset")]
+    follow: Option<u64>,
 }
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
-    let Arguments { place, running } = arguments;
+    let Arguments {
+        place,
+        running,
+        follow,
+    } = arguments;
+    if follow.is_some() && running.reads_standard_input() {
+        let message = "--follow reads the rules again, so they must be in files";
+        return Err(Usage(message.into()).into());
+    }
     let possible: &[Hook] = match place.cgroup {
         Some(_) => &[Hook::CgroupIngress, Hook::CgroupEgress],
         None => &[Hook::Xdp],
@@ -45,17 +62,56 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     }
     // Before the work of loading, so that a missing BPF file system is told at once.
     let registry = Registry::find()?;
-    let replaced = replaced(place, &hooks, &registry)?;
-    let loaded = running.load(hooks, &replaced, reporter)?;
+    let seen = Snapshot::of_kernel_if(follow.is_some())?;
+    let load = || {
+        let replaced = replaced(place, &hooks, &registry)?;
+        running.load(hooks.clone(), &replaced, reporter)
+    };
+    let loaded = load()?;
+    put(place, &registry, &loaded, reporter)?;
+    match (follow, seen) {
+        (Some(seconds), Some(seen)) => {
+            let period = Duration::from_secs((*seconds).max(1));
+            keep_up(period, seen, loaded, load, |loaded| {
+                put(place, &registry, loaded, reporter)
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Loads and attaches anew whenever the kernel's sets have changed; ends with an error only.
+fn keep_up(
+    period: Duration,
+    mut seen: Snapshot,
+    mut loaded: Loaded,
+    load: impl Fn() -> Result<Loaded>,
+    attach: impl Fn(&Loaded) -> Result<()>,
+) -> Result<()> {
+    loop {
+        sleep(period);
+        let now = Snapshot::of_kernel()?;
+        if !now.differs_from(&seen) {
+            continue;
+        }
+        let next = load()?;
+        next.maps().seed_counters(&loaded.maps().counters()?)?;
+        attach(&next)?;
+        (loaded, seen) = (next, now);
+    }
+}
+
+/// Attaches to a place.
+fn put(place: &Place, registry: &Registry, loaded: &Loaded, reporter: &Reporter) -> Result<()> {
     loaded.maps().seed_connections()?;
     if let Some(cgroup) = &place.cgroup {
-        registry.attach_cgroup(&loaded, cgroup)?;
+        registry.attach_cgroup(loaded, cgroup)?;
     } else {
         let interfaces: Vec<&str> = place.xdp.iter().map(String::as_str).collect();
         let tracks_leaving = loaded.hooks().any(|hook| hook == Hook::CgroupEgress);
         let modes = match tracks_leaving {
-            true => registry.attach_xdp_with_companion(&loaded, &interfaces)?,
-            false => registry.attach_xdp(&loaded, &interfaces)?,
+            true => registry.attach_xdp_with_companion(loaded, &interfaces)?,
+            false => registry.attach_xdp(loaded, &interfaces)?,
         };
         if tracks_leaving {
             reporter.note(

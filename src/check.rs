@@ -62,6 +62,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         return reporter.conclude(input.diagnostics, &input.sources, false);
     }
     let rules = RuleSpans::of(&input.rulesets);
+    let known_sets = input.known_sets();
     let mut said = input.diagnostics;
     if arguments.sets.are_given() {
         said.extend(sets::check(&input.rulesets, &input.sets));
@@ -74,6 +75,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         }
         let strict = Options {
             hooks: vec![hook],
+            sets: known_sets.clone(),
             ..arguments.hooks.options()
         };
         let lenient = Options {
@@ -97,6 +99,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         // What is left that can fail is the size of the programs.
         let options = Options {
             approximate: true,
+            sets: known_sets,
             ..arguments.hooks.options()
         };
         said.extend(compile(&input.rulesets, &options).err().unwrap_or_default());

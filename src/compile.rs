@@ -127,6 +127,7 @@ impl Arguments {
         let options = self.clock.apply(self.hooks.options());
         let mut options = self.tracking.apply(self.leniency.apply(options));
         options.target_kernel = self.target_kernel;
+        options.sets = input.known_sets();
         if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {
             options.device_names = DeviceNames::Relocated;
         }

@@ -102,12 +102,16 @@ pub fn warning(
 fn asks_for(rule: &Rule, fields: &[Field]) -> bool {
     let mut found = false;
     for step in &rule.steps {
-        if let Step::Check { test, .. } = step {
-            test.leaves(&mut |leaf| {
+        match step {
+            Step::Check { test, .. } | Step::Doom(test) => test.leaves(&mut |leaf| {
                 if let Test::Masked { field, .. } | Test::Range { field, .. } = leaf {
                     found |= fields.contains(field);
                 }
-            });
+            }),
+            Step::Ask(routine) => {
+                let reads = routine.work().reads();
+                found |= reads.iter().any(|field| fields.contains(field));
+            }
         }
     }
     found

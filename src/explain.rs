@@ -60,12 +60,14 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
+    let known_sets = input.known_sets();
     let mut said = input.diagnostics.clone();
     let mut text = String::new();
     for packet in &arguments.packets {
         let hook = hook_of(packet, arguments.hook)?;
         let options = arguments.leniency.apply(Options {
             hooks: vec![hook],
+            sets: known_sets.clone(),
             ..Options::default()
         });
         let (filters, _, more) = translate(&input.rulesets, &options);

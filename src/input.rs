@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity, code};
 use ipt2bpf_parser::ipset::{self, Set};
 use ipt2bpf_parser::ruleset::{Ruleset, Table};
@@ -14,6 +15,7 @@ use ipt2bpf_parser::{Names, ParseOptions, parse, parse_onto};
 
 use crate::cli::{Rules, Sets};
 use crate::failure::Usage;
+use crate::sets;
 
 /// How many files of rules there may be, and how many of sets; both together can be told apart (the
 /// range of [`SourceId`]).
@@ -92,6 +94,25 @@ impl Input {
         self.sets = parsed.sets;
         self.diagnostics.extend(parsed.diagnostics);
         Ok(self)
+    }
+
+    /// Takes the sets of the running kernel, as `ipset save` prints them for the network namespace of the
+    /// calling thread.
+    ///
+    /// # Errors
+    /// When the tool is not there or fails.
+    pub fn with_kernel_sets(mut self) -> Result<Input> {
+        let text = sets::of_kernel()?;
+        let id = self.sources.add("<ipset save>".to_owned(), text);
+        let parsed = ipset::parse(&self.sources, &[id], &system_names());
+        self.sets = parsed.sets;
+        self.diagnostics.extend(parsed.diagnostics);
+        Ok(self)
+    }
+
+    /// The sets as the compiler wants them.
+    pub fn known_sets(&self) -> codegen::Sets {
+        codegen::Sets::new(&self.sets)
     }
 
     /// Whether something is wrong that forbids a translation.

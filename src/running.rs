@@ -7,19 +7,22 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
 use ipt2bpf_runtime::{Loaded, Maps, kernel};
 
-use crate::cli::{Hooks, Leniency, Rules, Tracking};
+use crate::cli::{Hooks, Leniency, Rules, Sets, Tracking};
 use crate::clock;
 use crate::counters;
 use crate::devices::{self, Filled};
 use crate::failure::Told;
 use crate::input::Input;
 use crate::messages::Reporter;
+use crate::sets;
 
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Arguments {
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    sets: Sets,
     #[command(flatten)]
     pub hooks: Hooks,
     #[command(flatten)]
@@ -35,6 +38,12 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Whether the rules can be read only once.
+    pub fn reads_standard_input(&self) -> bool {
+        let files = &self.rules.files;
+        files.is_empty() || files.iter().any(|file| file.as_os_str() == "-")
+    }
+
     /// Compiles for these hooks (all when there is none) and loads. The programs know the interfaces of
     /// this network namespace and the time, and count from zero or from what the rules say. What outlives a
     /// reload of rules is taken from the maps of what they replace.
@@ -43,12 +52,17 @@ impl Arguments {
     /// [`Told`] when the rules cannot be translated, or what the kernel says.
     pub fn load(&self, hooks: Vec<Hook>, replaced: &[Maps], reporter: &Reporter) -> Result<Loaded> {
         let input = Input::read(&self.rules)?;
+        let input = match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
+            true => input.with_kernel_sets()?,
+            false => input.with_sets(&self.sets)?,
+        };
         let options = self.tracking.apply(self.leniency.apply(Options {
             // A program at an interface sees only what arrives there.
             companion: hooks == [Hook::Xdp],
             hooks,
             device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
             target_kernel: kernel_version(),
+            sets: input.known_sets(),
             tick_rate: kernel::tick_rate(),
             ..self.hooks.options()
         }));

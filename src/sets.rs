@@ -3,13 +3,17 @@
 //! entries have more parts than the rule names sides (ip_set_core.c, `ip_set_test`, `ip_set_add`).
 
 use std::collections::HashMap;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context, Result, bail};
+use ipt2bpf_parser::Names;
 use ipt2bpf_parser::diagnostic::{self, Diagnostic};
-use ipt2bpf_parser::ipset::{Set, code};
+use ipt2bpf_parser::ipset::{self, Set, code};
 use ipt2bpf_parser::matches::Match;
 use ipt2bpf_parser::matches::set::Lookup;
 use ipt2bpf_parser::ruleset::{Action, Family, Rule, Ruleset};
-use ipt2bpf_parser::span::Span;
+use ipt2bpf_parser::span::{Sources, Span};
 use ipt2bpf_parser::targets::Target;
 
 use crate::messages::enumerate;
@@ -29,6 +33,84 @@ pub fn check(rulesets: &[Ruleset], sets: &[Set]) -> Vec<Diagnostic> {
         }
     }
     diagnostics
+}
+
+/// Whether some rule asks for a set.
+pub fn are_asked_for(rulesets: &[Ruleset]) -> bool {
+    let tables = rulesets.iter().flat_map(|ruleset| &ruleset.tables);
+    let chains = tables.flat_map(|table| &table.chains);
+    let mut rules = chains.flat_map(|chain| &chain.rules);
+    rules.any(|rule| uses(rule).next().is_some())
+}
+
+/// What `ipset save` prints: the sets of the network namespace of the calling thread.
+///
+/// # Errors
+/// When the tool is not there or fails.
+pub fn of_kernel() -> Result<Vec<u8>> {
+    let help = "rules ask for sets, and the kernel's cannot be read with `ipset save`; give them with --ipset";
+    let output = Command::new("ipset").arg("save").output().context(help)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{help}: {}", said.trim());
+    }
+    Ok(output.stdout)
+}
+
+/// The kernel's sets at one moment, to be compared with those of another.
+pub struct Snapshot {
+    /// The sets without counters and times.
+    text: Vec<u8>,
+    /// The second at which each element goes, where it goes.
+    ends: Vec<Option<u64>>,
+}
+
+impl Snapshot {
+    /// How many seconds the same end may seem to differ: the kernel rounds what is left.
+    const ROUNDING: u64 = 2;
+
+    /// The kernel's sets now.
+    ///
+    /// # Errors
+    /// As [`of_kernel`].
+    pub fn of_kernel() -> Result<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        Ok(Self::new(of_kernel()?, now))
+    }
+
+    /// The same, when it is wanted.
+    ///
+    /// # Errors
+    /// As [`of_kernel`].
+    pub fn of_kernel_if(wanted: bool) -> Result<Option<Self>> {
+        wanted.then(Self::of_kernel).transpose()
+    }
+
+    fn new(text: Vec<u8>, now: u64) -> Self {
+        let mut sources = Sources::default();
+        let id = sources.add("", text);
+        let mut sets = ipset::parse(&sources, &[id], &Names::default()).sets;
+        let mut ends = Vec::new();
+        for entry in sets.iter_mut().flat_map(|set| &mut set.entries) {
+            let left = entry.value.timeout.take().filter(|&left| left != 0);
+            ends.push(left.map(|left| now + u64::from(left)));
+            entry.value.counters = None;
+        }
+        Snapshot {
+            text: ipset::print(&sets),
+            ends,
+        }
+    }
+
+    /// Whether elements came, went, or stay for another time.
+    pub fn differs_from(&self, other: &Snapshot) -> bool {
+        let moved = |(a, b): (&Option<u64>, &Option<u64>)| match (a, b) {
+            (Some(a), Some(b)) => a.abs_diff(*b) > Self::ROUNDING,
+            (a, b) => a != b,
+        };
+        self.text != other.text || self.ends.iter().zip(&other.ends).any(moved)
+    }
 }
 
 /// A set where a rule asks for it.
@@ -153,5 +235,27 @@ impl<'a> Known<'a> {
             return Some(Diagnostic::warning(code, *span, message).with_help(help));
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_that_passes_is_no_change_and_time_that_is_given_is() {
+        let at = |left: u32, packets: u32, now| {
+            let text = format!(
+                "create s hash:ip timeout 9 counters\nadd s 10.0.0.1 timeout {left} packets {packets} bytes 0\n"
+            );
+            Snapshot::new(text.into_bytes(), now)
+        };
+        let before = at(100, 0, 1000);
+        assert!(!at(90, 7, 1010).differs_from(&before));
+        assert!(!at(89, 7, 1010).differs_from(&before));
+        assert!(at(100, 7, 1010).differs_from(&before));
+        assert!(at(0, 7, 1010).differs_from(&before));
+        let text = b"create s hash:ip timeout 9 counters\n".to_vec();
+        assert!(Snapshot::new(text, 1010).differs_from(&before));
     }
 }

@@ -651,6 +651,56 @@ fn places_that_are_none_are_told() {
     });
 }
 
+/// Rules that ask for a set, in a file.
+fn rules_with_set(dir: &Path) -> Result<String> {
+    let rules = dir.join("sets.v4");
+    fs::write(
+        &rules,
+        "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m set --match-set closed dst,dst -j DROP\nCOMMIT\n",
+    )?;
+    Ok(rules.display().to_string())
+}
+
+#[test]
+fn the_sets_of_the_kernel_are_taken_and_followed() {
+    in_kernel(|dir| {
+        if Command::new("ipset").arg("version").output().is_err() {
+            eprintln!("skipped: there is no ipset");
+            return Ok(());
+        }
+        let rules = rules_with_set(dir)?;
+        let cgroup = Cgroup::new("sets")?;
+        let server = cgroup.inside(|| TcpListener::bind("127.0.0.1:0"))??;
+        let port = server.local_addr()?.port();
+        let place = cgroup.name();
+        let missing = ipt2bpf(&format!("attach --cgroup {place} {rules}"));
+        let said = format!("{:#}", missing.expect_err("there is no set"));
+        ensure!(
+            said.contains("closed") && said.contains("not given"),
+            "{said}"
+        );
+        run("ipset", "create closed hash:ip,port")?;
+        run("ipset", &format!("add closed 127.0.0.1,tcp:{port}"))?;
+        ipt2bpf(&format!("attach --cgroup {place} {rules}"))?;
+        ensure!(!connects("127.0.0.1", port), "the port is closed");
+        let mut following = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+            .args(["attach", "--cgroup", &place, "--follow", "1", &rules])
+            .spawn()?;
+        // It begins with the set as it is.
+        std::thread::sleep(3 * PATIENCE);
+        run("ipset", "flush closed")?;
+        let opened = (0..20).any(|_| {
+            std::thread::sleep(PATIENCE);
+            connects("127.0.0.1", port)
+        });
+        following.kill()?;
+        following.wait()?;
+        ipt2bpf(&format!("detach --cgroup {place}"))?;
+        ensure!(opened, "the change is not followed");
+        Ok(())
+    });
+}
+
 #[test]
 fn log_tells_what_rules_log() {
     in_kernel(|dir| {

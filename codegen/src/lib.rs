@@ -50,6 +50,7 @@ pub mod packet;
 pub mod plan;
 pub mod routine;
 pub mod semantic;
+pub mod sets;
 pub mod simplify;
 pub mod track;
 mod types;

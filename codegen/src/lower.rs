@@ -430,6 +430,8 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
             Test::Masked { field: Field::InDevice | Field::DeviceGroup, mask, .. } if *mask != 0
         );
     });
+    let mut routines = filter.routines();
+    asks |= routines.any(|it| it.work().reads().contains(&Field::InDevice));
     let tables = ruleset
         .tables
         .iter()
@@ -440,7 +442,7 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
     let asking = rules.find_map(|rule| {
         let interface = rule.base.in_interface.as_ref().map(|it| it.value.span);
         let mut matches = rule.matches.iter();
-        let group = matches.find(|it| matches!(it.value, Match::Devgroup(_)));
+        let group = matches.find(|it| matches!(it.value, Match::Devgroup(_) | Match::Set(_)));
         interface.or(group.map(|it| it.span))
     })?;
     (asks && hook == Hook::Xdp).then(|| Diagnostic {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::asm::KernelField;
 use crate::module::Hook;
+use crate::sets::Sets;
 use crate::track::MAX_FLOWS;
 
 /// How a program learns the name of a packet's interface.
@@ -89,6 +90,8 @@ pub struct Options {
     pub ignore_nat: bool,
     /// How interface names are found.
     pub device_names: DeviceNames,
+    /// The sets that `-m set` and `-j SET` may ask for.
+    pub sets: Sets,
     /// Ticks of the kernel's clock in a second (`CONFIG_HZ`), by which `-m limit` and its like count.
     pub tick_rate: u32,
     /// The oldest kernel the object must load on; when not given, the oldest that the rulesets allow.
@@ -105,6 +108,7 @@ impl Default for Options {
             connections: MAX_FLOWS,
             ignore_nat: false,
             device_names: DeviceNames::default(),
+            sets: Sets::default(),
             tick_rate: DEFAULT_TICK_RATE,
             target_kernel: None,
         }

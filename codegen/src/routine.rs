@@ -15,7 +15,7 @@ use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{change_mark, change_tos, classify, ct, hops, mss, tell, trace};
 use crate::meaning::{connbytes, connmark, conntrack};
-use crate::meaning::{hashlimit, limit, quota, recent, reject, statistic, time};
+use crate::meaning::{hashlimit, limit, quota, recent, reject, set, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
@@ -101,6 +101,10 @@ routines! {
     LooksLike(conntrack::tuple::LooksLike),
     /// `-m limit`
     TakeToken(limit::TakeToken),
+    /// `-m set`
+    TestElements(set::TestElements),
+    /// `-m set` with a list of sets
+    TestList(set::TestList),
     /// `-m bpf`
     RunClassic(bpf::RunClassic),
     /// `-m ah` of IPv6

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipt2bpf_parser::ipset::{Part, Set};
 use ipt2bpf_parser::matches::icmp::TypeCode;
 use ipt2bpf_parser::matches::iprange::AddressRange;
 use ipt2bpf_parser::matches::multiport::Side;
+use ipt2bpf_parser::matches::set;
 use ipt2bpf_parser::matches::tcp::Flags;
 use ipt2bpf_parser::matches::{Match, PortRange};
 use ipt2bpf_parser::range::Range;
@@ -100,6 +102,11 @@ impl Constants {
 
     /// Collects the constants of a ruleset for packets of one direction.
     pub fn of(ruleset: &Ruleset, direction: Direction) -> Constants {
+        Constants::with_sets(ruleset, &[], direction)
+    }
+
+    /// The same, with the elements of the sets that rules ask for.
+    pub fn with_sets(ruleset: &Ruleset, sets: &[Set], direction: Direction) -> Constants {
         let interfaces = interfaces(ruleset);
         let mut constants = Constants::none(ruleset.family, direction);
         if !interfaces.is_empty() {
@@ -117,6 +124,7 @@ impl Constants {
                 for rule in &chain.rules {
                     let mut aim = approach.clone();
                     aim.add(rule);
+                    aim.add_sets(rule, sets);
                     constants.add(hook, aim);
                 }
             }
@@ -258,6 +266,54 @@ impl Aim {
         }
     }
 
+    /// Adds the elements of the sets that a rule asks for.
+    fn add_sets(&mut self, rule: &Rule, sets: &[Set]) {
+        for found in &rule.matches {
+            if let Match::Set(wanted) = &found.value {
+                let lookup = &wanted.lookup.value.value;
+                self.add_set(&lookup.name, &lookup.sides, sets);
+            }
+        }
+    }
+
+    fn add_set(&mut self, name: &str, sides: &[set::Side], sets: &[Set]) {
+        let Some(found) = sets.iter().find(|it| it.name.value == name) else {
+            return;
+        };
+        for entry in found.entries.iter().take(AIMED_ELEMENTS) {
+            for (part, side) in entry.value.parts.iter().zip(sides) {
+                let is_source = *side == set::Side::Source;
+                let (addresses, ports) = match is_source {
+                    true => (&mut self.sources, &mut self.source_ports),
+                    false => (&mut self.destinations, &mut self.destination_ports),
+                };
+                let mut add_port = |port| {
+                    ports.push(PortRange {
+                        low: port,
+                        high: port,
+                    });
+                };
+                match part {
+                    Part::Address(address) => addresses.push(network(*address, u8::MAX)),
+                    Part::Network { address, length } => addresses.push(network(*address, *length)),
+                    Part::Port(port) => add_port(*port),
+                    Part::ProtocolPort { protocol, port } => {
+                        self.protocols.push(*protocol);
+                        add_port(*port);
+                        let [kind, code] = port.to_be_bytes();
+                        self.icmp.push(TypeCode {
+                            kind,
+                            code_low: code,
+                            code_high: code,
+                        });
+                    }
+                    Part::Set(member) => self.add_set(member, sides, sets),
+                    Part::Mac(_) | Part::Mark(_) | Part::Interface { .. } => {}
+                }
+            }
+        }
+    }
+
     fn add_match(&mut self, found: &Match) {
         match found {
             Match::Tcp(tcp) => {
@@ -311,6 +367,23 @@ impl Aim {
             Match::Icmp6(icmp) => self.icmp.push(icmp.0.value.value),
             _ => self.headers.extend(ExtensionHeader::aimed_at(found)),
         }
+    }
+}
+
+/// How many elements of a set are aimed at.
+const AIMED_ELEMENTS: usize = 64;
+
+/// A network of a prefix length.
+fn network(address: IpAddr, length: u8) -> Network {
+    match address {
+        IpAddr::V4(address) => Network::V4 {
+            address,
+            mask: (!u32::MAX.checked_shr(length.into()).unwrap_or(0)).into(),
+        },
+        IpAddr::V6(address) => Network::V6 {
+            address,
+            mask: (!u128::MAX.checked_shr(length.into()).unwrap_or(0)).into(),
+        },
     }
 }
 

@@ -41,6 +41,7 @@ pub mod exceptions;
 pub mod extension_header;
 pub mod frame;
 pub mod host;
+pub mod ipsets;
 pub mod mirror;
 pub mod netfilter;
 pub mod netns;

@@ -1,10 +1,12 @@
-//! `ipt2bpf-difftest FRAMES FILE...`: tries save files, named `.v4` or `.v6` at their end, on this
+//! `ipt2bpf-difftest FRAMES FILE...`: tries save files, named `.v4` or `.v6` at their end, with
+//! the sets that they ask for in a file of the same name and `.ipset`, on this
 //! many generated frames each, and tells at the end what all showed together. Exits with 1 when anything
 //! differs.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use ipt2bpf_difftest::ipsets::Ipsets;
 use ipt2bpf_difftest::packets;
 use ipt2bpf_difftest::tally::Tally;
 use ipt2bpf_difftest::trials::{self, Outcome};
@@ -27,7 +29,11 @@ fn main() -> Result<ExitCode> {
         };
         let bytes = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
         let text = String::from_utf8_lossy(&bytes);
-        match trials::run(&file, family, &text, frames, seed) {
+        let sets = match std::fs::read_to_string(format!("{file}.ipset")) {
+            Ok(text) => Ipsets::read(&text).with_context(|| format!("{file}.ipset"))?,
+            Err(_) => Ipsets::default(),
+        };
+        match trials::run(&file, family, &text, &sets, frames, seed) {
             Ok(outcomes) => {
                 for outcome in &outcomes {
                     match outcome {

@@ -11,6 +11,7 @@ use ipt2bpf_parser::ruleset::{Action, Family, Policy, Ruleset, TableKind};
 use crate::compare::Report;
 use crate::constants::Constants;
 use crate::frame::Frame;
+use crate::ipsets::Ipsets;
 use crate::packets::Packets;
 use crate::reach;
 use crate::scene::Scene;
@@ -50,7 +51,7 @@ impl Outcome {
     }
 }
 
-/// Tries a save text on this many frames for each scene, drawn from a seed. There is one outcome for each
+/// Tries a save text, whose rules may ask for sets, on this many frames for each scene, drawn from a seed. There is one outcome for each
 /// scene, or one for all when the text is for none.
 ///
 /// # Errors
@@ -59,6 +60,7 @@ pub fn run(
     name: &str,
     family: Family,
     text: &str,
+    sets: &Ipsets,
     frames: usize,
     seed: u64,
 ) -> Result<Vec<Outcome>> {
@@ -74,7 +76,7 @@ pub fn run(
     }
     let tried = Scene::ALL
         .iter()
-        .map(|&scene| run_scene(scene, name, &ruleset, frames, seed));
+        .map(|&scene| run_scene(scene, name, &ruleset, sets, frames, seed));
     tried.collect()
 }
 
@@ -82,6 +84,7 @@ fn run_scene(
     scene: Scene,
     name: &str,
     ruleset: &Ruleset,
+    sets: &Ipsets,
     frames: usize,
     seed: u64,
 ) -> Result<Outcome> {
@@ -99,15 +102,16 @@ fn run_scene(
         ruleset = Cow::Owned(met);
     }
     let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
-    let ruleset = match loadable(ruleset.family, &text, scene.hooks()) {
+    let ruleset = match loadable(ruleset.family, &text, sets, scene.hooks()) {
         Ok(ruleset) => ruleset,
         Err(reason) => return skipped(&format!("{reason:#}")),
     };
-    let constants = Constants::of(&ruleset, scene.direction());
+    let constants = Constants::with_sets(&ruleset, &sets.sets, scene.direction());
     let frames: Vec<Frame> = Packets::new(&constants, seed).take(frames).collect();
     let report = scene
         .run(&name, &text, &constants, &frames, || {
-            subjects::all(&ruleset, scene.hooks())
+            sets.restore()?;
+            subjects::with_sets(&ruleset, scene.hooks(), &sets.known)
         })
         .context(name)?;
     Ok(Outcome::Tried(scene, report))
@@ -118,12 +122,15 @@ fn run_scene(
 ///
 /// # Errors
 /// With the reason.
-pub fn loadable(family: Family, text: &str, hooks: &[Hook]) -> Result<Ruleset> {
+pub fn loadable(family: Family, text: &str, sets: &Ipsets, hooks: &[Hook]) -> Result<Ruleset> {
     let ruleset = subjects::ruleset(family, text)?;
     for &hook in hooks {
-        subjects::reference::Reference::new(&ruleset, hook)?;
+        subjects::reference::Reference::new(&ruleset, hook, &sets.known)?;
     }
-    netns::isolated(|| netfilter::load(family, text))?;
+    netns::isolated(|| {
+        sets.restore()?;
+        netfilter::load(family, text)
+    })?;
     Ok(ruleset)
 }
 

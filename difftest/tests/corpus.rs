@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ipt2bpf_difftest::ipsets::Ipsets;
 use ipt2bpf_difftest::scene::Scene;
 use ipt2bpf_difftest::tally::Tally;
 use ipt2bpf_difftest::trials;
@@ -46,7 +47,7 @@ fn try_all(folder: &str, frames: usize) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes = std::fs::read(&path).expect("a readable file");
         let text = String::from_utf8_lossy(&bytes);
-        match trials::run(&name, family, &text, frames, seed) {
+        match trials::run(&name, family, &text, &Ipsets::default(), frames, seed) {
             Ok(outcomes) => tally.add(outcomes),
             Err(error) => failures.push(format!("{name}: {error:#}")),
         }

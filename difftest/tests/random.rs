@@ -1,5 +1,6 @@
 //! Random rulesets against netfilter: combinations that nobody writes.
 
+use ipt2bpf_difftest::ipsets::Ipsets;
 use ipt2bpf_difftest::scene::Scene;
 use ipt2bpf_difftest::tally::Tally;
 use ipt2bpf_difftest::trials::{self, Outcome};
@@ -67,7 +68,14 @@ fn random_rulesets_judge_and_count_as_netfilter_does() {
         let tree = ruleset_of(family).new_tree(&mut runner).expect("a ruleset");
         let text = stateless(tree.current()).print(Counts::Chains);
         let text = String::from_utf8_lossy(&text).into_owned();
-        match trials::run(&format!("random {number}"), family, &text, FRAMES, seed) {
+        match trials::run(
+            &format!("random {number}"),
+            family,
+            &text,
+            &Ipsets::default(),
+            FRAMES,
+            seed,
+        ) {
             Ok(outcomes) => {
                 let reports = outcomes.iter().filter_map(Outcome::report);
                 let differing = reports.filter(|report| !report.is_clean());

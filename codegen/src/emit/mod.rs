@@ -20,6 +20,7 @@ use crate::module::{
 };
 use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
+use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
 use frame::Frame;
 use ipt2bpf_parser::ruleset::Family;
@@ -241,7 +242,9 @@ fn needs_devices_map(filter: &Filter, options: &Options) -> bool {
                 found |= wanted.contains(field);
             }
         });
-        found
+        let mut routines = family.routines();
+        let reads = |routine: &Routine| routine.work().reads();
+        found || routines.any(|it| reads(it).iter().any(|field| wanted.contains(field)))
     };
     let by_table = options.device_names == DeviceNames::Table;
     filter.families.iter().any(|family| {

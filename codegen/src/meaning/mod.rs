@@ -48,6 +48,7 @@ pub mod recent;
 pub mod reject;
 mod sctp;
 pub mod sctp_chunks;
+pub mod set;
 mod shared;
 pub mod statistic;
 pub mod string;
@@ -182,6 +183,7 @@ pub fn match_meaning(extension: &Match) -> &dyn MatchMeaning {
         Match::Rt(rt) => rt,
         Match::Recent(recent) => recent,
         Match::Sctp(sctp) => sctp,
+        Match::Set(set) => set,
         Match::Srh(srh) => srh,
         Match::State(state) => state,
         Match::String(string) => string,

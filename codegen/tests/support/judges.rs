@@ -108,8 +108,12 @@ fn compare(
     };
     let packet = Packet::new(family, &bytes, &devices).map(|packet| packet.with(metadata));
     let rules = filter.families.iter().find(|rules| rules.family == family);
+    // On a VLAN, the name of the interface is not known, and no rule is met.
+    let asks = rules.is_some_and(asks_for_in_device);
+    let vlan = hook == Hook::Xdp && drawn.tags.iter().any(|tag| tag & 0x0fff != 0);
     let mut answer = None;
     let (verdict, counted) = match (packet, rules) {
+        _ if vlan && asks => (Verdict::Drop, Vec::new()),
         (Some(packet), Some(rules)) => {
             let outcome = evaluate(rules, &packet, route, world);
             let counted: Vec<u32> = outcome.counters(rules).map(|counter| counter.0).collect();
@@ -127,14 +131,6 @@ fn compare(
         }
         _ => (Verdict::Accept, Vec::new()),
     };
-    // On a VLAN, the name of the interface is not known.
-    let asks = rules.is_some_and(asks_for_in_device);
-    let vlan = hook == Hook::Xdp && drawn.tags.iter().any(|tag| tag & 0x0fff != 0);
-    let (verdict, counted) = match vlan && asks {
-        true => (Verdict::Drop, Vec::new()),
-        false => (verdict, counted),
-    };
-    let answer = answer.filter(|_| !(vlan && asks));
     let mut context = Context::new(if hook == Hook::Xdp {
         &frame
     } else {
@@ -218,7 +214,10 @@ fn telling(record: Record) -> Telling {
 }
 
 fn asks_for_in_device(filter: &FamilyFilter) -> bool {
-    let mut found = false;
+    let routines = filter.routines();
+    let mut found = routines
+        .into_iter()
+        .any(|it| it.work().reads().contains(&Field::InDevice));
     filter.leaves(&mut |leaf| {
         found |= matches!(
             leaf,

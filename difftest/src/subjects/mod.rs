@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
+use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Counters, Family, Ruleset};
 use ipt2bpf_parser::span::Sources;
@@ -38,18 +39,27 @@ pub fn ruleset(family: Family, text: &str) -> Result<Ruleset> {
 /// # Errors
 /// When the ruleset cannot be translated there, or the kernel refuses the program.
 pub fn all(ruleset: &Ruleset, hooks: &[Hook]) -> Result<Vec<Box<dyn Subject>>> {
+    with_sets(ruleset, hooks, &Sets::default())
+}
+
+/// The same for rules that ask for sets.
+///
+/// # Errors
+/// As [`all`].
+pub fn with_sets(ruleset: &Ruleset, hooks: &[Hook], sets: &Sets) -> Result<Vec<Box<dyn Subject>>> {
     let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
     for &hook in hooks {
-        subjects.push(Box::new(reference::Reference::new(ruleset, hook)?));
-        subjects.push(Box::new(program::Program::new(ruleset, hook)?));
+        subjects.push(Box::new(reference::Reference::new(ruleset, hook, sets)?));
+        subjects.push(Box::new(program::Program::new(ruleset, hook, sets)?));
     }
     Ok(subjects)
 }
 
-fn options(hook: Hook) -> Options {
+fn options(hook: Hook, sets: &Sets) -> Options {
     Options {
         hooks: vec![hook],
         companion: true,
+        sets: sets.clone(),
         tick_rate: kernel::tick_rate(),
         ..Options::default()
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, Result, anyhow, bail};
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
 use ipt2bpf_runtime::{Loaded, TestPacket, interfaces, load};
 
@@ -26,13 +27,12 @@ impl Program {
     ///
     /// # Errors
     /// When it cannot be translated exactly, or the kernel refuses it.
-    pub fn new(ruleset: &Ruleset, hook: Hook) -> Result<Self> {
-        let compiled = compile(std::slice::from_ref(ruleset), &super::options(hook)).map_err(
-            |diagnostics| match super::refuse(&diagnostics) {
+    pub fn new(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Self> {
+        let compiled = compile(std::slice::from_ref(ruleset), &super::options(hook, sets))
+            .map_err(|diagnostics| match super::refuse(&diagnostics) {
                 Err(error) => error,
                 Ok(()) => anyhow!("refused without an error"),
-            },
-        )?;
+            })?;
         let loaded = load(&compiled.object).context("the kernel refuses the program")?;
         loaded.maps().fill_devices()?;
         loaded.maps().fill_clock()?;

@@ -10,6 +10,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::packet::{Devices, Packet};
 use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::{self, FamilyFilter};
+use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
 
 use crate::compare::Subject;
@@ -33,9 +34,9 @@ impl Reference {
     ///
     /// # Errors
     /// When it cannot be translated exactly.
-    pub fn new(ruleset: &Ruleset, hook: Hook) -> Result<Self> {
+    pub fn new(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Self> {
         let rulesets = std::slice::from_ref(ruleset);
-        let (filters, layout, diagnostics) = translate(rulesets, &super::options(hook));
+        let (filters, layout, diagnostics) = translate(rulesets, &super::options(hook, sets));
         super::refuse(&diagnostics)?;
         let filter = filters
             .into_iter()

@@ -370,7 +370,7 @@ impl SetType {
     }
 
     /// Whether an element may be an exception.
-    pub(super) fn has_nomatch(self) -> bool {
+    pub fn has_nomatch(self) -> bool {
         self.dimensions()
             .iter()
             .any(|part| matches!(part, Network | NetworkOrAll))
