@@ -68,6 +68,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         running.load(hooks.clone(), &replaced, reporter)
     };
     let loaded = load()?;
+    loaded.maps().seed_connections()?;
     put(place, &registry, &loaded, reporter)?;
     match (follow, seen) {
         (Some(seconds), Some(seen)) => {
@@ -103,7 +104,6 @@ fn keep_up(
 
 /// Attaches to a place.
 fn put(place: &Place, registry: &Registry, loaded: &Loaded, reporter: &Reporter) -> Result<()> {
-    loaded.maps().seed_connections()?;
     if let Some(cgroup) = &place.cgroup {
         registry.attach_cgroup(loaded, cgroup)?;
     } else {

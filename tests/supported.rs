@@ -7,10 +7,11 @@ use std::path::Path;
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
+use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::diagnostic::Severity;
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::Sources;
-use ipt2bpf_parser::{ParseOptions, parse};
+use ipt2bpf_parser::{Names, ParseOptions, ipset, parse};
 
 /// Every option of every extension, with what iptables saves for it.
 const EXAMPLES: [(Family, &str); 4] = [
@@ -125,6 +126,26 @@ fn placed(example: &Example, hook: Hook) -> Option<Ruleset> {
     })
 }
 
+/// The sets that examples ask for.
+fn sets(family: Family) -> Sets {
+    let family = match family {
+        Family::V4 => "inet",
+        Family::V6 => "inet6",
+    };
+    let names = ["foo", "nn", "abcdefghijklmnopqrstuvwxyz12345"];
+    let text: String = names
+        .iter()
+        .map(|name| format!("create {name} hash:net family {family}\nadd {name} ::ffff:1\n"))
+        .collect();
+    let text = match family {
+        "inet" => text.replace("::ffff:1", "192.0.2.0/24"),
+        _ => text,
+    };
+    let mut sources = Sources::default();
+    let id = sources.add("sets", text);
+    Sets::new(&ipset::parse(&sources, &[id], &Names::default()).sets)
+}
+
 fn table() -> String {
     let mut tallies: BTreeMap<String, BTreeMap<Hook, Tally>> = BTreeMap::new();
     for example in examples().iter().filter(|example| example.table != "nat") {
@@ -138,6 +159,7 @@ fn table() -> String {
             let options = Options {
                 hooks: vec![hook],
                 device_names: DeviceNames::Relocated,
+                sets: sets(example.family),
                 ..Options::default()
             };
             let tally = tallies

@@ -11,7 +11,6 @@ use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::constants::Constants;
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
-use ipt2bpf_difftest::ipsets::Ipsets;
 use ipt2bpf_difftest::netfilter::{self, Route};
 use ipt2bpf_difftest::scene::Scene;
 use ipt2bpf_difftest::{netns, packets, reach, subjects, trials};
@@ -231,7 +230,7 @@ fn tracking(family: Family, text: &str) -> Option<(String, String, Vec<u16>)> {
     if !trials::tracks_connections(&ruleset) || text.contains("--mode random") {
         return None;
     }
-    let ruleset = trials::loadable(family, &text, &Ipsets::default(), SCENE.hooks()).ok()?;
+    let ruleset = trials::loadable(family, &text, &Default::default(), SCENE.hooks()).ok()?;
     let constants = Constants::of(&ruleset, SCENE.direction());
     let aims = constants.aims.iter();
     let mut ports: Vec<u16> = aims

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::compare::Subject;
 use ipt2bpf_difftest::frame::Frame;
@@ -42,7 +43,7 @@ fn run(family: Family, text: &str, arrivals: &[Arrival]) -> Result<Option<Counte
         let host = Host::new(&["eth0".into()], &Routing::AllLocal)?;
         let netfilter = Netfilter::new(&host, family)?;
         let ruleset = subjects::ruleset(family, text)?;
-        let mut program = Program::new(&ruleset, Hook::CgroupIngress)?;
+        let mut program = Program::new(&ruleset, Hook::CgroupIngress, &Sets::default())?;
         netfilter.load(text)?;
         let start = Instant::now();
         for (at, frame) in arrivals {

@@ -220,6 +220,7 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
         Target::Rateest(rateest) => rateest,
         Target::Reject(reject) => reject,
         Target::Secmark(secmark) => secmark,
+        Target::Set(set) => set,
         Target::Tcpmss(tcpmss) => tcpmss,
         Target::Tee(tee) => tee,
         Target::Tos(tos) => tos,

@@ -34,7 +34,9 @@ const MAX_BRANCHES: usize = 3000;
 /// Instructions of a function: jumps reach 32,767 far.
 const MAX_INSTRUCTIONS: usize = 20_000;
 /// Nested calls of chains that are not copied: the return stack lies on the program's 512 bytes.
-pub const MAX_DEPTH: usize = 8;
+pub const MAX_DEPTH: usize = 32;
+/// The same where functions with stacks of their own are called, for routines and tracking.
+const MAX_DEPTH_OF_CALLERS: usize = 8;
 /// Entries are kept in 16 bits.
 const MAX_ENTRIES: usize = 65_000;
 /// How often `bpf_loop` runs at most (`BPF_MAX_LOOPS`, kernel/bpf/bpf_iter.c).
@@ -108,14 +110,16 @@ pub enum Flow {
 pub enum PlanError {
     /// The return stack would be too deep.
     #[error(
-        "user chains with several callers nest {depth} deep behind {chain}, and programs have room for \
-         {MAX_DEPTH}"
+        "user chains with several callers nest {depth} deep behind {chain}, and such programs have room for \
+         {room}"
     )]
     TooDeep {
         /// The built-in chain.
         chain: String,
         /// How deep.
         depth: usize,
+        /// How deep they may.
+        room: usize,
     },
     /// A packet could go through more chains than a program may turn to.
     #[error(
@@ -170,10 +174,16 @@ pub fn plan(
         true => (graph.depth(stage.chain), graph.turns(stage.chain)),
         false => (0, 1),
     };
-    if depth > MAX_DEPTH {
+    let calls = filter.tracking.is_some() || filter.routines().next().is_some();
+    let room = match calls {
+        true => MAX_DEPTH_OF_CALLERS,
+        false => MAX_DEPTH,
+    };
+    if depth > room {
         return Err(PlanError::TooDeep {
             chain: name(),
             depth,
+            room,
         });
     }
     if turns > MAX_TURNS {

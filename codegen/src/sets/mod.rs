@@ -48,7 +48,7 @@ pub struct Facts {
 #[derive(Debug)]
 pub enum Contents {
     /// Elements.
-    Elements(Table),
+    Elements(Box<Table>),
     /// Other sets, in order, each with the seconds that it stays, 0 for ever.
     Members(Vec<(Known, u32)>),
 }
@@ -96,7 +96,7 @@ impl Facts {
     fn of(set: &Set, known: &HashMap<String, Known>) -> Self {
         let contents = match set.kind {
             SetType::ListSet => Contents::Members(members(set, known)),
-            _ => Contents::Elements(Table::new(set)),
+            _ => Contents::Elements(Box::new(Table::new(set))),
         };
         Facts {
             name: set.name.value.clone(),

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::OnceLock;
 
 use ipt2bpf_parser::ipset::{Part, Set, SetType};
 
@@ -29,7 +28,7 @@ pub struct Table {
     /// An element waits for the first packet to complete it.
     pub incomplete: bool,
     index: HashMap<(usize, Key), usize>,
-    image: OnceLock<Option<Image>>,
+    image: Option<Image>,
 }
 
 /// The elements that have the same key under the same mask. They are several only where they name
@@ -143,7 +142,7 @@ impl Table {
             timed: false,
             incomplete: false,
             index: HashMap::new(),
-            image: OnceLock::new(),
+            image: None,
         };
         // The kernel takes a most specific prefix of 0 for none (`hash_netiface4_kadt`).
         if set.kind == SetType::HashNetIface && order == [[0]] {
@@ -164,6 +163,7 @@ impl Table {
             table.has_records |= element.timeout != 0 || element.interface.is_some();
             table.add(mask, under(&of_parts(&entry.parts), &mask_bits), element);
         }
+        table.image = Image::new(&table);
         table
     }
 
@@ -218,7 +218,7 @@ impl Table {
 
     /// The table as a program reads it; none when it is too large.
     pub fn image(&self) -> Option<&Image> {
-        self.image.get_or_init(|| Image::new(self)).as_ref()
+        self.image.as_ref()
     }
 }
 

@@ -58,8 +58,8 @@ pub fn with_sets(ruleset: &Ruleset, hooks: &[Hook], sets: &Sets) -> Result<Vec<B
 fn options(hook: Hook, sets: &Sets) -> Options {
     Options {
         hooks: vec![hook],
-        companion: true,
         sets: sets.clone(),
+        companion: true,
         tick_rate: kernel::tick_rate(),
         ..Options::default()
     }

@@ -4,6 +4,7 @@ mod code;
 mod elements;
 mod list;
 mod ports;
+mod target;
 
 pub use elements::TestElements;
 pub use list::TestList;
