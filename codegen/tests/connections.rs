@@ -162,3 +162,40 @@ proptest! {
         judge(&compiled, &sent)?;
     }
 }
+
+/// A UDP datagram over IPv4 that says it is 100 bytes long and brings 9 of them.
+fn truncated(more_fragments: bool) -> Sent {
+    let mut bytes = vec![0x45, 0, 0, 29, 0, 1, 0, 0, 64, 17, 0, 0];
+    bytes[6] = if more_fragments { 0x20 } else { 0 };
+    bytes.extend([10, 0, 0, 2, 10, 0, 0, 1]);
+    bytes.extend([0, 53, 0x13, 0x88, 0, 100, 0, 0, 7]);
+    Sent {
+        leaves: false,
+        family: Family::V4,
+        bytes,
+        jiffies: 1,
+    }
+}
+
+#[test]
+fn a_first_fragment_may_say_that_it_is_longer() {
+    let compiled =
+        compile(&filter(Family::V4, &rules(Family::V4)), &Options::default()).expect("compiles");
+    for (more_fragments, state) in [(true, "NEW"), (false, "INVALID")] {
+        let sent = truncated(more_fragments);
+        judge(&compiled, std::slice::from_ref(&sent)).expect("both sides agree");
+        let filters = compiled.filters.iter();
+        let arriving = filters
+            .flat_map(|filter| &filter.families)
+            .next()
+            .expect("a filter");
+        let packet = Packet::new(sent.family, &sent.bytes, &Devices::default()).expect("a header");
+        let outcome = evaluate(arriving, &packet, Route::Local, &mut World::default());
+        let counted: Vec<_> = outcome.counters(arriving).collect();
+        let mut rules = arriving.chains.iter().flat_map(|chain| &chain.rules);
+        let rule = rules
+            .find(|rule| rule.text == format!("-A states -m conntrack --ctstate {state}"))
+            .expect("a rule for the state");
+        assert!(counted.contains(&rule.counter), "{state}: {counted:?}");
+    }
+}

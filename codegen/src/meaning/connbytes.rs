@@ -5,7 +5,7 @@ use std::fmt;
 
 use ipt2bpf_parser::matches::connbytes::{Amount, Connbytes, Direction, Mode};
 
-use super::conntrack::has_connection;
+use super::conntrack::{has_connection, looked_up_once};
 use super::{Context, MatchMeaning, Refusal};
 use crate::asm::{Alu, Cond, Imm64, Reg, Size};
 use crate::emit::link::{Call, Linker, PACKET};
@@ -20,6 +20,7 @@ use crate::track::resolve::resolve;
 
 impl MatchMeaning for Connbytes {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
+        looked_up_once(context)?;
         let question = HasCarried {
             amount: self.amount.value.value,
             mode: self.mode,

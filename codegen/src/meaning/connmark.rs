@@ -7,7 +7,7 @@ use ipt2bpf_parser::targets::connmark::{Connmark as Target, Masks, Operation, Sh
 use ipt2bpf_parser::targets::mark_change::MarkChange;
 
 use super::change_mark;
-use super::conntrack::has_connection;
+use super::conntrack::{has_connection, looked_up_once};
 use super::{Context, MatchMeaning, Refusal, TargetAction, TargetMeaning, require};
 use crate::asm::{Alu, Code, Reg, Size};
 use crate::emit::link::{CONTEXT, Call, Linker, PACKET};
@@ -34,6 +34,7 @@ impl MatchMeaning for Connmark {
 
 impl TargetMeaning for Target {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
+        looked_up_once(context)?;
         let change = ChangeMark {
             operation: self.operation,
             shift: self.shift,

@@ -8,6 +8,7 @@ pub mod tuple;
 use self::tuple::LooksLike;
 use super::{Context, MatchMeaning, Refusal};
 use crate::field::Field;
+use crate::options::KernelVersion;
 use crate::semantic::{Step, Test};
 use crate::track::{NO_CONNECTION, state, status};
 
@@ -33,6 +34,7 @@ impl MatchMeaning for Conntrack {
             more.push(test.negated_if(statuses.negated));
         }
         if let Some(question) = LooksLike::of(self, context) {
+            looked_up_once(context)?;
             steps.push(Step::Ask(question.into()));
             more.push(Test::equal(Field::Answer, 1));
         }
@@ -51,6 +53,22 @@ impl MatchMeaning for State {
     fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
         let test = state_test(&self.states.value.value);
         Ok(vec![Step::require(test.negated_if(self.states.negated))])
+    }
+}
+
+/// Refuses what looks the connection up where the verifier walks that anew at each call.
+pub(super) fn looked_up_once(context: Context<'_>) -> Result<(), Refusal> {
+    let oldest = context.options.target_kernel;
+    match oldest.is_some_and(|kernel| kernel < KernelVersion::GLOBAL_POINTERS) {
+        false => Ok(()),
+        true => Err(Refusal {
+            code: "kernel",
+            reason: format!(
+                "looks the connection up, which takes a kernel from {} on",
+                KernelVersion::GLOBAL_POINTERS
+            ),
+            help: "ask for states, the direction or the status only, or for a newer kernel".into(),
+        }),
     }
 }
 
