@@ -40,7 +40,25 @@ pub enum Outcome {
     Skipped(String),
 }
 
+/// What becomes of rules that iptables does not take where they stand, or that have no exact meaning at a
+/// scene's hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Their ruleset is skipped.
+    Skipped,
+    /// They are left out, and so are the chains that the scene's packets do not meet.
+    LeftOut,
+}
+
 impl Outcome {
+    /// Why there was no trial, if there was none.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Outcome::Tried(..) => None,
+            Outcome::Skipped(reason) => Some(reason),
+        }
+    }
+
     /// What the trial showed, if there was one.
     pub fn report(&self) -> Option<&Report> {
         match self {
@@ -62,8 +80,28 @@ pub fn run(
     frames: usize,
     seed: u64,
 ) -> Result<Vec<Outcome>> {
+    run_with(Refused::Skipped, name, family, text, frames, seed)
+}
+
+/// The same with a choice of what becomes of rules that are refused.
+///
+/// # Errors
+/// When [`run`] has them.
+pub fn run_with(
+    refused: Refused,
+    name: &str,
+    family: Family,
+    text: &str,
+    frames: usize,
+    seed: u64,
+) -> Result<Vec<Outcome>> {
     let skipped = |reason: String| Ok(vec![Outcome::Skipped(format!("{name}: {reason}"))]);
-    let mut ruleset = match subjects::ruleset(family, text) {
+    let read = match refused {
+        Refused::Skipped => subjects::ruleset(family, text),
+        Refused::LeftOut => subjects::without_refused(family, text, &[])
+            .and_then(|text| subjects::ruleset(family, &text)),
+    };
+    let mut ruleset = match read {
         Ok(ruleset) => ruleset,
         Err(reason) => return skipped(format!("{reason:#}")),
     };
@@ -74,12 +112,13 @@ pub fn run(
     }
     let tried = Scene::ALL
         .iter()
-        .map(|&scene| run_scene(scene, name, &ruleset, frames, seed));
+        .map(|&scene| run_scene(scene, refused, name, &ruleset, frames, seed));
     tried.collect()
 }
 
 fn run_scene(
     scene: Scene,
+    refused: Refused,
     name: &str,
     ruleset: &Ruleset,
     frames: usize,
@@ -95,10 +134,16 @@ fn run_scene(
     if tracks_connections(&met) {
         return skipped("a rule switches connection tracking on, which reassembles fragments");
     }
-    if tracks_connections(&ruleset) {
+    if refused == Refused::LeftOut || tracks_connections(&ruleset) {
         ruleset = Cow::Owned(met);
     }
-    let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+    let mut text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+    if refused == Refused::LeftOut {
+        text = match subjects::without_refused(ruleset.family, &text, scene.hooks()) {
+            Ok(text) => text,
+            Err(reason) => return skipped(&format!("{reason:#}")),
+        };
+    }
     let ruleset = match loadable(ruleset.family, &text, scene.hooks()) {
         Ok(ruleset) => ruleset,
         Err(reason) => return skipped(&format!("{reason:#}")),
