@@ -191,7 +191,11 @@ impl Trial<'_> {
             .filter(|rule| rule.key.rule.is_some() && rule.counters.packets > 0)
             .count();
         for rule in rules.iter().filter(|rule| rule.key.rule.is_some()) {
-            for name in extensions(&rule.text) {
+            let is_chain = |name: &&str| rules.iter().any(|rule| rule.key.chain == *name);
+            for name in extensions(&rule.text)
+                .into_iter()
+                .filter(|it| !is_chain(it))
+            {
                 let hits = report.extensions.entry(name.to_owned()).or_default();
                 hits.rules += 1;
                 hits.hit += usize::from(rule.counters.packets > 0);

@@ -107,9 +107,11 @@ impl Iterator for Packets<'_> {
             return Some(Frame::sent(family, interface, &packet));
         }
         let frame = Frame::received(family, interface, &packet);
-        Some(match random.u32(..40) {
-            0 => frame.with_priority_tag(random.u8(..8)),
-            1 => frame.with_priority_tag(0).with_priority_tag(0),
+        Some(match random.u32(..80) {
+            0 | 1 => frame.with_priority_tag(random.u8(..8)),
+            2 | 3 => frame.with_priority_tag(0).with_priority_tag(0),
+            4 => frame.to_group(true),
+            5 => frame.to_group(false),
             _ => frame,
         })
     }

@@ -17,7 +17,7 @@ const MULTIPORT: &str =
 /// What goes with every protocol.
 const ANY: &[&str] = &[
     "-m comment --comment \"[a-z ]{0,9}\"",
-    "-m length( !)? --length ([4-9][0-9]|[2-5][0-9]:[6-9][0-9]|0:[1-9][0-9]{2})",
+    "-m length( !)? --length ([2-5][0-9]:[6-9][0-9]|0:[1-9][0-9]{1,2}|[4-6][0-9])",
     "-m mark( !)? --mark 0x[0-3](/0x[1-7])?",
     "-m pkttype( !)? --pkt-type (unicast|broadcast|multicast)",
     "-m dscp( !)? --dscp 0x[0-3][0-9a-f]",
@@ -27,8 +27,7 @@ const ANY: &[&str] = &[
     "-m mac( !)? --mac-source 02:00:00:00:00:0[23]",
     "-m devgroup( !)? --src-group 0x[01](/0x[1-3])?",
     "-m devgroup( !)? --dst-group 0x[01](/0x[1-3])?",
-    "-m physdev( !)? --physdev-is-(in|out|bridged)",
-    "-m physdev( !)? --physdev-(in|out) eth[01]",
+    "-m physdev( !)? --physdev-(is-(in|out|bridged)|(in|out) eth[01])",
     "-m policy --dir (in|out) --pol none",
     "-m policy --dir (in|out) --pol ipsec( !)? --proto (esp|ah)",
     "-m addrtype( !)? --(src|dst)-type (LOCAL|UNICAST|MULTICAST|BROADCAST)",
@@ -155,7 +154,7 @@ pub(super) fn matches(family: Family) -> impl Strategy<Value = String> {
             words.boxed(),
         )
     });
-    let without = vec(any_protocol(family), 0..=2).prop_map(|any| any.join(" "));
+    let without = vec(any_protocol(family), 1..=2).prop_map(|any| any.join(" "));
     let inverted = select(vec!["! -p tcp", "! -p udp", "-p 47"]);
     let others = [
         (8, without.boxed()),
@@ -187,8 +186,9 @@ fn bytecode() -> impl Strategy<Value = String> {
     let load = text("(0 0 0 0,)?(32|40|48) 0 0 ([0-9]|[1-5][0-9])|177 0 0 0,(64|72|80) 0 0 [0-9]");
     // add, sub, mul, div, or, and, lsh, rsh, mod, xor of a constant; neg.
     let compute = text("(4|20|36|52|68|84|100|116|148|164) 0 0 ([1-9]|1[0-9])|132 0 0 0");
-    // jeq, jgt, jge, jset of a constant: over the one or the other return.
-    let compare = text("(21|37|53|69) 0 1 ([0-9]|[1-9][0-9]{1,3})");
+    // Some low bits, so that they can be met; then jeq, jgt, jge, jset of a constant, over the one or the
+    // other return.
+    let compare = text("84 0 0 (1|3|7|15),(21|37|53|69) 0 1 [0-3]");
     let program = (
         load,
         vec(compute, 0..4),

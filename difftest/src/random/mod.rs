@@ -121,7 +121,7 @@ fn ruleset(family: Family) -> impl Strategy<Value = String> {
     let tables = [
         (0.4, TableKind::Raw, "raw"),
         (0.6, TableKind::Mangle, "mangle"),
-        (1.0, TableKind::Filter, "filter"),
+        (0.9, TableKind::Filter, "filter"),
         (0.2, TableKind::Security, "security"),
     ];
     let tables = tables.map(|(share, kind, name)| weighted(share, table(family, kind, name)));
@@ -161,12 +161,19 @@ fn rules(
     called: &[&str],
 ) -> BoxedStrategy<String> {
     let chain = chain.to_owned();
-    let rule = (
+    let tested = (
         base(family, hook),
         matches::matches(family),
-        targets::target(family, kind, hook, called),
+        targets::target(family, kind, hook),
     );
-    let rule = rule.prop_map(move |(base, matches, target)| {
+    let mut rule = vec![(3, tested.boxed())];
+    if !called.is_empty() {
+        // With few conditions, so that the rules of the chain can be met with theirs.
+        let no_match = Just(String::new());
+        let call = matches::text(&format!("-(j|j|j|g) ({})", called.join("|")));
+        rule.push((1, (base(family, hook), no_match, call).boxed()));
+    }
+    let rule = Union::new_weighted(rule).prop_map(move |(base, matches, target)| {
         let words = [format!("-A {chain}"), base, matches, target];
         let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
         words.join(" ") + "\n"

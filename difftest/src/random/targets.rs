@@ -7,12 +7,11 @@ use proptest::strategy::Union;
 use super::matches::text;
 
 /// What a rule of a chain does: mostly something that lets the packet meet more rules. `hook` is that of
-/// a built-in chain, `called` are the chains that it may lead to.
+/// a built-in chain.
 pub(super) fn target(
     family: Family,
     table: TableKind,
     hook: Option<NfHook>,
-    called: &[&str],
 ) -> BoxedStrategy<String> {
     let mut targets: Vec<(u32, String)> = vec![
         (8, String::new()),
@@ -24,9 +23,6 @@ pub(super) fn target(
                 .to_owned(),
         ),
     ];
-    if !called.is_empty() {
-        targets.push((8, format!("-[jjjg] ({})", called.join("|"))));
-    }
     if table == TableKind::Filter {
         let answers = match family {
             Family::V4 => "icmp-((net|host|proto|port)-unreachable|(net|host|admin)-prohibited)",
