@@ -51,6 +51,7 @@ pub mod plan;
 pub mod routine;
 pub mod semantic;
 pub mod simplify;
+pub mod stale;
 pub mod track;
 mod types;
 pub mod vm;

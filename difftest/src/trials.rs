@@ -80,15 +80,24 @@ pub fn run(
     frames: usize,
     seed: u64,
 ) -> Result<Vec<Outcome>> {
-    run_with(Refused::Skipped, name, family, text, frames, seed)
+    run_with(
+        Refused::Skipped,
+        &Scene::ALL,
+        name,
+        family,
+        text,
+        frames,
+        seed,
+    )
 }
 
-/// The same with a choice of what becomes of rules that are refused.
+/// The same in some scenes, with a choice of what becomes of rules that are refused.
 ///
 /// # Errors
 /// When [`run`] has them.
 pub fn run_with(
     refused: Refused,
+    scenes: &[Scene],
     name: &str,
     family: Family,
     text: &str,
@@ -110,7 +119,7 @@ pub fn run_with(
     if ruleset.tables.is_empty() {
         return skipped("only nat".to_owned());
     }
-    let tried = Scene::ALL
+    let tried = scenes
         .iter()
         .map(|&scene| run_scene(scene, refused, name, &ruleset, frames, seed));
     tried.collect()

@@ -14,13 +14,14 @@ use proptest::prelude::*;
 use proptest::strategy::{Union, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::scene::Scene;
 use crate::tally::Tally;
 use crate::trials::{self, Outcome, Refused};
 
 /// The user chains of every table. Each leads only to those behind it.
 const USER_CHAINS: [&str; 3] = ["first", "second", "third"];
 /// How many smaller rulesets are tried in place of one that shows a difference.
-const REDUCTIONS: usize = 150;
+const REDUCTIONS: usize = 100;
 
 /// What rulesets showed together.
 #[derive(Default)]
@@ -42,19 +43,22 @@ pub fn run(rulesets: usize, frames: usize, seed: u64) -> Findings {
     let forms = [Family::V4, Family::V6].map(|family| (family, ruleset(family).boxed()));
     for ((family, form), number) in forms.iter().cycle().zip(0..rulesets) {
         let name = format!("random {number}");
-        let trial =
-            |text: &str| trials::run_with(Refused::LeftOut, &name, *family, text, frames, seed);
+        let trial = |scenes: &[Scene], text: &str| {
+            trials::run_with(Refused::LeftOut, scenes, &name, *family, text, frames, seed)
+        };
         let Ok(mut tree) = form.new_tree(&mut runner) else {
             continue;
         };
-        match trial(&tree.current()) {
+        match trial(&Scene::ALL, &tree.current()) {
             Ok(outcomes) if !outcomes.iter().any(differs) => {
                 let reasons = outcomes.iter().filter_map(Outcome::reason);
                 findings.skipped.extend(reasons.map(str::to_owned));
                 findings.tally.add(outcomes);
             }
             failed => {
-                let failed = reduce(&mut tree, &trial).unwrap_or(failed);
+                let scenes = differing(&failed);
+                let again = |text: &str| trial(&scenes, text);
+                let failed = reduce(&mut tree, &again).unwrap_or(failed);
                 let text = tree.current();
                 findings.failures.push(match &failed {
                     Ok(outcomes) => {
@@ -76,6 +80,18 @@ type Trial = anyhow::Result<Vec<Outcome>>;
 
 fn differs(outcome: &Outcome) -> bool {
     outcome.report().is_some_and(|report| !report.is_clean())
+}
+
+/// The scenes that showed a difference; all when there is only an error.
+fn differing(shown: &Trial) -> Vec<Scene> {
+    let Ok(outcomes) = shown else {
+        return Scene::ALL.to_vec();
+    };
+    let scenes = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Tried(scene, _) if differs(outcome) => Some(*scene),
+        _ => None,
+    });
+    scenes.collect()
 }
 
 /// Makes a ruleset that fails smaller as long as it still does. What the smallest showed; none when no
