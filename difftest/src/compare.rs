@@ -191,7 +191,7 @@ impl Trial<'_> {
             .filter(|rule| rule.key.rule.is_some() && rule.counters.packets > 0)
             .count();
         for rule in rules.iter().filter(|rule| rule.key.rule.is_some()) {
-            let is_chain = |name: &&str| rules.iter().any(|rule| rule.key.chain == *name);
+            let is_chain = |name: &&str| self.text.contains(&format!("\n:{name} "));
             for name in extensions(&rule.text)
                 .into_iter()
                 .filter(|it| !is_chain(it))

@@ -34,6 +34,15 @@ impl Tally {
         reports.filter(|report| !report.is_clean())
     }
 
+    /// How many rules some packet hit, in all scenes.
+    pub fn hits(&self) -> Hits {
+        let reports = self.reports.iter().map(|(_, report)| report);
+        reports.fold(Hits::default(), |sum, report| Hits {
+            rules: sum.rules + report.rules,
+            hit: sum.hit + report.rules_hit,
+        })
+    }
+
     /// How many rules with each extension some packet hit, in all scenes.
     pub fn extensions(&self) -> BTreeMap<&str, Hits> {
         let mut all: BTreeMap<&str, Hits> = BTreeMap::new();

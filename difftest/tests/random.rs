@@ -3,32 +3,11 @@
 use ipt2bpf_difftest::scene::Scene;
 use ipt2bpf_difftest::{netns, packets, random};
 
-/// Few, as they are many elsewhere: `ipt2bpf-difftest random 500 2000`.
+/// Few, as they are many elsewhere: `cargo run --release -p ipt2bpf-difftest -- random 500 2000`.
 const RULESETS: usize = 24;
 const FRAMES: usize = 300;
-/// What rulesets without state are made of: each of these must be in a rule that a packet hits.
-const EXTENSIONS: [&str; 20] = [
-    "bpf",
-    "dscp",
-    "ecn",
-    "icmp",
-    "icmp6",
-    "length",
-    "mark",
-    "multiport",
-    "statistic",
-    "tcp",
-    "tos",
-    "ttl",
-    "hl",
-    "u32",
-    "udp",
-    "LOG",
-    "REJECT",
-    "MARK",
-    "DSCP",
-    "TOS",
-];
+/// Of 45 and more: how many different matches and targets must be in rules that some packet hits.
+const EXTENSIONS_HIT: usize = 25;
 
 #[test]
 fn random_rulesets_judge_and_count_as_netfilter_does() {
@@ -54,14 +33,14 @@ fn random_rulesets_judge_and_count_as_netfilter_does() {
             findings.skipped
         );
     }
+    let hits = findings.tally.hits();
     let extensions = findings.tally.extensions();
-    let unhit = EXTENSIONS
-        .iter()
-        .filter(|&name| extensions.get(name).is_none_or(|hits| hits.hit == 0));
-    assert_eq!(
-        unhit.count(),
-        0,
-        "{}={seed}: {extensions:#?}",
-        packets::SEED_VARIABLE
+    let different = extensions.values().filter(|hits| hits.hit > 0).count();
+    assert!(
+        3 * hits.hit > hits.rules && different >= EXTENSIONS_HIT,
+        "{}={seed}: {} of {} rules hit, {different} extensions: {extensions:#?}",
+        packets::SEED_VARIABLE,
+        hits.hit,
+        hits.rules
     );
 }
