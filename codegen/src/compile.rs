@@ -17,6 +17,7 @@ use crate::options::{KernelVersion, Options, XdpPath};
 use crate::plan::StagePlan;
 use crate::semantic::{FamilyFilter, Filter, Tracking, family_name};
 use crate::simplify::simplify;
+use crate::stale;
 
 /// What became of rulesets.
 #[derive(Debug)]
@@ -90,6 +91,8 @@ pub fn translate(
         if options.hooks.is_empty() || options.hooks.contains(&hook) {
             let (mut filter, said) = lower(rulesets, &counters, hook, options);
             simplify(&mut filter);
+            let families = filter.families.iter();
+            diagnostics.extend(families.flat_map(|family| stale::diagnostics(family, hook)));
             filters.push(filter);
             diagnostics.extend(said);
         }

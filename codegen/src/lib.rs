@@ -53,6 +53,7 @@ pub mod routine;
 pub mod semantic;
 pub mod sets;
 pub mod simplify;
+pub mod stale;
 pub mod track;
 mod types;
 pub mod vm;

@@ -42,6 +42,11 @@ pub trait Perform: fmt::Display {
         false
     }
 
+    /// Whether later rules see another IP header than the bytes of the packet.
+    fn changes_header(&self) -> bool {
+        false
+    }
+
     /// The constant bytes that the function reads.
     fn constants(&self) -> Vec<Constant> {
         Vec::new()

@@ -1,6 +1,6 @@
 //! Sets subjects beside netfilter: the same frames, then verdict by verdict and counter by counter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::Result;
@@ -77,6 +77,8 @@ pub struct Report {
     pub rules_hit: usize,
     /// Of how many.
     pub rules: usize,
+    /// The same for the rules with each extension, by its name.
+    pub extensions: BTreeMap<String, Hits>,
     /// How many verdicts differed, of all subjects.
     pub differences: usize,
     /// The first difference of each subject.
@@ -85,6 +87,15 @@ pub struct Report {
     pub counters: Vec<CounterDifference>,
     /// The first frame of each subject that it counts and no table sees.
     pub miscounts: Vec<Miscount>,
+}
+
+/// How many rules some packet hit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Of all these rules.
+    pub rules: usize,
+    /// How many counted a packet in netfilter.
+    pub hit: usize,
 }
 
 /// A frame that the IP layer drops and a subject counts.
@@ -179,6 +190,17 @@ impl Trial<'_> {
             .iter()
             .filter(|rule| rule.key.rule.is_some() && rule.counters.packets > 0)
             .count();
+        for rule in rules.iter().filter(|rule| rule.key.rule.is_some()) {
+            let is_chain = |name: &&str| self.text.contains(&format!("\n:{name} "));
+            for name in extensions(&rule.text)
+                .into_iter()
+                .filter(|it| !is_chain(it))
+            {
+                let hits = report.extensions.entry(name.to_owned()).or_default();
+                hits.rules += 1;
+                hits.hit += usize::from(rule.counters.packets > 0);
+            }
+        }
 
         let mut decided = Vec::new();
         for ((frame, route), judgement) in frames.into_iter().zip(&routes).zip(judged) {
@@ -269,6 +291,15 @@ impl Trial<'_> {
             .map(ToString::to_string)
             .collect())
     }
+}
+
+/// The names of the matches and the target in a rule's words.
+fn extensions(rule: &str) -> BTreeSet<&str> {
+    let words: Vec<&str> = rule.split(' ').collect();
+    let pairs = words
+        .windows(2)
+        .filter(|pair| ["-m", "-j"].contains(&pair[0]));
+    pairs.map(|pair| pair[1]).collect()
 }
 
 /// The first of the frames that the IP layer drops which a subject counts. Whether it drops them is

@@ -16,7 +16,7 @@ use ipt2bpf_parser::ruleset::{
 
 use crate::extension_header::ExtensionHeader;
 
-use crate::frame::Direction;
+use crate::frame::{Direction, PEER_MAC};
 
 /// The name of the loopback interface, which every host has.
 pub const LOOPBACK: &str = "lo";
@@ -26,6 +26,8 @@ const ANY_INTERFACE: &str = "eth0";
 const MAX_INTERFACES: usize = 16;
 /// The kind of TCP option that tells it.
 const MAXIMUM_SEGMENT_SIZE: u8 = 2;
+/// The protocol number that tells that nothing follows (RFC 8200 section 4.7).
+const NO_NEXT_HEADER: u8 = 59;
 /// How many calls from a built-in chain an aim follows.
 const MAX_DEPTH: usize = 16;
 
@@ -54,6 +56,8 @@ pub struct Aim {
     pub tcp_options: Vec<u8>,
     /// What `-m string` looks for.
     pub payloads: Vec<Vec<u8>>,
+    /// Types of service or traffic classes.
+    pub classes: Vec<u8>,
     /// IPv6 extension headers.
     pub headers: Vec<ExtensionHeader>,
 }
@@ -356,6 +360,31 @@ impl Aim {
                 self.source_ports.push(ports(16));
                 self.destination_ports.push(ports(0));
             }
+            Match::Ipcomp(ipcomp) => {
+                // The next header and the flags stand where other protocols have their source port, the
+                // index where they have the other.
+                let Range { low, high } = ipcomp.spi.value.value;
+                self.source_ports.push(PortRange { low: 0, high: 0 });
+                self.destination_ports.push(PortRange {
+                    low: low as u16,
+                    high: high as u16,
+                });
+            }
+            Match::Mh(mobility) => {
+                // Likewise the next header and the length, then the type and a reserved byte.
+                let Range { low, high } = mobility.types.value.value;
+                self.source_ports.push(PortRange {
+                    low: u16::from_be_bytes([NO_NEXT_HEADER, 0]),
+                    high: u16::from_be_bytes([NO_NEXT_HEADER, 2]),
+                });
+                self.destination_ports.push(PortRange {
+                    low: u16::from_be_bytes([low, 0]),
+                    high: u16::from_be_bytes([high, u8::MAX]),
+                });
+            }
+            Match::Dscp(dscp) => self.classes.push(dscp.codepoint.value.value << 2),
+            Match::Tos(tos) => self.classes.push(tos.tos.value.value.value),
+            Match::Eui64(_) => self.sources.push(from_peer()),
             Match::Tcpmss(_) => self.tcp_options.push(MAXIMUM_SEGMENT_SIZE),
             Match::IpRange(range) => {
                 self.sources
@@ -384,6 +413,16 @@ fn network(address: IpAddr, length: u8) -> Network {
             address,
             mask: (!u128::MAX.checked_shr(length.into()).unwrap_or(0)).into(),
         },
+    }
+}
+
+/// The addresses whose last half is the MAC address of the sender (RFC 4291 appendix A).
+fn from_peer() -> Network {
+    let [a, b, c, d, e, f] = PEER_MAC;
+    let half = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+    Network::V6 {
+        address: Ipv6Addr::from_bits(u128::from(half)),
+        mask: Ipv6Addr::from_bits(u128::from(u64::MAX)),
     }
 }
 

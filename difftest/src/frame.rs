@@ -81,6 +81,17 @@ impl Frame {
         self
     }
 
+    /// The same sent to all stations, or to a group of them. The kernel still takes it, but does not
+    /// forward it (`ip_forward`, net/ipv4/ip_forward.c).
+    pub fn to_group(mut self, all: bool) -> Frame {
+        let group = match all {
+            true => [0xff; 6],
+            false => [1, 0, 0x5e, 0, 0, 1],
+        };
+        self.bytes.splice(..group.len(), group);
+        self
+    }
+
     /// How many VLAN tags stand before the Ethernet type of the packet.
     pub fn tags(&self) -> usize {
         let behind = self.bytes.get(ADDRESSES..).unwrap_or_default();

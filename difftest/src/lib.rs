@@ -46,6 +46,7 @@ pub mod mirror;
 pub mod netfilter;
 pub mod netns;
 pub mod packets;
+pub mod random;
 pub mod reach;
 pub mod scene;
 pub mod sender;

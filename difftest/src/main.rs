@@ -1,39 +1,66 @@
-//! `ipt2bpf-difftest FRAMES FILE...`: tries save files, named `.v4` or `.v6` at their end, with
-//! the sets that they ask for in a file of the same name and `.ipset`, on this
-//! many generated frames each, and tells at the end what all showed together. Exits with 1 when anything
-//! differs.
+//! `ipt2bpf-difftest FRAMES FILE...` tries save files, named `.v4` or `.v6` at their end, with the sets
+//! that they ask for in a file of the same name and `.ipset`, on this many generated frames each; `ipt2bpf-difftest random RULESETS FRAMES` tries random rulesets. Both tell at the
+//! end what all showed together, and exit with 1 when anything differs.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use ipt2bpf_difftest::ipsets::Ipsets;
-use ipt2bpf_difftest::packets;
 use ipt2bpf_difftest::tally::Tally;
 use ipt2bpf_difftest::trials::{self, Outcome};
+use ipt2bpf_difftest::{packets, random};
 use ipt2bpf_parser::ruleset::Family;
 
+const USAGE: &str = "usage: ipt2bpf-difftest FRAMES FILE... | random RULESETS FRAMES";
+
 fn main() -> Result<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
-    let frames = arguments
-        .next()
-        .and_then(|frames| frames.parse().ok())
-        .context("usage: ipt2bpf-difftest FRAMES FILE...")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seed = packets::seed()?;
     println!("{}={seed}", packets::SEED_VARIABLE);
+    let clean = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["random", rulesets, frames] => try_random(
+            rulesets.parse().context(USAGE)?,
+            frames.parse().context(USAGE)?,
+            seed,
+        ),
+        [frames, ref files @ ..] => try_files(frames.parse().context(USAGE)?, files, seed)?,
+        [] => bail!(USAGE),
+    };
+    Ok(ExitCode::from(u8::from(!clean)))
+}
+
+/// Whether nothing differs.
+fn try_random(rulesets: usize, frames: usize, seed: u64) -> bool {
+    let findings = random::run(rulesets, frames, seed);
+    for reason in &findings.skipped {
+        println!("skipped: {reason}");
+    }
+    for failure in &findings.failures {
+        println!("{failure}");
+    }
+    print!("{}", findings.tally);
+    for (name, hits) in findings.tally.extensions() {
+        println!("{name}: {} of {} rules hit", hits.hit, hits.rules);
+    }
+    findings.failures.is_empty()
+}
+
+/// Whether nothing differs and everything could be tried.
+fn try_files(frames: usize, files: &[&str], seed: u64) -> Result<bool> {
     let (mut tally, mut failed) = (Tally::default(), false);
-    for file in arguments {
+    for &file in files {
         let family = match file.rsplit('.').next() {
             Some("v4") => Family::V4,
             Some("v6") => Family::V6,
             _ => bail!("{file} is named neither .v4 nor .v6"),
         };
-        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
+        let bytes = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
         let text = String::from_utf8_lossy(&bytes);
         let sets = match std::fs::read_to_string(format!("{file}.ipset")) {
             Ok(text) => Ipsets::read(&text).with_context(|| format!("{file}.ipset"))?,
             Err(_) => Ipsets::default(),
         };
-        match trials::run(&file, family, &text, &sets, frames, seed) {
+        match trials::run(file, family, &text, &sets, frames, seed) {
             Ok(outcomes) => {
                 for outcome in &outcomes {
                     match outcome {
@@ -51,5 +78,5 @@ fn main() -> Result<ExitCode> {
     }
     print!("{tally}");
     failed |= tally.differing().next().is_some();
-    Ok(ExitCode::from(u8::from(failed)))
+    Ok(!failed)
 }

@@ -1,8 +1,9 @@
 //! What many trials showed together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::compare::Report;
+use crate::compare::{Hits, Report};
 use crate::scene::Scene;
 use crate::trials::Outcome;
 
@@ -31,6 +32,30 @@ impl Tally {
     pub fn differing(&self) -> impl Iterator<Item = &Report> {
         let reports = self.reports.iter().map(|(_, report)| report);
         reports.filter(|report| !report.is_clean())
+    }
+
+    /// How many rules some packet hit, in all scenes.
+    pub fn hits(&self) -> Hits {
+        let reports = self.reports.iter().map(|(_, report)| report);
+        reports.fold(Hits::default(), |sum, report| Hits {
+            rules: sum.rules + report.rules,
+            hit: sum.hit + report.rules_hit,
+        })
+    }
+
+    /// How many rules with each extension some packet hit, in all scenes.
+    pub fn extensions(&self) -> BTreeMap<&str, Hits> {
+        let mut all: BTreeMap<&str, Hits> = BTreeMap::new();
+        for (name, hits) in self
+            .reports
+            .iter()
+            .flat_map(|(_, report)| &report.extensions)
+        {
+            let sum = all.entry(name).or_default();
+            sum.rules += hits.rules;
+            sum.hit += hits.hit;
+        }
+        all
     }
 
     fn reports(&self, scene: Scene) -> impl Iterator<Item = &Report> {

@@ -41,7 +41,34 @@ pub enum Outcome {
     Skipped(String),
 }
 
+/// What becomes of rules that iptables does not take where they stand, or that have no exact meaning at a
+/// scene's hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Their ruleset is skipped.
+    Skipped,
+    /// They are left out, and so are the chains that the scene's packets do not meet.
+    LeftOut,
+}
+
+/// How a text is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'a> {
+    /// What becomes of rules that are refused.
+    pub refused: Refused,
+    /// Where.
+    pub scenes: &'a [Scene],
+}
+
 impl Outcome {
+    /// Why there was no trial, if there was none.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Outcome::Tried(..) => None,
+            Outcome::Skipped(reason) => Some(reason),
+        }
+    }
+
     /// What the trial showed, if there was one.
     pub fn report(&self) -> Option<&Report> {
         match self {
@@ -64,8 +91,34 @@ pub fn run(
     frames: usize,
     seed: u64,
 ) -> Result<Vec<Outcome>> {
+    let manner = Manner {
+        refused: Refused::Skipped,
+        scenes: &Scene::ALL,
+    };
+    run_in(manner, name, family, text, sets, frames, seed)
+}
+
+/// The same in some scenes, with a choice of what becomes of rules that are refused.
+///
+/// # Errors
+/// When [`run`] has them.
+pub fn run_in(
+    manner: Manner<'_>,
+    name: &str,
+    family: Family,
+    text: &str,
+    sets: &Ipsets,
+    frames: usize,
+    seed: u64,
+) -> Result<Vec<Outcome>> {
+    let Manner { refused, scenes } = manner;
     let skipped = |reason: String| Ok(vec![Outcome::Skipped(format!("{name}: {reason}"))]);
-    let mut ruleset = match subjects::ruleset(family, text) {
+    let read = match refused {
+        Refused::Skipped => subjects::ruleset(family, text),
+        Refused::LeftOut => subjects::without_refused(family, text, &[])
+            .and_then(|text| subjects::ruleset(family, &text)),
+    };
+    let mut ruleset = match read {
         Ok(ruleset) => ruleset,
         Err(reason) => return skipped(format!("{reason:#}")),
     };
@@ -74,14 +127,15 @@ pub fn run(
     if ruleset.tables.is_empty() {
         return skipped("only nat".to_owned());
     }
-    let tried = Scene::ALL
+    let tried = scenes
         .iter()
-        .map(|&scene| run_scene(scene, name, &ruleset, sets, frames, seed));
+        .map(|&scene| run_scene(scene, refused, name, &ruleset, sets, frames, seed));
     tried.collect()
 }
 
 fn run_scene(
     scene: Scene,
+    refused: Refused,
     name: &str,
     ruleset: &Ruleset,
     sets: &Ipsets,
@@ -98,10 +152,16 @@ fn run_scene(
     if tracks_connections(&met) {
         return skipped("a rule switches connection tracking on, which reassembles fragments");
     }
-    if tracks_connections(&ruleset) {
+    if refused == Refused::LeftOut || tracks_connections(&ruleset) {
         ruleset = Cow::Owned(met);
     }
-    let text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+    let mut text = String::from_utf8_lossy(&ruleset.print(Counts::Chains)).into_owned();
+    if refused == Refused::LeftOut {
+        text = match subjects::without_refused(ruleset.family, &text, scene.hooks()) {
+            Ok(text) => text,
+            Err(reason) => return skipped(&format!("{reason:#}")),
+        };
+    }
     let ruleset = match loadable(ruleset.family, &text, sets, scene.hooks()) {
         Ok(ruleset) => ruleset,
         Err(reason) => return skipped(&format!("{reason:#}")),

@@ -74,6 +74,10 @@ impl Perform for ChangeTos {
     fn reads(&self) -> Vec<Field> {
         vec![Field::TypeOfService]
     }
+
+    fn changes_header(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for ChangeTos {

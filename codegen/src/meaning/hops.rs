@@ -87,6 +87,10 @@ impl Perform for ChangeHops {
     fn reads(&self) -> Vec<Field> {
         vec![Field::TimeToLive]
     }
+
+    fn changes_header(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for ChangeHops {

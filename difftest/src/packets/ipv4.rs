@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::{address, bytes, one_in, padding, transport};
+use super::{address, bytes, class, one_in, padding, transport};
 use crate::checksum::checksum;
 use crate::constants::Aim;
 
@@ -49,7 +49,7 @@ pub fn packet(random: &mut Rng, aim: &Aim, id: u16) -> Vec<u8> {
         true => random.u8(..16),
         false => (header_length / 4) as u8,
     };
-    let tos = random.u8(..);
+    let tos = class(random, aim);
 
     let mut packet = vec![version << 4 | words, tos];
     packet.extend(total_length.to_be_bytes());

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::{address, bytes, one_in, padding, transport};
+use super::{address, bytes, class, one_in, padding, transport};
 use crate::constants::Aim;
 
 const HOP_BY_HOP: u8 = 0;
@@ -62,7 +62,7 @@ pub fn packet(random: &mut Rng, aim: &Aim, id: u16) -> Vec<u8> {
         2 => random.u8(..),
         _ => 64,
     };
-    let class = random.u8(..);
+    let class = class(random, aim);
 
     let mut packet = vec![version << 4 | class >> 4, class << 4 | random.u8(..16)];
     packet.extend(id.to_be_bytes());

@@ -69,6 +69,7 @@ impl<'a> Packets<'a> {
             aim.tcp_flags.extend(&other.tcp_flags);
             aim.tcp_options.extend(&other.tcp_options);
             aim.payloads.extend(other.payloads.iter().cloned());
+            aim.classes.extend(&other.classes);
             aim.headers.extend(other.headers.iter().cloned());
         }
         aim
@@ -106,9 +107,11 @@ impl Iterator for Packets<'_> {
             return Some(Frame::sent(family, interface, &packet));
         }
         let frame = Frame::received(family, interface, &packet);
-        Some(match random.u32(..40) {
-            0 => frame.with_priority_tag(random.u8(..8)),
-            1 => frame.with_priority_tag(0).with_priority_tag(0),
+        Some(match random.u32(..80) {
+            0 | 1 => frame.with_priority_tag(random.u8(..8)),
+            2 | 3 => frame.with_priority_tag(0).with_priority_tag(0),
+            4 => frame.to_group(true),
+            5 => frame.to_group(false),
             _ => frame,
         })
     }
@@ -124,6 +127,18 @@ fn bytes(random: &mut Rng, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     random.fill(&mut bytes);
     bytes
+}
+
+/// A type of service or traffic class: one that a rule asks for, at times with other bits of congestion
+/// notification, or any.
+fn class(random: &mut Rng, aim: &Aim) -> u8 {
+    match random.choice(&aim.classes) {
+        Some(&class) if !one_in(random, 4) => match one_in(random, 3) {
+            true => class ^ random.u8(..4),
+            false => class,
+        },
+        _ => random.u8(..),
+    }
 }
 
 /// Bytes behind the end that the IP header tells, as short Ethernet frames have them.

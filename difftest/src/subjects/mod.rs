@@ -3,9 +3,10 @@
 pub mod program;
 pub mod reference;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::{Context, Result, bail};
+use ipt2bpf_codegen::compile::translate;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::sets::Sets;
@@ -32,6 +33,45 @@ pub fn ruleset(family: Family, text: &str) -> Result<Ruleset> {
     let parsed = parse(&sources, id, &options);
     refuse(&parsed.diagnostics)?;
     parsed.rulesets.into_iter().next().context("no tables")
+}
+
+/// A save text without the rules that iptables would not take where they stand, or that have no exact
+/// meaning at these hooks.
+///
+/// # Errors
+/// When something else than a rule has an error.
+pub fn without_refused(family: Family, text: &str, hooks: &[Hook]) -> Result<String> {
+    let mut text = text.to_owned();
+    loop {
+        let mut sources = Sources::default();
+        let id = sources.add("", text.as_str());
+        let options = ParseOptions {
+            family: Some(family),
+            ..ParseOptions::default()
+        };
+        let parsed = parse(&sources, id, &options);
+        let mut said = parsed.diagnostics;
+        for &hook in hooks {
+            said.extend(translate(&parsed.rulesets, &self::options(hook, &Sets::default())).2);
+        }
+        let errors = said.iter().filter(|it| it.severity == Severity::Error);
+        let refused: HashSet<usize> = errors.map(|it| sources.slice(it.span).1).collect();
+        if refused.is_empty() {
+            return Ok(text);
+        }
+        let numbered = (1..).zip(text.lines());
+        let (rules, others): (Vec<_>, Vec<_>) =
+            numbered.partition(|(_, line)| line.starts_with("-A"));
+        if others.iter().any(|(number, _)| refused.contains(number)) {
+            refuse(&said)?;
+        }
+        let kept = rules
+            .into_iter()
+            .filter(|(number, _)| !refused.contains(number));
+        let mut lines: Vec<(usize, &str)> = kept.chain(others).collect();
+        lines.sort_unstable();
+        text = lines.iter().map(|(_, line)| format!("{line}\n")).collect();
+    }
 }
 
 /// The reference and the program for each of the hooks.

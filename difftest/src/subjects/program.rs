@@ -64,12 +64,15 @@ impl Subject for Program {
             Route::Out(interface) => interface,
             _ => &frame.interface,
         };
-        // Behind the IP layer, tags and padding are gone; what is sent never had them.
-        let trimmed;
+        // Behind the IP layer, tags and padding are gone; what is sent never had them. The kernel tells
+        // the packet type from the station's address.
+        let mut trimmed;
         let bytes = match self.hook {
             Hook::Xdp => &frame.bytes,
             Hook::CgroupIngress | Hook::CgroupEgress => {
                 trimmed = Frame::received(frame.family, &frame.interface, frame.packet()).bytes;
+                let station = trimmed.iter_mut().zip(&frame.bytes).take(6);
+                station.for_each(|(byte, wanted)| *byte = *wanted);
                 &trimmed
             }
         };
