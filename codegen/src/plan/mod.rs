@@ -174,8 +174,8 @@ pub fn plan(
         true => (graph.depth(stage.chain), graph.turns(stage.chain)),
         false => (0, 1),
     };
-    let calls = filter.tracking.is_some() || filter.routines().next().is_some();
-    let room = match calls {
+    let has_callees = filter.tracking.is_some() || filter.routines().next().is_some();
+    let room = match has_callees {
         true => MAX_DEPTH_OF_CALLERS,
         false => MAX_DEPTH,
     };
