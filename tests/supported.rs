@@ -156,8 +156,16 @@ fn table() -> String {
             let Some(ruleset) = placed(example, hook) else {
                 continue;
             };
+            // Connections need both directions: the other hook of a cgroup, or the companion at XDP.
+            let hooks = match hook {
+                Hook::Xdp => vec![Hook::Xdp],
+                Hook::CgroupIngress | Hook::CgroupEgress => {
+                    vec![Hook::CgroupIngress, Hook::CgroupEgress]
+                }
+            };
             let options = Options {
-                hooks: vec![hook],
+                hooks,
+                companion: hook == Hook::Xdp,
                 device_names: DeviceNames::Relocated,
                 sets: sets(example.family),
                 ..Options::default()

@@ -252,10 +252,6 @@ fn what_cannot_be_exact_is_refused_by_name() {
             "connection-state",
         ),
         (
-            "-A INPUT -m connbytes --connbytes 10 --connbytes-dir both --connbytes-mode bytes",
-            "connection-state",
-        ),
-        (
             "-A INPUT -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 1",
             "connection-state",
         ),
