@@ -32,6 +32,9 @@ const TRACKING_MATCHES: [&str; 8] = [
 /// Targets that do.
 const TRACKING_TARGETS: [&str; 4] = ["CONNMARK", "CONNSECMARK", "CT", "SYNPROXY"];
 
+/// Matches that ask the clock or draw lots.
+const CLOCK_OR_CHANCE: [&str; 5] = ["hashlimit", "limit", "recent", "statistic", "time"];
+
 /// What became of a ruleset, or of a ruleset in a scene.
 pub enum Outcome {
     /// What the trial showed.
@@ -152,6 +155,9 @@ fn run_scene(
     if tracks_connections(&met) {
         return skipped("a rule switches connection tracking on, which reassembles fragments");
     }
+    if asks_clock_or_chance(&met) {
+        return skipped("a rule depends on the time or on chance");
+    }
     if refused == Refused::LeftOut || tracks_connections(&ruleset) {
         ruleset = Cow::Owned(met);
     }
@@ -201,6 +207,14 @@ fn accepts_everything(ruleset: &Ruleset) -> bool {
         let policy = chain.builtin.map(|builtin| builtin.policy);
         chain.rules.is_empty() && policy != Some(Policy::Drop)
     })
+}
+
+/// Whether a rule's answer depends on when it is asked, or on chance: sequences compare such rules.
+fn asks_clock_or_chance(ruleset: &Ruleset) -> bool {
+    let chains = ruleset.tables.iter().flat_map(|table| &table.chains);
+    let rules = chains.flat_map(|chain| &chain.rules);
+    let mut matches = rules.flat_map(|rule| &rule.matches);
+    matches.any(|found| CLOCK_OR_CHANCE.contains(&found.value.name()))
 }
 
 /// Whether a rule makes the kernel track connections. A rule that no packet can reach does so too.

@@ -398,7 +398,12 @@ fn drawn(family: Family, seed: u64) -> Vec<Frame> {
         aims: [6, 17, 1, 58, 132].map(aim).to_vec(),
         ..Constants::none(family, Direction::Received)
     };
-    Packets::new(&constants, seed).take(FRAMES).collect()
+    // Frames to a group of stations get no answer of ours, by design.
+    let single = |frame: &Frame| frame.bytes[0] & 1 == 0;
+    Packets::new(&constants, seed)
+        .filter(single)
+        .take(FRAMES)
+        .collect()
 }
 
 /// The IP packets among frames that REJECT may have sent: resets, and errors of the wanted kind.
