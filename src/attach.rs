@@ -67,38 +67,41 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         let replaced = replaced(place, &hooks, &registry)?;
         running.load(hooks.clone(), &replaced, reporter)
     };
+    let lock = registry.lock()?;
     let loaded = load()?;
     loaded.maps().seed_connections()?;
     put(place, &registry, &loaded, reporter)?;
+    drop(lock);
     match (follow, seen) {
         (Some(seconds), Some(seen)) => {
             let period = Duration::from_secs((*seconds).max(1));
-            keep_up(period, seen, loaded, load, |loaded| {
-                put(place, &registry, loaded, reporter)
-            })
+            let replace = |before: &Loaded| {
+                let _lock = registry.lock()?;
+                let next = load()?;
+                next.maps().seed_counters(&before.maps().counters()?)?;
+                put(place, &registry, &next, reporter)?;
+                Ok(next)
+            };
+            keep_up(period, seen, loaded, replace)
         }
         _ => Ok(()),
     }
 }
 
-/// Loads and attaches anew whenever the kernel's sets have changed; ends with an error only.
+/// Replaces what is loaded whenever the kernel's sets have changed; ends with an error only.
 fn keep_up(
     period: Duration,
     mut seen: Snapshot,
     mut loaded: Loaded,
-    load: impl Fn() -> Result<Loaded>,
-    attach: impl Fn(&Loaded) -> Result<()>,
+    replace: impl Fn(&Loaded) -> Result<Loaded>,
 ) -> Result<()> {
     loop {
         sleep(period);
         let now = Snapshot::of_kernel()?;
-        if !now.differs_from(&seen) {
-            continue;
+        if now.differs_from(&seen) {
+            loaded = replace(&loaded)?;
+            seen = now;
         }
-        let next = load()?;
-        next.maps().seed_counters(&loaded.maps().counters()?)?;
-        attach(&next)?;
-        (loaded, seen) = (next, now);
     }
 }
 

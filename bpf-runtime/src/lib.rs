@@ -50,7 +50,7 @@ mod sys;
 mod test_run;
 
 pub use addresses::addresses;
-pub use attach::{Attachment, Registry, Site, XdpMode};
+pub use attach::{Attachment, Lock, Registry, Site, XdpMode};
 pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};
 pub use flows::TrackedConnection;

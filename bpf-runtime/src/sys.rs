@@ -582,6 +582,11 @@ impl Link {
         })
     }
 
+    /// The same link once more.
+    pub fn again(&self) -> io::Result<Link> {
+        Link::describe(self.fd.try_clone()?)
+    }
+
     /// Puts another program in the place of the present one, atomically.
     pub fn update(&self, program: &Program) -> io::Result<()> {
         let mut attr = attr();

@@ -1,0 +1,6 @@
+//! Programs in the kernel, with real connections: each test has namespaces of its own, and is skipped
+//! without root.
+
+mod attach;
+mod kill;
+mod places;
