@@ -17,7 +17,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let registry = Registry::find()?;
-    let _lock = registry.lock()?;
+    let _turn = registry.turn()?;
     registry.sweep()?;
     let mut attachments = attachments::at(&arguments.place, &registry)?;
     // Who tracks for a program goes behind it.

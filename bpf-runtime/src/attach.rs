@@ -31,6 +31,7 @@ use crate::devices;
 use crate::error::{Error, Step};
 use crate::load::{Loaded, kernel_types};
 use crate::maps::Maps;
+use crate::others::xdp_program;
 use crate::sys::{Link, LinkPlace, Object, Program};
 
 /// Our directory in a BPF file system.
@@ -51,9 +52,10 @@ pub struct Registry {
     root: PathBuf,
 }
 
-/// The lock of a [`Registry`]; the kernel lets go of it when the process ends, however it does.
+/// The right to change what is attached: a lock, of which the kernel lets go when the process ends, however
+/// it does.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] fs::File);
+pub struct Turn(#[expect(dead_code, reason = "the open file is the lock")] fs::File);
 
 /// Where a program is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,13 +95,27 @@ pub struct Attachment {
     pub pin: PathBuf,
 }
 
+/// How an XDP program is to run at interfaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpWish {
+    /// In the driver where it can, else in the stack.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the stack.
+    Generic,
+}
+
 /// How an XDP program runs at an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum XdpMode {
     /// In the driver, before the kernel makes a socket buffer.
     Native,
-    /// In the stack, slower, because the driver refused.
-    Generic {
+    /// In the stack, slower, as it was to be.
+    Generic,
+    /// In the stack because the driver refused.
+    Refused {
         /// The driver's answer.
         reason: String,
     },
@@ -150,15 +166,20 @@ impl Registry {
     }
 
     /// Attaches the XDP program of an object to interfaces of the network namespace of the calling
-    /// thread, in the driver where it can, else in the stack. What this registry has attached there
-    /// before is replaced without a gap. Either all interfaces get the program or, after an error,
-    /// none. Returns the mode for each interface.
+    /// thread. What this registry has attached there before is replaced without a gap, and runs where it
+    /// did. Either all interfaces get the program or, after an error, none. Returns the mode for each
+    /// interface.
     ///
     /// # Errors
-    /// [`Error::NoInterface`], [`Error::NoProgram`], [`Error::NoBpffs`]; [`Error::Refused`] also when
-    /// someone else's XDP program runs at an interface.
-    pub fn attach_xdp(&self, loaded: &Loaded, interfaces: &[&str]) -> Result<Vec<XdpMode>, Error> {
-        self.attach_xdp_beside(loaded, interfaces, None)
+    /// [`Error::NoInterface`], [`Error::NoProgram`], [`Error::NoBpffs`], [`Error::Refused`];
+    /// [`Error::OtherXdp`] when someone else's XDP program runs at an interface.
+    pub fn attach_xdp(
+        &self,
+        loaded: &Loaded,
+        interfaces: &[&str],
+        wish: XdpWish,
+    ) -> Result<Vec<XdpMode>, Error> {
+        self.attach_xdp_beside(loaded, interfaces, wish, None)
     }
 
     /// As [`Registry::attach_xdp`], with the object's program for `cgroup_skb/egress` at the root cgroup,
@@ -170,15 +191,17 @@ impl Registry {
         &self,
         loaded: &Loaded,
         interfaces: &[&str],
+        wish: XdpWish,
     ) -> Result<Vec<XdpMode>, Error> {
         let program = loaded.program(Hook::CgroupEgress)?;
-        self.attach_xdp_beside(loaded, interfaces, Some(program))
+        self.attach_xdp_beside(loaded, interfaces, wish, Some(program))
     }
 
     fn attach_xdp_beside(
         &self,
         loaded: &Loaded,
         interfaces: &[&str],
+        wish: XdpWish,
         companion: Option<&Program>,
     ) -> Result<Vec<XdpMode>, Error> {
         let program = loaded.program(Hook::Xdp)?;
@@ -201,11 +224,13 @@ impl Registry {
         let mut modes = Vec::with_capacity(places.len());
         for (index, dir) in &places {
             let mut mode = XdpMode::Kept;
-            changes.put(program, Hook::Xdp, LinkPlace::Xdp(*index), dir, || {
-                let (link, chosen) = attach_xdp_link(program, *index)?;
-                mode = chosen;
-                Ok(link)
-            })?;
+            changes
+                .put(program, Hook::Xdp, LinkPlace::Xdp(*index), dir, || {
+                    let (link, chosen) = attach_xdp_link(program, *index, wish)?;
+                    mode = chosen;
+                    Ok(link)
+                })
+                .map_err(|error| told_of_other(error, *index))?;
             modes.push(mode);
         }
         if companion.is_none() {
@@ -263,18 +288,17 @@ impl Registry {
         Ok(())
     }
 
-    /// Keeps others who lock this registry waiting as long as the value lives. Who changes what is attached by
-    /// what was there before holds it over both.
+    /// Waits until nobody else changes what is attached, and keeps others waiting as long as the value lives.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory of the root is not there.
-    pub fn lock(&self) -> Result<Lock, Error> {
+    pub fn turn(&self) -> Result<Turn, Error> {
         // The root comes and goes; what it lies in stays.
         let path = self.root.parent().unwrap_or(&self.root);
         let dir = fs::File::open(path).map_err(Error::io(path))?;
         rustix::fs::flock(&dir, FlockOperation::LockExclusive)
             .map_err(|error| Error::io(path)(error.into()))?;
-        Ok(Lock(dir))
+        Ok(Turn(dir))
     }
 
     /// Removes what a process that was killed has left, and links whose place is gone. What filters
@@ -552,19 +576,32 @@ fn detach_link(link: &Link, hook: Hook) -> Result<(), Error> {
     }
 }
 
-fn attach_xdp_link(program: &Program, ifindex: u32) -> io::Result<(Link, XdpMode)> {
-    let refusal = match Link::xdp(program, ifindex, XDP_NATIVE) {
-        Ok(link) => return Ok((link, XdpMode::Native)),
-        Err(error) => error,
-    };
-    match refusal.raw_os_error() {
-        // These do not depend on the mode.
-        Some(libc::EPERM | libc::EBUSY | libc::EEXIST | libc::ENODEV) => Err(refusal),
-        _ => {
-            let link = Link::xdp(program, ifindex, XDP_GENERIC)?;
-            let reason = refusal.to_string();
-            Ok((link, XdpMode::Generic { reason }))
-        }
+fn attach_xdp_link(program: &Program, ifindex: u32, wish: XdpWish) -> io::Result<(Link, XdpMode)> {
+    let native = || Link::xdp(program, ifindex, XDP_NATIVE).map(|link| (link, XdpMode::Native));
+    let generic = |mode| Link::xdp(program, ifindex, XDP_GENERIC).map(|link| (link, mode));
+    match wish {
+        XdpWish::Native => native(),
+        XdpWish::Generic => generic(XdpMode::Generic),
+        XdpWish::Auto => native().or_else(|refusal| match refusal.raw_os_error() {
+            // These do not depend on the mode.
+            Some(libc::EPERM | libc::EBUSY | libc::EEXIST | libc::ENODEV) => Err(refusal),
+            _ => generic(XdpMode::Refused {
+                reason: refusal.to_string(),
+            }),
+        }),
+    }
+}
+
+/// Names the program that is in the way, where one is.
+fn told_of_other(error: Error, index: u32) -> Error {
+    let taken = matches!(&error, Error::Refused { source, step: Step::Attach(Hook::Xdp), .. }
+        if matches!(source.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)));
+    match xdp_program(index) {
+        Ok(Some(program)) if taken => Error::OtherXdp {
+            interface: devices::name_of(index).unwrap_or_else(|| index.to_string()),
+            program,
+        },
+        _ => error,
     }
 }
 

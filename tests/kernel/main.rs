@@ -3,4 +3,6 @@
 
 mod attach;
 mod kill;
+mod others;
 mod places;
+mod soak;
