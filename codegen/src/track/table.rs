@@ -59,7 +59,10 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
         return invalid;
     }
     let flows = &mut world.flows;
-    if flows.get(&question.key).is_some_and(|it| it.is_over(&now)) {
+    if flows
+        .get(&question.key)
+        .is_some_and(|it| it.is_over(now.now))
+    {
         flows.remove(&question.key);
     }
     // A closed TCP connection that is opened again is forgotten first.
@@ -206,9 +209,9 @@ enum Fate {
 }
 
 impl Flow {
-    /// Whether it has expired or ended.
-    fn is_over(&self, clock: &Clock) -> bool {
-        clock.is_past(self.expires) || self.tcp.state == tcp::GONE
+    /// Whether it has expired at a tick, or ended.
+    pub fn is_over(&self, now: u32) -> bool {
+        self.expires.wrapping_sub(now) as i32 <= 0 || self.tcp.state == tcp::GONE
     }
 
     fn tell(&mut self, told: &Told<'_>, clock: &Clock) -> Fate {
