@@ -62,7 +62,7 @@ pub const ETHERTYPE_IPV6: i32 = 0xdd86;
 /// The bits of a tag that are the VLAN's number; 0 is none (IEEE 802.1Q).
 const VLAN_ID: i32 = 0x0fff;
 /// The number of the loopback interface in every network namespace (include/linux/netdevice.h).
-pub const LOOPBACK_IFINDEX: i32 = 1;
+const LOOPBACK_IFINDEX: i32 = 1;
 
 /// What the rules of a family ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,14 +6,13 @@
 
 use super::{CountConnections, GROWTH, LISTS, NONE, RECORDS};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Reg, Size};
-use crate::emit::link::{Body, CONTEXT, Call, Linker, PACKET};
-use crate::emit::parse::{LOOPBACK_IFINDEX, skb, xdp};
+use crate::emit::link::{Body, Call, Linker, PACKET};
 use crate::field::{Field, layout as packet_layout};
-use crate::module::{HashShape, Hook, MapKind};
+use crate::module::{HashShape, MapKind};
 use crate::track::code::{ask, question};
 use crate::track::resolve::{Class, protocol};
 use crate::track::tcp::{GONE, State};
-use crate::track::{Key, LOCKS, layout};
+use crate::track::{Key, LOCKS, layout, status};
 
 /// The maps of heads and of records.
 const HEADS_MAP: &str = "cl_heads";
@@ -30,12 +29,16 @@ mod head {
     pub const SIZE: i16 = 16;
 }
 
-/// Where things lie in a record, behind the key of its connection: `u32` each.
+/// Where things lie in a record, behind the key of its connection.
 mod record {
     use crate::track::Key;
 
+    /// The tick at which it was entered: `u32`.
     pub const SINCE: i16 = Key::SIZE as i16;
+    /// The processor that entered it: `u16`.
     pub const PROCESSOR: i16 = SINCE + 4;
+    /// 1 when the connection begins at the key's first end: `u8`.
+    pub const FORWARD: i16 = PROCESSOR + 2;
     pub const SIZE: i16 = PROCESSOR + 4;
 }
 
@@ -177,13 +180,11 @@ impl Writer<'_, '_> {
         self.body.field(Reg::R1, Field::Processor);
         self.store(shared::PROCESSOR, Reg::R1);
         self.confirmed();
-        for (offset, what) in [
-            (record::SINCE, shared::NOW),
-            (record::PROCESSOR, shared::PROCESSOR),
-        ] {
-            self.load(Reg::R1, what);
-            self.store(shared::RECORD + offset, Reg::R1);
-        }
+        self.load(Reg::R1, shared::NOW);
+        self.store(shared::RECORD + record::SINCE, Reg::R1);
+        self.load(Reg::R1, shared::PROCESSOR);
+        let place = ask::QUESTION + record::PROCESSOR;
+        self.code().store(Size::H, Reg::R10, place, Reg::R1);
         self.lock_of_address();
 
         let [absent, enter, search, counted, done] = [(); 5].map(|()| self.code().label());
@@ -246,14 +247,24 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// Finds out whether the packet's connection is in the table, and clears the key of a packet that can
-    /// have none.
+    /// Finds out whether the packet's connection is in the table and assured, and clears the key of a packet
+    /// that can have none.
     fn confirmed(&mut self) {
         const CONFIRMED: Reg = Reg::R8;
+        const STATUS: Reg = Reg::R9;
         const CLASS: Reg = Reg::R1;
+        const FORWARD: Reg = Reg::R2;
         let (none, flows) = (self.none, self.maps.flows);
-        let [apart, nameless, found, done] = [(); 4].map(|()| self.code().label());
+        let [apart, invalid, nameless, found, done] = [(); 5].map(|()| self.code().label());
+        let (forward, place) = (question::FORWARD, ask::QUESTION + record::FORWARD);
+        let code = self.code();
+        code.load(Size::B, FORWARD, Reg::R10, ask::QUESTION + forward);
+        code.store(Size::B, Reg::R10, place, FORWARD);
         ask::connected(self.body, apart);
+        self.body.field(Reg::R1, Field::CtDirection);
+        self.code().alu(Alu::Xor, FORWARD, Reg::R1);
+        self.code().store(Size::B, Reg::R10, place, FORWARD);
+        self.body.field(STATUS, Field::CtStatus);
         let code = self.code();
         code.load(Size::B, CONFIRMED, PACKET, packet_layout::UNCONFIRMED);
         code.alu(Alu::Xor, CONFIRMED, 1);
@@ -261,8 +272,8 @@ impl Writer<'_, '_> {
 
         code.bind(apart);
         code.mov(CONFIRMED, 0);
+        code.mov(STATUS, 0);
         code.load(Size::B, CLASS, Reg::R10, ask::QUESTION + question::CLASS);
-        let invalid = code.label();
         code.branch(Cond::Eq, CLASS, Class::Invalid as i32, invalid);
         code.branch(Cond::Eq, CLASS, Class::Untracked as i32, nameless);
         code.branch(Cond::Eq, CLASS, Class::Error as i32, nameless);
@@ -271,6 +282,7 @@ impl Writer<'_, '_> {
         lives(self.code(), found, done);
         let code = self.code();
         code.bind(found);
+        code.load(Size::B, STATUS, Reg::R0, layout::STATUS);
         code.mov(CONFIRMED, 1);
         code.jump(done);
 
@@ -281,22 +293,16 @@ impl Writer<'_, '_> {
         for offset in (0..Key::SIZE as i16).step_by(8) {
             code.store(Size::D, Reg::R10, ask::QUESTION + offset, 0);
         }
+        code.store(Size::B, Reg::R10, place, 0);
         code.bind(done);
         code.store(Size::W, Reg::R10, stack::CONFIRMED, CONFIRMED);
-        // adds = not confirmed, or come over loopback
-        code.alu(Alu::Xor, CONFIRMED, 1);
-        code.store(Size::W, Reg::R10, stack::SHARED + shared::ADDS, CONFIRMED);
-        let index = match self.rule.hook {
-            Hook::CgroupEgress => return,
-            Hook::CgroupIngress => skb::IFINDEX,
-            Hook::Xdp => xdp::INGRESS_IFINDEX,
-        };
-        let code = self.code();
-        let elsewhere = code.label();
-        code.load(Size::W, Reg::R1, CONTEXT, index);
-        code.branch(Cond::Ne, Reg::R1, LOOPBACK_IFINDEX, elsewhere);
-        code.store(Size::W, Reg::R10, stack::SHARED + shared::ADDS, 1);
-        code.bind(elsewhere);
+        let enters = code.label();
+        code.mov(Reg::R1, 1);
+        code.alu(Alu::And, STATUS, i32::from(status::ASSURED));
+        code.branch(Cond::Eq, STATUS, 0, enters);
+        code.mov(Reg::R1, 0);
+        code.bind(enters);
+        code.store(Size::W, Reg::R10, stack::SHARED + shared::ADDS, Reg::R1);
     }
 
     /// What [`super::list`] says of it; goes to `none` without.
@@ -354,7 +360,7 @@ impl Writer<'_, '_> {
         let code = self.code();
         code.branch(Cond::Eq, Reg::R1, 0, counted);
         code.load(Size::W, Reg::R1, Reg::R10, stack::CONFIRMED);
-        // Over loopback it is always looked whether the connection is there.
+        // It is always looked whether a connection is there that may be.
         code.branch(Cond::Eq, Reg::R1, 0, enter);
     }
 
@@ -472,7 +478,7 @@ fn search_round(code: &mut Code, maps: Maps) {
 
     code.bind(absent);
     // Another processor may be about to confirm it.
-    code.load(Size::W, THEIRS, RECORD, record::PROCESSOR);
+    code.load(Size::H, THEIRS, RECORD, record::PROCESSOR);
     code.load(Size::W, OURS, SHARED, shared::PROCESSOR);
     code.branch(Cond::Eq, THEIRS, OURS, gone);
     code.load(Size::W, THEIRS, RECORD, record::SINCE);
@@ -517,7 +523,9 @@ fn is_packets(code: &mut Code, same: Label) {
         code.load(Size::D, Reg::R2, SHARED, shared::RECORD + offset);
         code.branch(Cond::Ne, Reg::R1, Reg::R2, other);
     }
-    code.jump(same);
+    code.load(Size::B, Reg::R1, RECORD, record::FORWARD);
+    code.load(Size::B, Reg::R2, SHARED, shared::RECORD + record::FORWARD);
+    code.branch(Cond::Eq, Reg::R1, Reg::R2, same);
     code.bind(other);
 }
 

@@ -8,20 +8,18 @@ use crate::packet::Packet;
 use crate::routine::World;
 use crate::track::resolve::{Class, protocol, resolve};
 use crate::track::tcp::State;
-use crate::track::{Key, NO_CONNECTION};
-
-/// `LOOPBACK_IFINDEX`
-const LOOPBACK: u128 = 1;
+use crate::track::{Flow, Key, NO_CONNECTION, status};
 
 /// What a packet means to a list.
 pub struct Arrival {
-    /// The key of its connection; all zero for a packet that can have none.
-    key: Key,
+    /// The name of its connection: the key, and whether it begins at the key's first end. All zero for a
+    /// packet that can have none. A packet that is none of a connection that has its name is named by its own
+    /// direction.
+    name: (Key, bool),
     /// Whether the connection is in the table.
     confirmed: bool,
-    /// Whether it has come over the loopback interface, where the sender's side has confirmed the connection
-    /// before any rule of the receiver could count it.
-    looped: bool,
+    /// Whether it is assured too: it was entered long ago then, if at all.
+    assured: bool,
     now: u32,
     processor: u32,
 }
@@ -31,17 +29,26 @@ impl Arrival {
     pub fn of(packet: &Packet<'_>, arrives: bool, world: &World) -> Option<Arrival> {
         let question = resolve(packet, arrives);
         let connection = packet.connection();
-        let (key, confirmed) = match (connection.state & NO_CONNECTION, question.class) {
-            (0, _) => (question.key, !connection.is_unconfirmed),
+        let named = |turned: bool| (question.key, question.forward != turned);
+        let (name, found) = match (connection.state & NO_CONNECTION, question.class) {
+            (0, _) => {
+                let known = (!connection.is_unconfirmed).then_some(connection.status);
+                (named(connection.direction == 1), known)
+            }
             (_, Class::Invalid) if !has_name(packet) => return None,
             // Neither an error nor what is never tracked is found by its own name.
-            (_, Class::Invalid | Class::Untracked | Class::Error) => (Key([0; Key::SIZE]), false),
-            _ => (question.key, lives(&question.key, world)),
+            (_, Class::Invalid | Class::Untracked | Class::Error) => {
+                ((Key([0; Key::SIZE]), false), None)
+            }
+            _ => {
+                let known = living(&question.key, world);
+                (named(false), known.map(|it| it.status))
+            }
         };
         Some(Arrival {
-            key,
-            confirmed,
-            looped: arrives && packet.get(Field::Interface) == LOOPBACK,
+            name,
+            confirmed: found.is_some(),
+            assured: found.is_some_and(|status| status & status::ASSURED != 0),
             now: world.jiffies as u32,
             processor: packet.get(Field::Processor) as u32,
         })
@@ -60,10 +67,10 @@ fn has_name(packet: &Packet<'_>) -> bool {
         && packet.get(Field::TransportLength) >= needed
 }
 
-/// Whether the table has a connection.
-fn lives(key: &Key, world: &World) -> bool {
-    let flow = world.flows.get(key);
-    flow.is_some_and(|flow| !flow.is_over(world.jiffies as u32))
+/// The connection of a key, if the table has it.
+fn living<'a>(key: &Key, world: &'a World) -> Option<&'a Flow> {
+    let flow = world.flows.get(key)?;
+    (!flow.is_over(world.jiffies as u32)).then_some(flow)
 }
 
 /// The lists of a rule by the masked addresses.
@@ -79,7 +86,7 @@ struct List {
 }
 
 struct Record {
-    key: Key,
+    name: (Key, bool),
     since: u32,
     processor: u32,
 }
@@ -93,15 +100,15 @@ impl Lists {
             searched: arrival.now,
             left: 0,
         });
-        let adds = !arrival.confirmed || arrival.looped;
+        let adds = !arrival.assured;
         let searched_now = list.searched == arrival.now
             && (list.records.len() as u32).wrapping_sub(list.left) < GROWTH;
-        // Over loopback it is always looked whether the connection is there.
-        let searches = !is_new && (!searched_now || (arrival.confirmed && arrival.looped));
+        // It is always looked whether a connection is there that may be.
+        let searches = !is_new && (!searched_now || (arrival.confirmed && adds));
         let known = searches && list.search(arrival, adds, world);
         if is_new || (adds && !known) {
             list.records.push(Record {
-                key: arrival.key,
+                name: arrival.name,
                 since: arrival.now,
                 processor: arrival.processor,
             });
@@ -139,8 +146,8 @@ enum Fate {
 
 impl Record {
     fn fate(&self, arrival: &Arrival, adds: bool, world: &World) -> Fate {
-        let same = adds && self.key == arrival.key;
-        if !lives(&self.key, world) {
+        let same = adds && self.name == arrival.name;
+        let Some(flow) = living(&self.name.0, world) else {
             // Another processor may be about to confirm it.
             let old = arrival.now.wrapping_sub(self.since) >= 2;
             return match self.processor == arrival.processor || old {
@@ -148,11 +155,10 @@ impl Record {
                 false if same => Fate::Same,
                 false => Fate::Stays,
             };
-        }
-        let closed = [State::TimeWait as u8, State::Close as u8];
-        match world.flows.get(&self.key) {
+        };
+        match flow.tcp.state {
             _ if same => Fate::Same,
-            Some(flow) if closed.contains(&flow.tcp.state) => Fate::Goes,
+            state if state == State::TimeWait as u8 || state == State::Close as u8 => Fate::Goes,
             _ => Fate::Stays,
         }
     }

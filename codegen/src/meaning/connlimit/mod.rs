@@ -2,8 +2,8 @@
 //! has seen begin.
 //!
 //! Each rule keeps a list of connections for each address, as net/netfilter/nf_conncount.c of Linux 6.18 does.
-//! A packet that begins a connection enters it; connections that are gone or closed leave when the next packet
-//! of the address comes. What differs from the kernel:
+//! A packet enters its connection, unless that is assured and so was entered before; connections that are gone
+//! or closed leave when the next packet of the address comes. Kernels before 6.18 enter assured ones as well. What differs from the kernel:
 //! - It looks at most at 64 connections that are gone for each packet, here they all go at once.
 //! - It has room for any number; here the addresses and connections that were used least lately are forgotten
 //!   when there are more than [`LISTS`] and [`RECORDS`].
@@ -66,7 +66,7 @@ impl MatchMeaning for Connlimit {
             by: self.by,
             mask,
             limit: self.limit,
-            hook: context.hook,
+            arrives: context.hook != Hook::CgroupEgress,
         };
         let above = Test::equal(Field::Answer, 1);
         Ok(vec![
@@ -88,7 +88,8 @@ pub struct CountConnections {
     /// The bits of the address that count.
     mask: u128,
     limit: u32,
-    hook: Hook,
+    /// Whether the packet comes from outside.
+    arrives: bool,
 }
 
 impl CountConnections {
@@ -100,16 +101,11 @@ impl CountConnections {
             (Family::V6, By::Destination) => Field::Destination6,
         }
     }
-
-    /// Whether the packet comes from outside.
-    fn arrives(&self) -> bool {
-        self.hook != Hook::CgroupEgress
-    }
 }
 
 impl Perform for CountConnections {
     fn perform(&self, packet: &mut Packet<'_>, world: &mut World) -> u32 {
-        let Some(arrival) = Arrival::of(packet, self.arrives(), world) else {
+        let Some(arrival) = Arrival::of(packet, self.arrives, world) else {
             return NONE;
         };
         let address = packet.get(self.address()) & self.mask;
