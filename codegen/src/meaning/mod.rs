@@ -13,6 +13,7 @@ pub mod classify;
 mod comment;
 pub mod connbytes;
 mod connlabel;
+pub mod connlimit;
 pub mod connmark;
 pub mod conntrack;
 mod cpu;
