@@ -9,8 +9,11 @@ use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::kernel;
+use ipt2bpf_umh::place;
 
-use crate::{attach, check, compile, conntrack, detach, explain, load, log, show, zero};
+use crate::{
+    attach, check, compile, compiler, conntrack, detach, explain, load, log, run, show, zero,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,6 +69,9 @@ pub enum Command {
     Log(log::Arguments),
     Conntrack(conntrack::Arguments),
     Zero(zero::Arguments),
+    Run(run::Arguments),
+    #[command(hide = true)]
+    Compiler(compiler::Arguments),
 }
 
 /// How messages are written.
@@ -277,6 +283,17 @@ pub struct Place {
     /// A network interface; may be repeated
     #[arg(long, value_name = "IFACE")]
     pub xdp: Vec<String>,
+}
+
+impl Place {
+    /// What the user chooses, if anything.
+    pub fn chosen(&self) -> Option<place::Place> {
+        match &self.cgroup {
+            Some(path) => Some(place::Place::Cgroup(path.clone())),
+            None if self.xdp.is_empty() => None,
+            None => Some(place::Place::Interfaces(self.xdp.clone())),
+        }
+    }
 }
 
 #[cfg(test)]

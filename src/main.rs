@@ -6,6 +6,7 @@ mod capture;
 mod check;
 mod cli;
 mod compile;
+mod compiler;
 mod conntrack;
 mod detach;
 mod explain;
@@ -17,6 +18,7 @@ mod load;
 mod log;
 mod messages;
 mod output;
+mod run;
 mod running;
 mod sets;
 mod show;
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
         Some(Command::Conntrack(arguments)) => conntrack::run(&arguments, &reporter),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),
+        Some(Command::Run(arguments)) => run::run(&arguments),
+        Some(Command::Compiler(arguments)) => compiler::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

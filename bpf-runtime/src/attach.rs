@@ -12,7 +12,8 @@
 //!
 //! There is nothing else to keep: the link holds its program, the program its maps.
 
-use std::fs;
+use std::fmt;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,25 @@ pub enum Site {
         /// Its name, if it is in the network namespace of the calling thread.
         name: Option<String>,
     },
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Site::Cgroup {
+                path: Some(path), ..
+            } => write!(f, "{}", path.display()),
+            Site::Cgroup { id, path: None } => write!(f, "cgroup {id}"),
+            Site::Interface {
+                name: Some(name), ..
+            } => f.write_str(name),
+            Site::Interface {
+                netns,
+                index,
+                name: None,
+            } => write!(f, "interface {index} of network namespace {netns}"),
+        }
+    }
 }
 
 /// One program at one hook of one place.
@@ -211,6 +231,18 @@ impl Registry {
         }
         changes.keep();
         Ok(modes)
+    }
+
+    /// Waits until nobody else changes what is attached by way of this lock, and keeps others waiting for as long as
+    /// the file that is returned is open.
+    ///
+    /// # Errors
+    /// [`Error::NotBpffs`], [`Error::Io`].
+    pub fn lock(&self) -> Result<File, Error> {
+        bpffs::create_dir(&self.root)?;
+        let root = File::open(&self.root).map_err(Error::io(&self.root))?;
+        root.lock().map_err(Error::io(&self.root))?;
+        Ok(root)
     }
 
     /// Everything that this registry has attached, in the order of the pins. Files below the root that
