@@ -10,9 +10,11 @@ use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::kernel;
 use ipt2bpf_umh::place;
+use ipt2bpf_umh::request::Choices;
 
 use crate::{
-    attach, check, compile, compiler, conntrack, detach, explain, load, log, run, show, zero,
+    attach, call, check, compile, compiler, conntrack, detach, explain, load, log, run, serve,
+    show, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -70,6 +72,8 @@ pub enum Command {
     Conntrack(conntrack::Arguments),
     Zero(zero::Arguments),
     Run(run::Arguments),
+    Serve(serve::Arguments),
+    Call(call::Arguments),
     #[command(hide = true)]
     Compiler(compiler::Arguments),
 }
@@ -263,6 +267,15 @@ pub struct Leniency {
 }
 
 impl Leniency {
+    /// The same, for tables that change while the helper runs.
+    pub fn choices(self) -> Choices {
+        Choices {
+            approximate: Some(self.approximate),
+            ignore_nat: Some(self.ignore_nat),
+            ..Choices::default()
+        }
+    }
+
     /// The choices, changed by these arguments.
     pub fn apply(self, options: Options) -> Options {
         Options {

@@ -2,6 +2,7 @@
 
 mod attach;
 mod attachments;
+mod call;
 mod capture;
 mod check;
 mod cli;
@@ -20,6 +21,7 @@ mod messages;
 mod output;
 mod run;
 mod running;
+mod serve;
 mod sets;
 mod show;
 mod zero;
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),
         Some(Command::Run(arguments)) => run::run(&arguments),
+        Some(Command::Serve(arguments)) => serve::run(&arguments),
+        Some(Command::Call(arguments)) => call::run(&arguments),
         Some(Command::Compiler(arguments)) => compiler::run(&arguments),
     };
     match result {

@@ -7,7 +7,6 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Args;
 use ipt2bpf_runtime::Registry;
-use ipt2bpf_umh::request::Choices;
 use ipt2bpf_umh::run;
 use ipt2bpf_umh::xtables::Tables;
 
@@ -46,11 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         place: arguments.place.chosen().ok_or_else(no_place)?,
         registry: Registry::find()?,
         pool: arguments.bounds.pool(),
-        choices: Choices {
-            approximate: Some(arguments.leniency.approximate),
-            ignore_nat: Some(arguments.leniency.ignore_nat),
-            ..Choices::default()
-        },
+        choices: arguments.leniency.choices(),
     };
     let no_command = || Usage("no COMMAND is given".into());
     let (program, rest) = arguments.command.split_first().ok_or_else(no_command)?;

@@ -62,6 +62,11 @@ impl Failure {
         Failure::new("io.ipt2bpf.NothingAttached", json!({}))
     }
 
+    /// Something is attached to the place.
+    pub fn already_attached() -> Failure {
+        Failure::new("io.ipt2bpf.AlreadyAttached", json!({}))
+    }
+
     /// The caller may not do this.
     pub fn permission_denied() -> Failure {
         Failure::new("org.varlink.service.PermissionDenied", json!({}))

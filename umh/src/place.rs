@@ -4,16 +4,38 @@ use std::path::PathBuf;
 
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_runtime::{Attachment, Error, Loaded, Maps, Registry, XdpMode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// A cgroup, or interfaces: one of the two.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Fields")]
 pub enum Place {
     /// A directory of the cgroup v2 hierarchy.
     Cgroup(PathBuf),
     /// Names of interfaces in the network namespace of the service.
     Interfaces(Vec<String>),
+}
+
+/// As Varlink has it, which knows no choice between types.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default)]
+    cgroup: Option<PathBuf>,
+    #[serde(default)]
+    interfaces: Option<Vec<String>>,
+}
+
+impl TryFrom<Fields> for Place {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Place, &'static str> {
+        match (fields.cgroup, fields.interfaces) {
+            (Some(path), None) => Ok(Place::Cgroup(path)),
+            (None, Some(names)) if !names.is_empty() => Ok(Place::Interfaces(names)),
+            _ => Err("`place` is either a cgroup or interfaces"),
+        }
+    }
 }
 
 impl Place {

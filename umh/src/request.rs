@@ -25,7 +25,7 @@ pub struct Rules {
 
 /// How they are to be translated.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Choices {
     /// All when there is none.
     pub hooks: Option<Vec<Hook>>,
@@ -59,7 +59,7 @@ impl Choices {
             other => Ok(other),
         };
         let connections = within(self.connections, CONNECTIONS, "connections")?;
-        let tick_rate = within(self.tick_rate, TICK_RATES, "tick_rate")?;
+        let tick_rate = within(self.tick_rate, TICK_RATES, "tickRate")?;
         let target_kernel = self.target_kernel.as_deref().map(str::parse).transpose();
         Ok(Options {
             hooks: self.hooks.clone().unwrap_or(options.hooks),
@@ -69,7 +69,7 @@ impl Choices {
             connections: connections.unwrap_or(options.connections),
             tick_rate: tick_rate.unwrap_or(options.tick_rate),
             target_kernel: target_kernel
-                .map_err(|_| "target_kernel")?
+                .map_err(|_| "targetKernel")?
                 .or(options.target_kernel),
             ..options
         })
@@ -85,6 +85,9 @@ pub struct Compile {
     /// How.
     #[serde(default)]
     pub choices: Option<Choices>,
+    /// Whether the object is wanted as a file in memory.
+    #[serde(default)]
+    pub memfd: Option<bool>,
 }
 
 /// `Check`.

@@ -257,6 +257,18 @@ pub fn set_index(name: &str) -> Option<u16> {
     (asked == 0 && index != NO_SET).then_some(index)
 }
 
+/// Takes a descriptor that was handed to this process when it was started.
+///
+/// # Errors
+/// EBADF when there is none of this number.
+pub fn inherited(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the borrow is for one call, which copes with numbers that are not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    rustix::io::fcntl_getfd(borrowed)?;
+    // SAFETY: it is open, and by the protocol of LISTEN_FDS (sd_listen_fds(3)) nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
 /// The supplementary groups of the process at the other end, when it connected (`SO_PEERGROUPS`).
 ///
 /// # Errors

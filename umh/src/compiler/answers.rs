@@ -147,14 +147,13 @@ pub fn for_this_kernel(host: &Host, hooks: Vec<Hook>) -> Options {
 
 /// Compiles for the running kernel.
 pub fn prepare(host: &Host, request: &Prepare) -> Result<Answer, Failure> {
-    let Compile { rules, choices } = &request.compile;
-    let input = read(host, rules)?;
+    let input = read(host, &request.rules)?;
     let defaults = for_this_kernel(host, request.hooks.clone());
-    let options = Options {
-        hooks: request.hooks.clone(),
-        target_kernel: host.target,
-        ..options(host, &input, choices.as_ref(), defaults)?
-    };
+    let mut options = options(host, &input, request.choices.as_ref(), defaults)?;
+    options.target_kernel = host.target;
+    if !request.hooks.is_empty() {
+        options.hooks.clone_from(&request.hooks);
+    }
     let (compiled, messages) = translated(&input, &options, Filled::Now)?;
     let counted = counters::of_text(&input.rulesets, &compiled.counters);
     let counters = counted.iter().map(|it| (it.packets, it.bytes)).collect();

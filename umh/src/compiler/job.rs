@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Host, answers, tables};
 use crate::failure::Failure;
-use crate::request::{Check, Choices, Compile, Decode, Explain};
+use crate::request::{Check, Choices, Compile, Decode, Explain, Rules};
 
 /// A job. Those with the name of a method have its parameters.
 #[derive(Debug, Deserialize, Serialize)]
@@ -37,8 +37,10 @@ pub enum Job {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Prepare {
     /// What is compiled.
-    pub compile: Compile,
-    /// For which hooks.
+    pub rules: Rules,
+    /// How.
+    pub choices: Option<Choices>,
+    /// For which hooks; all of which the choices name when there is none.
     pub hooks: Vec<Hook>,
 }
 
