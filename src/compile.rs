@@ -44,7 +44,7 @@ pub struct Arguments {
     ///
     /// From 6.2 on, programs read the names of interfaces from the kernel's own structures. The loader
     /// must then know .ksyms, as libbpf and bpftool do.
-    #[arg(long, value_name = "X.Y", value_parser = kernel_version)]
+    #[arg(long, value_name = "X.Y")]
     target_kernel: Option<KernelVersion>,
     /// With --emit rules, print counters before rules, as iptables-save -c
     #[arg(short, long)]
@@ -69,20 +69,6 @@ enum Form {
     Json,
     /// Figures about the object
     Stats,
-}
-
-/// Reads `6.1`.
-fn kernel_version(text: &str) -> Result<KernelVersion, String> {
-    let (major, minor) = text.split_once('.').ok_or("write it as 6.1")?;
-    let number = |digits: &str| digits.parse().map_err(|_| "write it as 6.1".to_owned());
-    let version = KernelVersion::new(number(major)?, number(minor)?);
-    match version < KernelVersion::BASELINE {
-        true => Err(format!(
-            "{} is the oldest supported",
-            KernelVersion::BASELINE
-        )),
-        false => Ok(version),
-    }
 }
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
@@ -167,20 +153,4 @@ fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value).context("the JSON form")?;
     text.push(b'\n');
     Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernel_versions_are_read() {
-        assert_eq!(kernel_version("6.12"), Ok(KernelVersion::new(6, 12)));
-        assert_eq!(
-            kernel_version("4.19"),
-            Err("5.10 is the oldest supported".to_owned())
-        );
-        assert_eq!(kernel_version("6"), Err("write it as 6.1".to_owned()));
-        assert_eq!(kernel_version("6.x"), Err("write it as 6.1".to_owned()));
-    }
 }

@@ -2,10 +2,12 @@
 
 mod attach;
 mod attachments;
+mod call;
 mod capture;
 mod check;
 mod cli;
 mod compile;
+mod compiler;
 mod conntrack;
 mod detach;
 mod explain;
@@ -17,7 +19,9 @@ mod load;
 mod log;
 mod messages;
 mod output;
+mod run;
 mod running;
+mod serve;
 mod sets;
 mod show;
 mod zero;
@@ -44,6 +48,10 @@ fn main() -> ExitCode {
         Some(Command::Conntrack(arguments)) => conntrack::run(&arguments, &reporter),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),
+        Some(Command::Run(arguments)) => run::run(&arguments),
+        Some(Command::Serve(arguments)) => serve::run(&arguments),
+        Some(Command::Call(arguments)) => call::run(&arguments),
+        Some(Command::Compiler(arguments)) => compiler::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -79,9 +79,7 @@ impl Arguments {
         reporter.conclude(said, &input.sources, self.deny_warnings)?;
         let compiled = compiled.ok_or(Told)?;
         let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
-        loaded.maps().fill_devices()?;
-        loaded.maps().fill_addresses()?;
-        loaded.maps().fill_clock()?;
+        loaded.maps().fill()?;
         if self.counters {
             let values = counters::of_text(&input.rulesets, &compiled.counters);
             loaded.maps().seed_counters(&values)?;

@@ -62,11 +62,7 @@ impl Selection {
         for attachment in &attachments {
             let maps = attachment.maps()?;
             if !objects.iter().any(|known| known.maps.same_as(&maps)) {
-                let place = format!(
-                    "{} {}",
-                    attachments::name(&attachment.site),
-                    attachment.hook
-                );
+                let place = format!("{} {}", attachment.site, attachment.hook);
                 objects.push(InForce { place, maps });
             }
         }

@@ -17,6 +17,7 @@
 //! one, and what is left of the others [`Registry::sweep`] removes, with which attaching begins: a pin that
 //! was to replace another, a companion without its program, a link whose place is gone, an empty directory.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -76,6 +77,25 @@ pub enum Site {
         /// Its name, if it is in the network namespace of the calling thread.
         name: Option<String>,
     },
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Site::Cgroup {
+                path: Some(path), ..
+            } => write!(f, "{}", path.display()),
+            Site::Cgroup { id, path: None } => write!(f, "cgroup {id}"),
+            Site::Interface {
+                name: Some(name), ..
+            } => f.write_str(name),
+            Site::Interface {
+                netns,
+                index,
+                name: None,
+            } => write!(f, "interface {index} of network namespace {netns}"),
+        }
+    }
 }
 
 /// One program at one hook of one place.
