@@ -148,6 +148,7 @@ impl<'a> JsonMessage<'a> {
             span,
             label,
             help,
+            in_tool: _,
         } = &message.diagnostic;
         let (words, line) = sources.slice(*span);
         JsonMessage {

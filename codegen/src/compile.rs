@@ -184,6 +184,7 @@ fn half_tracked(filters: &[Filter], options: &Options) -> Option<Diagnostic> {
         ),
         span: rule.span,
         label: String::new(),
+        in_tool: None,
         help: Some(help.into()),
     })
 }
@@ -209,6 +210,7 @@ fn too_large(message: String, span: Span) -> Diagnostic {
         message,
         span,
         label: String::new(),
+        in_tool: None,
         help: Some("make fewer rules jump to the same chains, or split the ruleset".into()),
     }
 }

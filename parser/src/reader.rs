@@ -3,14 +3,11 @@
 
 use bstr::ByteSlice;
 
-use crate::check;
-use crate::command::{self, Place};
+use crate::command::{self, Place, Speaker};
 use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::family::Families;
-use crate::lossy;
 use crate::names;
-use crate::placement;
 use crate::ruleset::{Counters, Family, Ruleset, TableKind};
 use crate::span::{SourceId, Sources, Span};
 use crate::table::{OpenTable, Restore};
@@ -306,6 +303,7 @@ impl Reader<'_> {
             family: open.family,
             table: open.table.kind,
             names: self.names,
+            speaker: Speaker::File,
             chain: &|name| open.chain_kind(name),
             chain_names: &|| open.chain_names(),
         };
@@ -329,23 +327,15 @@ impl Reader<'_> {
     /// Ends the open table: checks it, sorts it, and puts it into its ruleset.
     fn commit(&mut self) {
         let Some(open) = self.open.take() else { return };
-        check::table(&open.table, &mut self.diagnostics);
-        placement::table(&open.table, &mut self.diagnostics);
-        lossy::chains(&open.table, &mut self.diagnostics);
-        let mut table = open.table;
-        table.chains.sort_by(|a, b| match (&a.builtin, &b.builtin) {
-            (Some(a), Some(b)) => a.hook.cmp(&b.hook),
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (None, None) => a.name.cmp(&b.name),
-        });
+        let family = open.family;
+        let table = open.close(&mut self.diagnostics);
         let at = self
             .rulesets
             .iter()
-            .position(|it| it.family == open.family)
+            .position(|it| it.family == family)
             .unwrap_or_else(|| {
                 self.rulesets.push(Ruleset {
-                    family: open.family,
+                    family,
                     tables: Vec::new(),
                 });
                 self.rulesets.len() - 1
