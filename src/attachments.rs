@@ -69,7 +69,7 @@ pub fn name(site: &Site) -> String {
 }
 
 /// A place as it is chosen on the command line.
-fn option(site: &Site) -> String {
+pub fn option(site: &Site) -> String {
     match site {
         Site::Cgroup { .. } => format!("--cgroup {}", name(site)),
         Site::Interface { .. } => format!("--xdp {}", name(site)),

@@ -10,7 +10,7 @@ use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::kernel;
 
-use crate::{attach, check, compile, conntrack, detach, explain, load, log, show, zero};
+use crate::{attach, check, compile, conntrack, detach, explain, iptables, load, log, show, zero};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,6 +66,15 @@ pub enum Command {
     Log(log::Arguments),
     Conntrack(conntrack::Arguments),
     Zero(zero::Arguments),
+    Iptables(iptables::Arguments),
+    /// The same as iptables, for the rules of IPv6
+    Ip6tables(iptables::Arguments),
+    IptablesSave(iptables::Save),
+    /// The same as iptables-save, for the rules of IPv6
+    Ip6tablesSave(iptables::Save),
+    IptablesRestore(iptables::Restore),
+    /// The same as iptables-restore, for the rules of IPv6
+    Ip6tablesRestore(iptables::Restore),
 }
 
 /// How messages are written.
@@ -268,7 +277,7 @@ impl Leniency {
 }
 
 /// Where programs are attached.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[group(id = "place", multiple = false)]
 pub struct Place {
     /// A directory of the cgroup v2 hierarchy

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use clap::Args;
-use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
+use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_runtime::{Loaded, Maps, kernel};
 
 use crate::addresses;
@@ -57,46 +58,68 @@ impl Arguments {
             true => input.with_kernel_sets()?,
             false => input.with_sets(&self.sets)?,
         };
-        let options = self.tracking.apply(self.leniency.apply(Options {
-            // A program at an interface sees only what arrives there.
-            companion: hooks == [Hook::Xdp],
-            hooks,
-            device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
-            target_kernel: kernel_version(),
-            sets: input.known_sets(),
-            tick_rate: kernel::tick_rate(),
-            ..self.hooks.options()
-        }));
-        let mut said = input.diagnostics.clone();
-        let compiled = match input.has_errors() {
-            true => None,
-            false => compile(&input.rulesets, &options)
-                .map_err(|errors| said.extend(errors))
-                .ok(),
-        };
-        if let Some(compiled) = &compiled {
-            said.extend(compiled.diagnostics.clone());
-            said.extend(devices::warning(
-                compiled,
-                &options,
-                Filled::Now,
-                &input.sources,
-            ));
-            said.extend(addresses::warning(compiled, Filled::Now));
-            said.extend(clock::warning(compiled, &options, Filled::Now));
-        }
-        reporter.conclude(said, &input.sources, self.deny_warnings)?;
-        let compiled = compiled.ok_or(Told)?;
-        let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
-        loaded.maps().fill_devices()?;
-        loaded.maps().fill_addresses()?;
-        loaded.maps().fill_clock()?;
+        let choices = self
+            .tracking
+            .apply(self.leniency.apply(self.hooks.options()));
+        let (loaded, compiled) = load(&input, hooks, choices, replaced, |said| {
+            reporter.conclude(said, &input.sources, self.deny_warnings)
+        })?;
         if self.counters {
             let values = counters::of_text(&input.rulesets, &compiled.counters);
             loaded.maps().seed_counters(&values)?;
         }
         Ok(loaded)
     }
+}
+
+/// Compiles rules for these hooks of the running kernel with the user's choices, and loads them in the place
+/// of others. What is to be said of the rules is told before anything is loaded.
+///
+/// # Errors
+/// [`Told`] when the rules cannot be translated, what the teller makes of what is said, and what the kernel
+/// says.
+pub fn load(
+    input: &Input,
+    hooks: Vec<Hook>,
+    choices: Options,
+    replaced: &[Maps],
+    tell: impl FnOnce(Vec<Diagnostic>) -> Result<()>,
+) -> Result<(Loaded, Compiled)> {
+    let options = Options {
+        // A program at an interface sees only what arrives there.
+        companion: hooks == [Hook::Xdp],
+        hooks,
+        device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
+        target_kernel: kernel_version(),
+        sets: input.known_sets(),
+        tick_rate: kernel::tick_rate(),
+        ..choices
+    };
+    let mut said = input.diagnostics.clone();
+    let compiled = match input.has_errors() {
+        true => None,
+        false => compile(&input.rulesets, &options)
+            .map_err(|errors| said.extend(errors))
+            .ok(),
+    };
+    if let Some(compiled) = &compiled {
+        said.extend(compiled.diagnostics.clone());
+        said.extend(devices::warning(
+            compiled,
+            &options,
+            Filled::Now,
+            &input.sources,
+        ));
+        said.extend(addresses::warning(compiled, Filled::Now));
+        said.extend(clock::warning(compiled, &options, Filled::Now));
+    }
+    tell(said)?;
+    let compiled = compiled.ok_or(Told)?;
+    let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
+    loaded.maps().fill_devices()?;
+    loaded.maps().fill_addresses()?;
+    loaded.maps().fill_clock()?;
+    Ok((loaded, compiled))
 }
 
 /// The running kernel; none when its release cannot be read, or is older than the oldest that anything

@@ -111,6 +111,11 @@ impl Registry {
         Registry { root: root.into() }
     }
 
+    /// The directory of the pins.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Attaches the cgroup_skb programs of an object to a cgroup v2 directory, beside whatever others
     /// have attached there. What this registry has attached to the same hooks before is replaced
     /// without a gap; a hook that the object has no program for keeps what it has. Either all programs

@@ -33,6 +33,7 @@
 pub mod addresses;
 pub mod asm;
 pub mod btf;
+pub mod choices;
 pub mod compile;
 pub mod counters;
 pub mod emit;

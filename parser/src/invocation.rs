@@ -26,12 +26,13 @@ pub struct Invocation<'a> {
 }
 
 /// What became of a command.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// What iptables prints.
     pub output: Vec<u8>,
-    /// What the ruleset has undergone.
-    pub change: Change,
+    /// What the ruleset has undergone, or why it cannot: errors as those of [`Invocation::read`], after
+    /// which the ruleset is of no more use.
+    pub change: std::result::Result<Change, Vec<Diagnostic>>,
 }
 
 /// What a ruleset has undergone.
@@ -131,14 +132,22 @@ impl<'a> Invocation<'a> {
     }
 
     /// Does what the words ask for. `host_name` gives the names of hosts for `-L` without `-n`.
-    ///
-    /// # Errors
-    /// As [`Invocation::read`]. The ruleset is then of no more use.
     pub fn carry_out(
         &self,
         ruleset: &mut Ruleset,
         host_name: &dyn Fn(IpAddr) -> Option<String>,
-    ) -> Result<Outcome> {
+    ) -> Outcome {
+        let mut output = Vec::new();
+        let change = self.change(ruleset, host_name, &mut output);
+        Outcome { output, change }
+    }
+
+    fn change(
+        &self,
+        ruleset: &mut Ruleset,
+        host_name: &dyn Fn(IpAddr) -> Option<String>,
+        output: &mut Vec<u8>,
+    ) -> Result<Change> {
         let at = ruleset.tables.iter().position(|it| it.kind == self.table);
         let table = match at {
             Some(at) => ruleset.tables.remove(at),
@@ -160,7 +169,7 @@ impl<'a> Invocation<'a> {
             return Err(errors(diagnostics));
         };
         let change = change_of(&line.command);
-        let output = self.output(&line, &open.table, host_name);
+        *output = self.output(&line, &open.table, host_name);
         if let Err(diagnostic) = open.carry_out(line, self.span) {
             diagnostics.push(diagnostic);
             return Err(errors(diagnostics));
@@ -177,7 +186,7 @@ impl<'a> Invocation<'a> {
             None if change == Change::Rules => ruleset.tables.push(table),
             None => {}
         }
-        Ok(Outcome { output, change })
+        Ok(change)
     }
 
     /// What the tool prints, which it does before the table is changed.

@@ -103,5 +103,5 @@ pub use family::heading;
 pub use invocation::{Change, Invocation, Outcome};
 pub use listing::ListStyle;
 pub use print::{Counts, Place};
-pub use reader::{ParseOptions, Parsed, parse, parse_onto};
+pub use reader::{ParseOptions, Parsed, RestoreOptions, parse, parse_onto, restore};
 pub use render::{Style, render};

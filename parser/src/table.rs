@@ -507,6 +507,13 @@ fn no_such_rule(span: Span) -> Diagnostic {
     Diagnostic::error(code::BAD_COMMAND, span, message).refusal(NO_RULE)
 }
 
+impl Table {
+    /// A table with its built-in chains, which accept everything.
+    pub fn without_rules(kind: TableKind) -> Table {
+        flushed(kind, None, Span::default())
+    }
+}
+
 /// A table with its built-in chains, whose policies are those of the table before, or ACCEPT.
 pub(crate) fn flushed(kind: TableKind, before: Option<&Table>, span: Span) -> Table {
     let chains = kind.hooks().iter().enumerate().map(|(at, &hook)| {
