@@ -13,8 +13,8 @@ use ipt2bpf_umh::place;
 use ipt2bpf_umh::request::Choices;
 
 use crate::{
-    attach, call, check, compile, compiler, conntrack, detach, explain, load, log, run, serve,
-    show, zero,
+    attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log, run,
+    serve, show, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -76,6 +76,15 @@ pub enum Command {
     Call(call::Arguments),
     #[command(hide = true)]
     Compiler(compiler::Arguments),
+    Iptables(iptables::Arguments),
+    /// The same as iptables, for the rules of IPv6
+    Ip6tables(iptables::Arguments),
+    IptablesSave(iptables::Save),
+    /// The same as iptables-save, for the rules of IPv6
+    Ip6tablesSave(iptables::Save),
+    IptablesRestore(iptables::Restore),
+    /// The same as iptables-restore, for the rules of IPv6
+    Ip6tablesRestore(iptables::Restore),
 }
 
 /// How messages are written.
@@ -287,7 +296,7 @@ impl Leniency {
 }
 
 /// Where programs are attached.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[group(id = "place", multiple = false)]
 pub struct Place {
     /// A directory of the cgroup v2 hierarchy

@@ -8,6 +8,7 @@ use ipt2bpf_parser::span::Span;
 use ipt2bpf_parser::{Counts, heading};
 use serde::Serialize;
 
+use crate::choices;
 use crate::counters::CounterLayout;
 use crate::emit::{Emitted, emit, reach, weight};
 use crate::lower::lower;
@@ -48,7 +49,8 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
     {
         return Err(diagnostics);
     }
-    let text = rulesets.iter().flat_map(rules_text).collect();
+    let mut text = choices::note(options).into_bytes();
+    text.extend(rulesets.iter().flat_map(rules_text));
     let emitted = emit(&filters, counters.len(), text, options).map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]
@@ -184,6 +186,7 @@ fn half_tracked(filters: &[Filter], options: &Options) -> Option<Diagnostic> {
         ),
         span: rule.span,
         label: String::new(),
+        in_tool: None,
         help: Some(help.into()),
     })
 }
@@ -209,6 +212,7 @@ fn too_large(message: String, span: Span) -> Diagnostic {
         message,
         span,
         label: String::new(),
+        in_tool: None,
         help: Some("make fewer rules jump to the same chains, or split the ruleset".into()),
     }
 }
