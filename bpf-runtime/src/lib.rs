@@ -53,7 +53,7 @@ pub use addresses::addresses;
 pub use attach::{Attachment, Registry, Site, XdpMode};
 pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};
-pub use flows::TrackedConnection;
+pub use flows::{TableStatistics, TrackedConnection};
 pub use load::{Loaded, load, load_keeping};
 pub use maps::{Counter, Maps};
 pub use ring::{Enough, Ring, since_epoch};
