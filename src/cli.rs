@@ -8,7 +8,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
-use ipt2bpf_runtime::kernel;
+use ipt2bpf_runtime::{XdpWish, kernel};
 
 use crate::{attach, check, compile, conntrack, detach, explain, load, log, show, zero};
 
@@ -277,6 +277,28 @@ pub struct Place {
     /// A network interface; may be repeated
     #[arg(long, value_name = "IFACE")]
     pub xdp: Vec<String>,
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpModeName {
+    /// In the driver where it can, else in the stack
+    #[default]
+    Auto,
+    /// In the driver or not at all
+    Native,
+    /// In the stack
+    Skb,
+}
+
+impl From<XdpModeName> for XdpWish {
+    fn from(name: XdpModeName) -> XdpWish {
+        match name {
+            XdpModeName::Auto => XdpWish::Auto,
+            XdpModeName::Native => XdpWish::Native,
+            XdpModeName::Skb => XdpWish::Generic,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use ipt2bpf_codegen::compile::{compile, translate};
 use ipt2bpf_codegen::listing::listing;
+use ipt2bpf_codegen::needs::{Filled, warnings};
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
+use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_parser::input::{Input, has_errors};
 
-use crate::addresses;
 use crate::cli::{Clock, Hooks, Leniency, MessageFormat, Rules, Sets, Tracking};
-use crate::clock;
-use crate::devices::{self, Filled};
 use crate::failure::Usage;
-use crate::input::{Input, has_errors};
+use crate::input;
 use crate::messages::Reporter;
 use crate::output;
 
@@ -90,7 +90,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     if arguments.counters && form != Form::Rules {
         return Err(Usage("--counters goes with --emit rules".into()).into());
     }
-    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
+    let input = input::read_all(&arguments.rules, &arguments.sets)?;
     let written = match input.has_errors() {
         true => Err(Vec::new()),
         false => arguments.translate(&input, form, reporter.format)?,
@@ -128,7 +128,7 @@ impl Arguments {
         let options = self.clock.apply(self.hooks.options());
         let mut options = self.tracking.apply(self.leniency.apply(options));
         options.target_kernel = self.target_kernel;
-        options.sets = input.known_sets();
+        options.sets = codegen::Sets::new(&input.sets);
         if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {
             options.device_names = DeviceNames::Relocated;
         }
@@ -155,14 +155,7 @@ impl Arguments {
             Form::Stats if format == MessageFormat::Json => json(&compiled.stats())?,
             Form::Stats => compiled.stats().to_string().into_bytes(),
             _ => {
-                said.extend(devices::warning(
-                    &compiled,
-                    &options,
-                    Filled::Later,
-                    &input.sources,
-                ));
-                said.extend(addresses::warning(&compiled, Filled::Later));
-                said.extend(clock::warning(&compiled, &options, Filled::Later));
+                said.extend(warnings(&compiled, &options, Filled::Later, &input.sources));
                 compiled.object
             }
         };

@@ -1,17 +1,13 @@
 //! The command `ipt2bpf`: iptables rulesets in, BPF programs out. One file per subcommand.
 
-mod addresses;
 mod attach;
 mod attachments;
 mod capture;
 mod check;
 mod cli;
-mod clock;
 mod compile;
 mod conntrack;
-mod counters;
 mod detach;
-mod devices;
 mod explain;
 mod failure;
 mod hits;
@@ -24,8 +20,6 @@ mod output;
 mod running;
 mod sets;
 mod show;
-mod story;
-mod words;
 mod zero;
 
 use std::process::ExitCode;

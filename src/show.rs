@@ -7,10 +7,10 @@ use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, parse};
-use ipt2bpf_runtime::{Maps, Registry};
+use ipt2bpf_runtime::{Maps, Registry, counters};
 
 use crate::cli::Place;
-use crate::{attachments, counters, output};
+use crate::{attachments, output};
 
 /// Prints the rules in force as iptables-save does
 ///

@@ -74,6 +74,7 @@ pub mod diagnostic;
 mod extension;
 mod family;
 pub mod header_options;
+pub mod input;
 pub mod ipset;
 mod lossy;
 pub mod matches;

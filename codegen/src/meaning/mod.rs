@@ -47,6 +47,7 @@ mod physdev;
 mod pkttype;
 mod policy;
 pub mod quota;
+mod raw;
 mod realm;
 pub mod recent;
 pub mod reject;
