@@ -18,6 +18,7 @@ use crate::plan::StagePlan;
 use crate::semantic::{FamilyFilter, Filter, Tracking, family_name};
 use crate::simplify::simplify;
 use crate::stale;
+use crate::track::sctp;
 
 /// What became of rulesets.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub struct Compiled {
 pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
     let (filters, counters, mut diagnostics) = translate(rulesets, options);
     diagnostics.extend(half_tracked(&filters, options));
+    diagnostics.extend(sctp::warning(&filters));
     if diagnostics
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error)

@@ -18,12 +18,13 @@
 //!   forgotten that were used least lately.
 //! - A first fragment at XDP stands for the whole: what it says of its length is taken on trust, and the
 //!   windows of a TCP connection that sends fragments are not looked at any more.
-//! - SCTP and GRE are tracked as protocols without a state of their own; a UDP-Lite packet that
+//! - SCTP is tracked as a protocol without a state of its own, which [a warning](sctp) says; a UDP-Lite packet that
 //!   arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6 redirects.
 //! - There are no helpers: nothing is expected.
 
 pub mod code;
 pub mod resolve;
+pub mod sctp;
 pub mod table;
 pub mod tcp;
 pub mod tuple;
