@@ -6,3 +6,4 @@ mod kill;
 mod others;
 mod places;
 mod soak;
+mod transfers;
