@@ -175,9 +175,9 @@ proptest! {
                 let returned = machine.run(Hook::CgroupEgress, &context).expect("no fault");
                 prop_assert_eq!(returned == 1, outcome.verdict == Verdict::Accept, "{:?}", socket);
                 let mut expected = before;
-                for counter in outcome.counters(rules) {
+                for (counter, bytes) in outcome.counters(rules) {
                     expected[counter.0 as usize].0 += 1;
-                    expected[counter.0 as usize].1 += packet.len();
+                    expected[counter.0 as usize].1 += bytes;
                 }
                 prop_assert_eq!(machine.counters(), expected, "{:?}", socket);
             }
