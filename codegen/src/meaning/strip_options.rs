@@ -12,7 +12,6 @@ use super::{Context, Refusal, TargetAction, TargetMeaning};
 use crate::asm::{Alu, Code, Cond, FunctionId, Imm64, Label, Reg, Size};
 use crate::emit::link::{Body, Call, Linker, PACKET};
 use crate::emit::options::{self, END, KIND};
-use crate::emit::worker::forget;
 use crate::field::{Field, NO_SEGMENT_SIZE};
 use crate::packet::Packet;
 use crate::routine::{Perform, World};
@@ -140,21 +139,25 @@ impl StripOptions {
     }
 
     /// Walks the options on the stack and strips them there; R0 is where the last of these ends, 0 without
-    /// one. All registers but R6, R7 and R8 are lost.
+    /// one. All that a step needs lies on the stack, of which the verifier remembers nothing, so that all
+    /// ways look the same to it. Registers but R6, R7 and R8 are lost.
     fn walk(&self, code: &mut Code) {
         let (until, at, length) = (Reg::R0, Reg::R9, Reg::R2);
         let finished = code.label();
         code.mov(until, 0);
-        forget(code, until, SPARE);
-        code.mov(at, until);
+        code.store(Size::W, Reg::R10, UNTIL, until);
+        code.store(Size::W, Reg::R10, AT, until);
+        code.store(Size::W, Reg::R10, SPARE, END);
         for byte in 0..options::SIZE {
             let place = OPTIONS + byte;
             let number = i32::from(byte);
             let [inside, single, next, strip] = [(); 4].map(|()| code.label());
+            code.load(Size::W, END, Reg::R10, SPARE);
             if byte % 4 == 0 && byte > 0 {
                 code.branch(Cond::Le, END, number, finished);
             }
             if byte < options::SIZE - 1 {
+                code.load(Size::W, at, Reg::R10, AT);
                 code.branch(Cond::Ne, at, number, inside);
                 if byte % 4 == 3 {
                     // The last byte is not looked at.
@@ -169,27 +172,31 @@ impl StripOptions {
                 code.bind(single);
                 code.alu(Alu::Add, length, number);
                 code.branch(Cond::Gt, length, END, finished);
-                forget(code, length, SPARE);
-                code.mov(at, length);
+                code.store(Size::W, Reg::R10, AT, length);
                 self.branch(code, strip);
                 code.jump(next);
                 code.bind(strip);
-                code.mov(until, length);
+                code.store(Size::W, Reg::R10, UNTIL, length);
                 code.bind(inside);
             }
+            code.load(Size::W, until, Reg::R10, UNTIL);
             code.branch(Cond::Le, until, number, next);
             code.store(Size::B, Reg::R10, place, i32::from(PADDING));
             code.bind(next);
         }
         code.bind(finished);
+        code.load(Size::W, END, Reg::R10, SPARE);
+        code.load(Size::W, until, Reg::R10, UNTIL);
     }
 }
 
 /// On the stack: the options, and whether the checksum is to be finished.
 const OPTIONS: i16 = -40;
 const UNFINISHED: i16 = -44;
-/// Where the verifier forgets numbers, off 8-byte boundaries.
+/// Where the walk keeps its numbers, off 8-byte boundaries.
 const SPARE: i16 = -52;
+const AT: i16 = -60;
+const UNTIL: i16 = -68;
 
 impl Perform for StripOptions {
     fn perform(&self, packet: &mut Packet<'_>, _: &mut World) -> u32 {
