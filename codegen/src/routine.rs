@@ -19,6 +19,8 @@ use crate::meaning::{
     change_ecn, change_mark, change_tos, classify, ct, hops, mss, strip_options, tell, trace,
 };
 use crate::meaning::{connbytes, connmark, conntrack};
+use crate::meaning::{change_mark, change_tos, classify, ct, hops, mss, tell, trace};
+use crate::meaning::{connbytes, connlimit, connmark, conntrack};
 use crate::meaning::{hashlimit, limit, quota, recent, reject, set, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
@@ -116,6 +118,8 @@ routines! {
     ChangeConnectionMark(connmark::ChangeMark),
     /// `-m connbytes`
     HasCarried(connbytes::HasCarried),
+    /// `-m connlimit`
+    CountConnections(connlimit::CountConnections),
     /// `-m conntrack`
     LooksLike(conntrack::tuple::LooksLike),
     /// `-m owner`

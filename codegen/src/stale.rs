@@ -83,6 +83,7 @@ fn refused(span: Span, hook: Hook, header: Header) -> Diagnostic {
             "the rule cannot be translated at {hook}: it reads {what}, and other rules change {changed} there"
         ),
         span,
+        in_tool: None,
         label: String::new(),
         help: Some(help.into()),
     }
