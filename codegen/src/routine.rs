@@ -18,8 +18,6 @@ use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{
     change_ecn, change_mark, change_tos, classify, ct, hops, mss, strip_options, tell, trace,
 };
-use crate::meaning::{connbytes, connmark, conntrack};
-use crate::meaning::{change_mark, change_tos, classify, ct, hops, mss, tell, trace};
 use crate::meaning::{connbytes, connlimit, connmark, conntrack};
 use crate::meaning::{hashlimit, limit, quota, recent, reject, set, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
