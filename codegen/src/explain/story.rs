@@ -350,6 +350,7 @@ impl Way<'_> {
             in_name: input.clone(),
             out_name: out_device.to_owned(),
             link_header: self.subject.link_header,
+            owner: told.owner,
             mark: told.mark,
             length: told.length,
             bytes: Vec::new(),
@@ -365,7 +366,7 @@ impl Way<'_> {
                 .link_header
                 .map_or(LinkHeader::None, LinkHeader::Ethernet),
             mark: told.mark,
-            owner: None,
+            owner: told.owner,
         };
         let line = line(&way.prefix, &sight, way.details);
         Some(String::from_utf8_lossy(&line).into_owned())

@@ -57,6 +57,7 @@ mod rewrite;
 mod rpfilter;
 mod sctp;
 pub mod sctp_chunks;
+mod sender;
 pub mod set;
 mod shared;
 mod socket;

@@ -223,6 +223,7 @@ fn telling(record: Record) -> Telling {
         occasion: record.occasion,
         number: record.number,
         nf_hook: record.nf_hook,
+        owner: record.owner,
         mark: record.mark,
         length: record.length,
         bytes: record.bytes,
