@@ -8,7 +8,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
-use ipt2bpf_runtime::kernel;
+use ipt2bpf_runtime::{XdpWish, kernel};
 use ipt2bpf_umh::place;
 use ipt2bpf_umh::request::Choices;
 
@@ -305,6 +305,28 @@ impl Place {
             Some(path) => Some(place::Place::Cgroup(path.clone())),
             None if self.xdp.is_empty() => None,
             None => Some(place::Place::Interfaces(self.xdp.clone())),
+        }
+    }
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpModeName {
+    /// In the driver where it can, else in the stack
+    #[default]
+    Auto,
+    /// In the driver or not at all
+    Native,
+    /// In the stack
+    Skb,
+}
+
+impl From<XdpModeName> for XdpWish {
+    fn from(name: XdpModeName) -> XdpWish {
+        match name {
+            XdpModeName::Auto => XdpWish::Auto,
+            XdpModeName::Native => XdpWish::Native,
+            XdpModeName::Skb => XdpWish::Generic,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_runtime::{Attachment, Error, Loaded, Maps, Registry, XdpMode};
+use ipt2bpf_runtime::{Attachment, Error, Loaded, Maps, Registry, XdpMode, XdpWish};
 use serde::Deserialize;
 
 /// A cgroup, or interfaces: one of the two.
@@ -80,11 +80,17 @@ impl Place {
         Ok(objects)
     }
 
-    /// Attaches programs in the place of what is there, in one step. Returns what is good to know.
+    /// Attaches programs in the place of what is there, in one step; those of interfaces run where they are wished.
+    /// Returns what is good to know.
     ///
     /// # Errors
     /// What the kernel says; then nothing has changed.
-    pub fn put(&self, registry: &Registry, loaded: &Loaded) -> Result<Vec<String>, Error> {
+    pub fn put(
+        &self,
+        wish: XdpWish,
+        registry: &Registry,
+        loaded: &Loaded,
+    ) -> Result<Vec<String>, Error> {
         let names = match self {
             Place::Cgroup(path) => {
                 registry.attach_cgroup(loaded, path)?;
@@ -96,8 +102,8 @@ impl Place {
         let tracks_leaving = loaded.hooks().any(|hook| hook == Hook::CgroupEgress);
         let mut notes = Vec::new();
         let modes = match tracks_leaving {
-            true => registry.attach_xdp_with_companion(loaded, &interfaces)?,
-            false => registry.attach_xdp(loaded, &interfaces)?,
+            true => registry.attach_xdp_with_companion(loaded, &interfaces, wish)?,
+            false => registry.attach_xdp(loaded, &interfaces, wish)?,
         };
         if tracks_leaving {
             notes.push(
@@ -106,7 +112,7 @@ impl Place {
             );
         }
         for (interface, mode) in interfaces.iter().zip(modes) {
-            if let XdpMode::Generic { reason } = mode {
+            if let XdpMode::Refused { reason } = mode {
                 notes.push(format!(
                     "the driver of {interface} runs no XDP programs ({reason}); the program runs in the \
                      stack, where it costs more"

@@ -14,7 +14,7 @@ use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{Counts, ParseOptions, heading, parse};
 use ipt2bpf_runtime::{
-    Counter, Enough, Error, Loaded, Log, LogNames, Maps, Registry, Ring, counters, kernel,
+    Counter, Enough, Error, Loaded, Log, LogNames, Maps, Registry, Ring, XdpWish, counters, kernel,
     load_keeping,
 };
 use serde::Deserialize;
@@ -352,7 +352,7 @@ impl Service {
         if hooks.is_empty() || hooks.iter().any(|hook| !possible.contains(hook)) {
             return Err(Failure::invalid_parameter("hooks"));
         }
-        let _alone = registry.lock().map_err(Failure::kernel)?;
+        let _alone = registry.turn().map_err(Failure::kernel)?;
         let before = place.objects(registry).map_err(Failure::kernel)?;
         match (before.is_empty(), replaces) {
             (true, true) => return Err(Failure::nothing_attached()),
@@ -364,7 +364,7 @@ impl Service {
             self.make(peer, hooks, rules, choices.as_ref(), seeded, &before)?;
         let put = || {
             loaded.maps().seed_connections()?;
-            place.put(registry, &loaded)
+            place.put(XdpWish::Auto, registry, &loaded)
         };
         let notes = put().map_err(Failure::kernel)?;
         Ok(json!({ "messages": messages, "notes": notes }).into())
@@ -372,7 +372,7 @@ impl Service {
 
     fn detach(&self, request: &At) -> Result<Reply, Failure> {
         let registry = self.registry()?;
-        let _alone = registry.lock().map_err(Failure::kernel)?;
+        let _alone = registry.turn().map_err(Failure::kernel)?;
         let attachments = request.place.attachments(registry);
         let attachments = attachments.map_err(Failure::kernel)?;
         if attachments.is_empty() {

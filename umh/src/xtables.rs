@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ipt2bpf_parser::blob::{Kind, Revision, revision};
 use ipt2bpf_parser::ruleset::{Family, TableKind};
-use ipt2bpf_runtime::{Counter, Maps, Registry, load_keeping};
+use ipt2bpf_runtime::{Counter, Maps, Registry, XdpWish, load_keeping};
 use zerocopy::byteorder::native_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -260,7 +260,7 @@ impl Tables {
     }
 
     fn replace(&self, family: Family, blob: &[u8]) -> Result<Done, Refusal> {
-        let _alone = self.registry.lock()?;
+        let _alone = self.registry.turn()?;
         let current = self.current()?;
         let sets = KernelSets::asked_for(&[&current.text[..], blob].concat());
         let hooks = self.place.hooks();
@@ -298,7 +298,7 @@ impl Tables {
         let going_on = carried.iter().map(|&index| at(&current.counters, index));
         let going_on: Vec<Counter> = going_on.map(counter).collect();
         maps.seed_counters(&going_on)?;
-        let notes = self.place.put(&self.registry, &loaded)?;
+        let notes = self.place.put(XdpWish::Auto, &self.registry, &loaded)?;
         // From here on nothing fails: the new rules are in force.
         let last = current
             .objects
@@ -340,7 +340,7 @@ impl Tables {
             return Err(invalid().into());
         }
         let table = table_of(&head.name)?;
-        let _alone = self.registry.lock()?;
+        let _alone = self.registry.turn()?;
         let current = self.current()?;
         let sets = KernelSets::asked_for(&current.text);
         let (listing, _) = self.list(family, table, &current, sets.names)?;
