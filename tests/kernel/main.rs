@@ -5,4 +5,5 @@ mod attach;
 mod kill;
 mod others;
 mod places;
+mod run;
 mod soak;
