@@ -3,7 +3,9 @@
 
 mod attach;
 mod kill;
+mod options;
 mod others;
 mod places;
 mod run;
+mod serve;
 mod soak;

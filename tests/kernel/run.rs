@@ -19,7 +19,7 @@ const TOOLS: [&str; 6] = [
 ];
 
 /// Runs a test like [`in_kernel`], if the tools are there.
-fn with_iptables(test: impl FnOnce(&Path) -> Result<()> + Send) {
+pub fn with_iptables(test: impl FnOnce(&Path) -> Result<()> + Send) {
     for tool in TOOLS {
         if Command::new(tool).arg("--version").output().is_err() {
             eprintln!("skipped: needs {tool}");
