@@ -125,7 +125,7 @@ fn put(
     reporter: &Reporter,
 ) -> Result<()> {
     if let Some(place) = place.chosen() {
-        for note in place.put(wish, registry, loaded)? {
+        for note in place.put(registry, loaded, wish)? {
             reporter.note(&note);
         }
     }

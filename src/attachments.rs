@@ -51,7 +51,7 @@ pub fn only(registry: &Registry) -> Result<Vec<Attachment>> {
 }
 
 /// A place as it is chosen on the command line.
-fn option(site: &Site) -> String {
+pub fn option(site: &Site) -> String {
     match site {
         Site::Cgroup { .. } => format!("--cgroup {site}"),
         Site::Interface { .. } => format!("--xdp {site}"),

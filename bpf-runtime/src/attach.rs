@@ -24,7 +24,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ipt2bpf_codegen::module::Hook;
-use rustix::fs::FlockOperation;
 
 use crate::bpffs;
 use crate::cgroup::{self, Cgroup};
@@ -52,11 +51,6 @@ const XDP_NATIVE: u32 = 1 << 2;
 pub struct Registry {
     root: PathBuf,
 }
-
-/// The right to change what is attached: a lock, of which the kernel lets go when the process ends, however
-/// it does.
-#[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "the open file is the lock")] fs::File);
 
 /// Where a program is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +149,11 @@ impl Registry {
     /// A root of one's own, which must be on a BPF file system by the time something is attached.
     pub fn at(root: impl Into<PathBuf>) -> Registry {
         Registry { root: root.into() }
+    }
+
+    /// The directory of the pins.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Attaches the cgroup_skb programs of an object to a cgroup v2 directory, beside whatever others
@@ -306,19 +305,6 @@ impl Registry {
             changes.pin_companion(&link, companion_pin(dir))?;
         }
         Ok(())
-    }
-
-    /// Waits until nobody else changes what is attached, and keeps others waiting as long as the value lives.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the directory of the root is not there.
-    pub fn turn(&self) -> Result<Turn, Error> {
-        // The root comes and goes; what it lies in stays.
-        let path = self.root.parent().unwrap_or(&self.root);
-        let dir = fs::File::open(path).map_err(Error::io(path))?;
-        rustix::fs::flock(&dir, FlockOperation::LockExclusive)
-            .map_err(|error| Error::io(path)(error.into()))?;
-        Ok(Turn(dir))
     }
 
     /// Removes what a process that was killed has left, and links whose place is gone. What filters

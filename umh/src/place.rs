@@ -87,9 +87,9 @@ impl Place {
     /// What the kernel says; then nothing has changed.
     pub fn put(
         &self,
-        wish: XdpWish,
         registry: &Registry,
         loaded: &Loaded,
+        wish: XdpWish,
     ) -> Result<Vec<String>, Error> {
         let names = match self {
             Place::Cgroup(path) => {

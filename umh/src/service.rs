@@ -364,7 +364,7 @@ impl Service {
             self.make(peer, hooks, rules, choices.as_ref(), seeded, &before)?;
         let put = || {
             loaded.maps().seed_connections()?;
-            place.put(XdpWish::Auto, registry, &loaded)
+            place.put(registry, &loaded, XdpWish::Auto)
         };
         let notes = put().map_err(Failure::kernel)?;
         Ok(json!({ "messages": messages, "notes": notes }).into())

@@ -298,7 +298,7 @@ impl Tables {
         let going_on = carried.iter().map(|&index| at(&current.counters, index));
         let going_on: Vec<Counter> = going_on.map(counter).collect();
         maps.seed_counters(&going_on)?;
-        let notes = self.place.put(XdpWish::Auto, &self.registry, &loaded)?;
+        let notes = self.place.put(&self.registry, &loaded, XdpWish::Auto)?;
         // From here on nothing fails: the new rules are in force.
         let last = current
             .objects
