@@ -83,8 +83,8 @@ impl<'a> Invocation<'a> {
             start: 0,
             end: text.len() as u32,
         };
-        // The table is known only behind the last word. Until then every chain may be there.
-        let place = Place {
+        // Until the table is looked at, every chain may be there.
+        let mut place = Place {
             family,
             table: TableKind::Filter,
             names,
@@ -92,6 +92,9 @@ impl<'a> Invocation<'a> {
             chain: &|_| ChainKind::User,
             chain_names: &Vec::new,
         };
+        let named = command::table_of(&words, span, &place);
+        let table = named.map_or(Ok(TableKind::Filter), |name| table_named(&name, family));
+        place.table = table.as_ref().copied().unwrap_or(TableKind::Filter);
         let mut diagnostics = Vec::new();
         let line = command::read(&words, span, Counters::default(), &place, &mut diagnostics);
         let Some(Line { call, command, .. }) = line else {
@@ -101,9 +104,9 @@ impl<'a> Invocation<'a> {
             Command::About(about) => Some(about),
             _ => None,
         };
-        let table = match &call.table {
-            Some(name) if about.is_none() => table_named(name, family)?,
-            _ => TableKind::Filter,
+        let table = match about {
+            None => table?,
+            Some(_) => TableKind::Filter,
         };
         Ok(Self {
             family,

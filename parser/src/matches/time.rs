@@ -291,7 +291,7 @@ fn clock(value: &Value<'_>) -> Result<u32, Problem> {
         }
     };
     seconds().ok_or_else(|| {
-        Problem::new(format!("{:?} is no time of the day", BStr::new(word)))
+        Problem::new(format!("{:?} is no time of the day", BStr::new(word))).usage(format!("invalid time \"{}\" specified, should be hh:mm[:ss] format and within the boundaries", BStr::new(word)))
             .with_help("write hh:mm or hh:mm:ss")
     })
 }
