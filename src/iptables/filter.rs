@@ -20,7 +20,7 @@ use super::failure::Failure;
 use crate::input::Input;
 use crate::messages::Reporter;
 use crate::show::Selection;
-use crate::{attachments, counters, running, sets};
+use crate::{attachments, counters, output, running, sets};
 
 /// The environment variable that says which filter is meant.
 const VARIABLE: &str = "IPT2BPF_FILTER";
@@ -86,7 +86,13 @@ impl Filter {
         let text = maps.rules_text()?;
         let choices = choices::of_text(&text);
         let source = sources.add("the rules in force", text);
-        let mut rulesets = parse(sources, source, &ParseOptions::default()).rulesets;
+        let parsed = parse(sources, source, &ParseOptions::default());
+        if let Some(error) = parsed.diagnostics.iter().find(|it| it.severity == Severity::Error) {
+            let text = String::from_utf8_lossy(sources.slice(error.span).0).into_owned();
+            let reason = &error.message;
+            return Err(anyhow!("the rules in force cannot be read again: {reason}: {text}").into());
+        }
+        let mut rulesets = parsed.rulesets;
         let layout = CounterLayout::new(&rulesets);
         let counters = maps.counters()?;
         counters::into_text(&mut rulesets, &layout, &counters);
@@ -142,6 +148,7 @@ impl Filter {
     /// [`Told`](crate::failure::Told) when they cannot be translated, or what the kernel says.
     pub fn keep_rules(mut self, sources: Sources, reporter: &Reporter) -> Result<(), Failure> {
         self.rulesets.retain(|ruleset| !ruleset.tables.is_empty());
+        check_text(&self.rulesets)?;
         let input = Input {
             sources,
             rulesets: std::mem::take(&mut self.rulesets),
@@ -230,6 +237,18 @@ impl Filter {
         }
         Ok(loaded.maps().add_to_counters(&more)?)
     }
+}
+
+/// Refuses rules that the text does not bring back which a filter keeps of them: iptables-save prints some
+/// tests that never match as nothing, and some names without the quotes that they need.
+fn check_text(rulesets: &[Ruleset]) -> Result<()> {
+    let mut sources = Sources::default();
+    let text = sources.add("", output::save_text(rulesets, true));
+    let back = parse(&sources, text, &ParseOptions::default()).rulesets;
+    if back != rulesets {
+        bail!("iptables-save would print these rules so that they read as others; leave out tests that never match, and names with blanks");
+    }
+    Ok(())
 }
 
 /// Visits every rule with the number of its counter.
