@@ -1,17 +1,15 @@
 //! The command `ipt2bpf`: iptables rulesets in, BPF programs out. One file per subcommand.
 
-mod addresses;
 mod attach;
 mod attachments;
+mod call;
 mod capture;
 mod check;
 mod cli;
-mod clock;
 mod compile;
+mod compiler;
 mod conntrack;
-mod counters;
 mod detach;
-mod devices;
 mod explain;
 mod failure;
 mod hits;
@@ -22,11 +20,11 @@ mod load;
 mod log;
 mod messages;
 mod output;
+mod run;
 mod running;
+mod serve;
 mod sets;
 mod show;
-mod story;
-mod words;
 mod zero;
 
 use std::ffi::OsString;
@@ -53,6 +51,10 @@ fn main() -> ExitCode {
         Some(Command::Conntrack(arguments)) => conntrack::run(&arguments, &reporter),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),
+        Some(Command::Run(arguments)) => run::run(&arguments),
+        Some(Command::Serve(arguments)) => serve::run(&arguments),
+        Some(Command::Call(arguments)) => call::run(&arguments),
+        Some(Command::Compiler(arguments)) => compiler::run(&arguments),
         Some(Command::Iptables(arguments)) => {
             return iptables::run(Family::V4, arguments, &reporter);
         }

@@ -4,17 +4,16 @@ use anyhow::Result;
 use clap::Args;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
+use ipt2bpf_codegen::needs::{Filled, warnings};
+use ipt2bpf_codegen::options::{DeviceNames, Options};
+use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::Diagnostic;
-use ipt2bpf_runtime::{Loaded, Maps, kernel};
+use ipt2bpf_parser::input::Input;
+use ipt2bpf_runtime::{Loaded, Maps, counters, kernel};
 
-use crate::addresses;
 use crate::cli::{Hooks, Leniency, Rules, Sets, Tracking};
-use crate::clock;
-use crate::counters;
-use crate::devices::{self, Filled};
 use crate::failure::Told;
-use crate::input::Input;
+use crate::input;
 use crate::messages::Reporter;
 use crate::sets;
 
@@ -53,11 +52,11 @@ impl Arguments {
     /// # Errors
     /// [`Told`] when the rules cannot be translated, or what the kernel says.
     pub fn load(&self, hooks: Vec<Hook>, replaced: &[Maps], reporter: &Reporter) -> Result<Loaded> {
-        let input = Input::read(&self.rules)?;
-        let input = match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
-            true => input.with_kernel_sets()?,
-            false => input.with_sets(&self.sets)?,
-        };
+        let mut input = input::read(&self.rules)?;
+        match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
+            true => input::read_kernel_sets(&mut input)?,
+            false => input::read_sets(&mut input, &self.sets)?,
+        }
         let choices = self
             .tracking
             .apply(self.leniency.apply(self.hooks.options()));
@@ -90,8 +89,8 @@ pub fn load(
         companion: hooks == [Hook::Xdp],
         hooks,
         device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
-        target_kernel: kernel_version(),
-        sets: input.known_sets(),
+        target_kernel: kernel::target(),
+        sets: codegen::Sets::new(&input.sets),
         tick_rate: kernel::tick_rate(),
         ..choices
     };
@@ -104,28 +103,11 @@ pub fn load(
     };
     if let Some(compiled) = &compiled {
         said.extend(compiled.diagnostics.clone());
-        said.extend(devices::warning(
-            compiled,
-            &options,
-            Filled::Now,
-            &input.sources,
-        ));
-        said.extend(addresses::warning(compiled, Filled::Now));
-        said.extend(clock::warning(compiled, &options, Filled::Now));
+        said.extend(warnings(compiled, &options, Filled::Now, &input.sources));
     }
     tell(said)?;
     let compiled = compiled.ok_or(Told)?;
     let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
-    loaded.maps().fill_devices()?;
-    loaded.maps().fill_addresses()?;
-    loaded.maps().fill_clock()?;
+    loaded.maps().fill()?;
     Ok((loaded, compiled))
-}
-
-/// The running kernel; none when its release cannot be read, or is older than the oldest that anything
-/// is made for, which then says so itself.
-fn kernel_version() -> Option<KernelVersion> {
-    let (major, minor) = kernel::version()?;
-    let version = KernelVersion::new(major.try_into().ok()?, minor.try_into().ok()?);
-    Some(version.max(KernelVersion::BASELINE))
 }

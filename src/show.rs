@@ -7,10 +7,10 @@ use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, parse};
-use ipt2bpf_runtime::{Maps, Registry};
+use ipt2bpf_runtime::{Maps, Registry, counters};
 
 use crate::cli::Place;
-use crate::{attachments, counters, output};
+use crate::{attachments, output};
 
 /// Prints the rules in force as iptables-save does
 ///
@@ -67,11 +67,7 @@ impl Selection {
         for attachment in &attachments {
             let maps = attachment.maps()?;
             if !objects.iter().any(|known| known.maps.same_as(&maps)) {
-                let place = format!(
-                    "{} {}",
-                    attachments::name(&attachment.site),
-                    attachment.hook
-                );
+                let place = format!("{} {}", attachment.site, attachment.hook);
                 objects.push(InForce { place, maps });
             }
         }

@@ -74,6 +74,7 @@ pub mod diagnostic;
 mod extension;
 mod family;
 pub mod header_options;
+pub mod input;
 mod invocation;
 pub mod ipset;
 mod listing;

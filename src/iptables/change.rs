@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use bstr::BString;
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{About, Change, Invocation};
+use ipt2bpf_runtime::system_names;
 
 use super::failure::Failure;
 use super::filter::{Filter, For};
 use super::{Program, VERSION};
-use crate::input::system_names;
 use crate::messages::Reporter;
 use crate::output;
 use crate::show::Selection;

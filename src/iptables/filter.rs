@@ -11,16 +11,19 @@ use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_parser::diagnostic::Severity;
+use ipt2bpf_parser::input::Input;
 use ipt2bpf_parser::ruleset::{Family, Rule, Ruleset};
 use ipt2bpf_parser::span::{SourceId, Sources};
 use ipt2bpf_parser::{ParseOptions, parse};
-use ipt2bpf_runtime::{Attachment, Counter, Loaded, Lock, Maps, Registry, Site, Wait};
+use ipt2bpf_runtime::{
+    Attachment, Counter, Loaded, Maps, Registry, Site, Turn, Wait, XdpWish, counters,
+};
+use ipt2bpf_umh::place::Place;
 
 use super::failure::Failure;
-use crate::input::Input;
 use crate::messages::Reporter;
 use crate::show::Selection;
-use crate::{attachments, counters, output, running, sets};
+use crate::{attachments, input, output, running, sets};
 
 /// The environment variable that says which filter is meant.
 const VARIABLE: &str = "IPT2BPF_FILTER";
@@ -41,13 +44,12 @@ pub struct Filter {
     counters: Vec<Counter>,
     choices: Options,
     registry: Registry,
-    _lock: Option<Lock>,
+    _turn: Option<Turn>,
 }
 
 /// Where a filter is.
 enum Placed {
-    Cgroup(PathBuf),
-    Interfaces(Vec<String>),
+    At(Place),
     /// Pinned, for others to attach.
     Pinned(PathBuf),
 }
@@ -70,7 +72,7 @@ impl Filter {
         sources: &mut Sources,
     ) -> Result<Filter, Failure> {
         let registry = Registry::find().map_err(|error| Failure::NoFilter(error.into()))?;
-        let lock = match purpose {
+        let turn = match purpose {
             For::Looking => None,
             For::Changing(wait) => {
                 let time = match wait {
@@ -78,8 +80,8 @@ impl Filter {
                     Some(None) => Wait::Forever,
                     Some(Some(seconds)) => Wait::For(Duration::from_secs((*seconds).into())),
                 };
-                let lock = registry.lock_within(time)?;
-                Some(lock.ok_or(Failure::Busy(wait.flatten()))?)
+                let turn = registry.turn_within(time)?;
+                Some(turn.ok_or(Failure::Busy(wait.flatten()))?)
             }
         };
         let (site, hooks, maps) = find(selection, &registry).map_err(Failure::NoFilter)?;
@@ -87,10 +89,16 @@ impl Filter {
         let choices = choices::of_text(&text);
         let source = sources.add("the rules in force", text);
         let parsed = parse(sources, source, &ParseOptions::default());
-        if let Some(error) = parsed.diagnostics.iter().find(|it| it.severity == Severity::Error) {
+        if let Some(error) = parsed
+            .diagnostics
+            .iter()
+            .find(|it| it.severity == Severity::Error)
+        {
             let text = String::from_utf8_lossy(sources.slice(error.span).0).into_owned();
             let reason = &error.message;
-            return Err(anyhow!("the rules in force cannot be read again: {reason}: {text}").into());
+            return Err(
+                anyhow!("the rules in force cannot be read again: {reason}: {text}").into(),
+            );
         }
         let mut rulesets = parsed.rulesets;
         let layout = CounterLayout::new(&rulesets);
@@ -111,7 +119,7 @@ impl Filter {
             counters,
             choices,
             registry,
-            _lock: lock,
+            _turn: turn,
         })
     }
 
@@ -149,16 +157,14 @@ impl Filter {
     pub fn keep_rules(mut self, sources: Sources, reporter: &Reporter) -> Result<(), Failure> {
         self.rulesets.retain(|ruleset| !ruleset.tables.is_empty());
         check_text(&self.rulesets)?;
-        let input = Input {
+        let mut input = Input {
             sources,
             rulesets: std::mem::take(&mut self.rulesets),
-            sets: Vec::new(),
-            diagnostics: Vec::new(),
+            ..Input::default()
         };
-        let input = match sets::are_asked_for(&input.rulesets) {
-            true => input.with_kernel_sets()?,
-            false => input,
-        };
+        if sets::are_asked_for(&input.rulesets) {
+            input::read_kernel_sets(&mut input)?;
+        }
         let (loaded, compiled) = running::load(
             &input,
             self.hooks.clone(),
@@ -182,14 +188,8 @@ impl Filter {
 
     fn put(&self, loaded: &Loaded) -> Result<(), Failure> {
         match &self.site {
-            Placed::Cgroup(path) => self.registry.attach_cgroup(loaded, path)?,
-            Placed::Interfaces(names) => {
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                match loaded.hooks().any(|hook| hook == Hook::CgroupEgress) {
-                    true => self.registry.attach_xdp_with_companion(loaded, &names)?,
-                    false => self.registry.attach_xdp(loaded, &names)?,
-                };
-            }
+            // What is to be noted was noted when the filter was attached.
+            Placed::At(place) => drop(place.put(&self.registry, loaded, XdpWish::Auto)?),
             Placed::Pinned(dir) => loaded.pin(dir)?,
         }
         Ok(())
@@ -246,7 +246,9 @@ fn check_text(rulesets: &[Ruleset]) -> Result<()> {
     let text = sources.add("", output::save_text(rulesets, true));
     let back = parse(&sources, text, &ParseOptions::default()).rulesets;
     if back != rulesets {
-        bail!("iptables-save would print these rules so that they read as others; leave out tests that never match, and names with blanks");
+        bail!(
+            "iptables-save would print these rules so that they read as others; leave out tests that never match, and names with blanks"
+        );
     }
     Ok(())
 }
@@ -309,7 +311,8 @@ fn find(selection: &Selection, registry: &Registry) -> Result<(Placed, Vec<Hook>
             path: Some(path), ..
         } => {
             let hooks = together.iter().map(|it| it.hook).collect();
-            Ok((Placed::Cgroup(path.clone()), hooks, maps))
+            let place = Place::Cgroup(path.clone());
+            Ok((Placed::At(place), hooks, maps))
         }
         Site::Interface { .. } => {
             let programs = together.iter().filter(|it| it.hook == Hook::Xdp);
@@ -317,13 +320,10 @@ fn find(selection: &Selection, registry: &Registry) -> Result<(Placed, Vec<Hook>
                 Site::Interface {
                     name: Some(name), ..
                 } => Ok(name.clone()),
-                other => Err(anyhow!(
-                    "{} cannot be reached from here",
-                    attachments::name(other)
-                )),
+                other => Err(anyhow!("{other} cannot be reached from here")),
             });
             let names = names.collect::<Result<Vec<String>>>()?;
-            Ok((Placed::Interfaces(names), vec![Hook::Xdp], maps))
+            Ok((Placed::At(Place::Interfaces(names)), vec![Hook::Xdp], maps))
         }
     }
 }

@@ -10,11 +10,11 @@ use ipt2bpf_parser::diagnostic::Severity;
 use ipt2bpf_parser::ruleset::TableKind;
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, RestoreOptions, restore};
+use ipt2bpf_runtime::system_names;
 
 use super::failure::Failure;
 use super::filter::{Filter, For};
 use super::{Program, save};
-use crate::input::system_names;
 use crate::messages::Reporter;
 use crate::show::Selection;
 

@@ -26,25 +26,36 @@ pub enum Wait {
     Forever,
 }
 
-/// The lock of a [`Registry`], for as long as the value lives.
+/// The right to change what is attached, for as long as the value lives.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub struct Turn(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 /// How often a lock is looked at that others hold.
 const PERIOD: Duration = Duration::from_millis(5);
 
 impl Registry {
-    /// Keeps others who lock this registry waiting as long as the value lives. None when others hold the
-    /// lock all the time.
+    /// Waits until nobody else changes what is attached, and keeps others waiting as long as the value lives.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory of the root is not there.
-    pub fn lock_within(&self, wait: Wait) -> Result<Option<Lock>, Error> {
+    pub fn turn(&self) -> Result<Turn, Error> {
+        loop {
+            if let Some(turn) = self.turn_within(Wait::Forever)? {
+                return Ok(turn);
+            }
+        }
+    }
+
+    /// The same, or none when others have the turn all the time.
+    ///
+    /// # Errors
+    /// As [`Registry::turn`].
+    pub fn turn_within(&self, wait: Wait) -> Result<Option<Turn>, Error> {
         lock(self.root().parent().unwrap_or(self.root()), wait)
     }
 }
 
-fn lock(path: &Path, wait: Wait) -> Result<Option<Lock>, Error> {
+fn lock(path: &Path, wait: Wait) -> Result<Option<Turn>, Error> {
     let start = Instant::now();
     let directory = File::open(path).map_err(Error::io(path))?;
     let operation = match wait {
@@ -53,7 +64,7 @@ fn lock(path: &Path, wait: Wait) -> Result<Option<Lock>, Error> {
     };
     loop {
         match flock(&directory, operation) {
-            Ok(()) => return Ok(Some(Lock(directory))),
+            Ok(()) => return Ok(Some(Turn(directory))),
             Err(Errno::INTR) => {}
             Err(Errno::WOULDBLOCK) => match wait {
                 Wait::For(time) if start.elapsed() < time => sleep(PERIOD),
