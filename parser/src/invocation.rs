@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use bstr::BString;
+use bstr::{BStr, BString, ByteSlice};
 
 use crate::command::{self, About, Call, ChainKind, Command, Line, Listed, Place, Speaker, Zeroed};
 use crate::databases::Names;
@@ -201,11 +201,12 @@ impl<'a> Invocation<'a> {
     ) -> Vec<u8> {
         let verbose = self.call.verbose > 0;
         let chains = |chain: &Option<Word>, wanted: &dyn Fn(&Chain) -> bool, doing: &str| {
-            let chains = table.chains.iter().filter(|it| match chain {
-                None => wanted(it),
-                Some(_) => false,
-            });
-            let lines = chains.map(|it| format!("{doing} chain `{}'\n", it.name));
+            let all = table.chains.iter().filter(|it| wanted(it));
+            let names: Vec<&BStr> = match chain {
+                None => all.map(|it| it.name.as_bytes().as_bstr()).collect(),
+                Some(only) => vec![only.show()],
+            };
+            let lines = names.iter().map(|name| format!("{doing} chain `{name}'\n"));
             match verbose {
                 true => lines.collect::<String>().into_bytes(),
                 false => Vec::new(),

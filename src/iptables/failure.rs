@@ -18,6 +18,8 @@ pub enum Failure {
     Command(Vec<Diagnostic>),
     /// A text is wrong at a line.
     Line(usize, Box<Diagnostic>),
+    /// The last table of a text is not complete at this line, the one behind the last.
+    NoCommit(usize),
     /// Others hold the lock; so long was waited.
     Busy(Option<u32>),
     /// There is no filter to work on.
@@ -69,6 +71,7 @@ impl Failure {
                     &format!("Error occurred at line: {line}\n"),
                 ),
             },
+            Failure::NoCommit(line) => (format!("{name}: COMMIT expected at line {line}\n"), OTHER),
             Failure::Busy(waited) => {
                 let advice = match waited {
                     None => "Perhaps you want to use the -w option?".to_owned(),

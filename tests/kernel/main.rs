@@ -2,6 +2,7 @@
 //! without root.
 
 mod attach;
+mod iptables;
 mod kill;
 mod others;
 mod places;
