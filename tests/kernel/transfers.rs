@@ -146,6 +146,9 @@ fn asks(near: &str, server: UdpSocket) -> Result<()> {
     answering.join().ok().context("the server panicked")?
 }
 
+/// What makes sockets.
+type Making<'a> = &'a mut dyn FnMut() -> Result<()>;
+
 /// Everything at one place; `make` makes the near sockets.
 fn at(
     dir: &Path,
@@ -153,7 +156,7 @@ fn at(
     near: &'static str,
     far: &'static str,
     neighbour: &Neighbour,
-    make: &dyn Fn(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+    make: &dyn Fn(Making<'_>) -> Result<()>,
 ) -> Result<()> {
     let plain = rules(dir, "plain", near, "")?;
     ipt2bpf(&format!("attach {place} {plain}"))?;
