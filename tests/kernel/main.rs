@@ -9,3 +9,4 @@ mod places;
 mod run;
 mod serve;
 mod soak;
+mod transfers;
