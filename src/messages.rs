@@ -9,7 +9,7 @@ use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{Style, render};
 
 use crate::cli::MessageFormat;
-use crate::failure::{Told, Usage, is_broken_pipe, refused};
+use crate::failure::{Exit, Told, Usage, is_broken_pipe, refused};
 
 /// How many errors, and how many warnings, are shown to people.
 const SHOWN: usize = 100;
@@ -112,7 +112,7 @@ impl Reporter {
 
     /// Tells why the run failed, unless messages have done so.
     pub fn failure(&self, error: &Error) {
-        if error.is::<Told>() || is_broken_pipe(error) {
+        if error.is::<Told>() || error.is::<Exit>() || is_broken_pipe(error) {
             return;
         }
         match self.format {

@@ -2,14 +2,16 @@
 
 use anyhow::Result;
 use clap::Args;
-use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::needs::{Filled, warnings};
 use ipt2bpf_codegen::options::{DeviceNames, Options};
 use ipt2bpf_codegen::sets as codegen;
+use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_parser::input::Input;
 use ipt2bpf_runtime::{Loaded, Maps, counters, kernel};
 
-use crate::cli::{Hooks, Leniency, Rules, Sets, Tracking};
+use crate::cli::{Deciding, Hooks, Leniency, Rules, Sets, Tracking};
 use crate::failure::Told;
 use crate::input;
 use crate::messages::Reporter;
@@ -28,6 +30,8 @@ pub struct Arguments {
     leniency: Leniency,
     #[command(flatten)]
     tracking: Tracking,
+    #[command(flatten)]
+    deciding: Deciding,
     /// Begin with the counters of the rules, not with zero
     #[arg(short, long)]
     counters: bool,
@@ -55,37 +59,56 @@ impl Arguments {
             true => input::read_kernel_sets(&mut input)?,
             false => input::read_sets(&mut input, &self.sets)?,
         }
-        let options = self.tracking.apply(self.leniency.apply(Options {
-            // A program at an interface sees only what arrives there.
-            companion: hooks == [Hook::Xdp],
-            hooks,
-            device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
-            target_kernel: kernel::target(),
-            sets: codegen::Sets::new(&input.sets),
-            tick_rate: kernel::tick_rate(),
-            ..self.hooks.options()
-        }));
-        let mut said = input.diagnostics.clone();
-        let compiled = match input.has_errors() {
-            true => None,
-            false => compile(&input.rulesets, &options)
-                .map_err(|errors| said.extend(errors))
-                .ok(),
-        };
-        if let Some(compiled) = &compiled {
-            said.extend(compiled.diagnostics.clone());
-            said.extend(warnings(compiled, &options, Filled::Now, &input.sources));
-        }
-        reporter.conclude(said, &input.sources, self.deny_warnings)?;
-        let compiled = compiled.ok_or(Told)?;
-        let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
-        loaded.maps().fill_devices()?;
-        loaded.maps().fill_addresses()?;
-        loaded.maps().fill_clock()?;
+        let choices = self.leniency.apply(self.hooks.options());
+        let choices = self.deciding.apply(self.tracking.apply(choices));
+        let (loaded, compiled) = load(&input, hooks, choices, replaced, |said| {
+            reporter.conclude(said, &input.sources, self.deny_warnings)
+        })?;
         if self.counters {
             let values = counters::of_text(&input.rulesets, &compiled.counters);
             loaded.maps().seed_counters(&values)?;
         }
         Ok(loaded)
     }
+}
+
+/// Compiles rules for these hooks of the running kernel with the user's choices, and loads them in the place
+/// of others. What is to be said of the rules is told before anything is loaded.
+///
+/// # Errors
+/// [`Told`] when the rules cannot be translated, what the teller makes of what is said, and what the kernel
+/// says.
+pub fn load(
+    input: &Input,
+    hooks: Vec<Hook>,
+    choices: Options,
+    replaced: &[Maps],
+    tell: impl FnOnce(Vec<Diagnostic>) -> Result<()>,
+) -> Result<(Loaded, Compiled)> {
+    let options = Options {
+        // A program at an interface sees only what arrives there.
+        companion: hooks == [Hook::Xdp],
+        hooks,
+        device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
+        target_kernel: kernel::target(),
+        sets: codegen::Sets::new(&input.sets),
+        tick_rate: kernel::tick_rate(),
+        ..choices
+    };
+    let mut said = input.diagnostics.clone();
+    let compiled = match input.has_errors() {
+        true => None,
+        false => compile(&input.rulesets, &options)
+            .map_err(|errors| said.extend(errors))
+            .ok(),
+    };
+    if let Some(compiled) = &compiled {
+        said.extend(compiled.diagnostics.clone());
+        said.extend(warnings(compiled, &options, Filled::Now, &input.sources));
+    }
+    tell(said)?;
+    let compiled = compiled.ok_or(Told)?;
+    let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
+    loaded.maps().fill()?;
+    Ok((loaded, compiled))
 }

@@ -34,6 +34,8 @@ pub mod addresses;
 pub mod asm;
 pub mod btf;
 pub mod check;
+pub mod choices;
+pub mod classify;
 pub mod compile;
 pub mod counters;
 pub mod emit;

@@ -146,6 +146,7 @@ impl<'a> JsonMessage<'a> {
             span,
             label,
             help,
+            in_tool: _,
         } = &message.diagnostic;
         let (words, line) = sources.slice(*span);
         JsonMessage {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Callees;
-use super::parse::KernelAccess;
+use super::parse::{KernelAccess, xdp};
 use super::worker::{Worker, copy};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
@@ -397,4 +397,22 @@ impl Body {
         }
         copy(code, self.hook, CONTEXT, count, to, missing);
     }
+}
+
+/// `r4 = the place of the IP header in the frame`, or of what lies behind it by a number in a register;
+/// goes to `missing` unless so many bytes, at most 512, are there. R2, R3 and R5 are lost.
+pub fn point(code: &mut Code, behind: Option<Reg>, bytes: i32, missing: Label) {
+    code.load(Size::B, Reg::R2, PACKET, layout::IP_HEADER);
+    // Pointers must stay below 64 KiB for the verifier.
+    code.alu(Alu::And, Reg::R2, 0x3f);
+    code.load(Size::W, Reg::R4, CONTEXT, xdp::DATA);
+    code.alu(Alu::Add, Reg::R4, Reg::R2);
+    if let Some(behind) = behind {
+        code.branch(Cond::Gt, behind, 0xfc00, missing);
+        code.alu(Alu::Add, Reg::R4, behind);
+    }
+    code.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
+    code.mov(Reg::R5, Reg::R4);
+    code.alu(Alu::Add, Reg::R5, bytes);
+    code.branch(Cond::Gt, Reg::R5, Reg::R3, missing);
 }
