@@ -3,6 +3,10 @@
 
 mod attach;
 mod kill;
+mod options;
 mod others;
 mod places;
+mod run;
+mod serve;
 mod soak;
+mod transfers;

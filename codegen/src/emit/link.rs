@@ -12,7 +12,10 @@ use crate::options::Options;
 use crate::routine::{Place, Routine};
 use crate::semantic::FamilyFilter;
 use crate::track::code::{self, question};
-use crate::track::{FLOWS_MAP, LOCKS, LOCKS_MAP, flows_shape};
+use crate::track::{
+    FLOWS_MAP, LOCKS, LOCKS_MAP, RING_MAP, STATISTICS_MAP, flows_shape, layout as flow_layout,
+    ring_places, statistics,
+};
 use ipt2bpf_parser::ruleset::Family;
 
 /// The call of a routine's function: `u32 function(context, packet, arguments...)`.
@@ -155,10 +158,37 @@ impl Linker<'_> {
         let (flows, locks) = (self.flows(), self.locks());
         let question = Parameter::Memory(question::SIZE as u32);
         let resolve = self.resolve();
-        let maps = code::Maps { flows, locks };
         let rate = self.options.tick_rate;
+        let places = ring_places(self.options.connections);
+        let enter_maps = code::EnterMaps {
+            flows,
+            ring: self.map(
+                RING_MAP,
+                MapKind::State {
+                    entries: places,
+                    bytes: code::RING_PLACE_BYTES,
+                },
+            ),
+            places,
+            statistics: self.map(
+                STATISTICS_MAP,
+                MapKind::State {
+                    entries: 1,
+                    bytes: statistics::BYTES,
+                },
+            ),
+        };
+        let flow = Parameter::Memory(flow_layout::SIZE as u32);
+        let enter = self.function_of("enter", &[question, flow], |body| {
+            code::enter(body, enter_maps, rate);
+        });
+        let calls = code::Maps {
+            flows,
+            locks,
+            enter,
+        };
         let track = self.function_of("track", &[question, Parameter::U32], |body| {
-            code::track(body, maps, rate);
+            code::track(body, calls, rate);
         });
         TrackingCalls { resolve, track }
     }
