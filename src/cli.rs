@@ -10,7 +10,9 @@ use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::{XdpWish, kernel};
 
-use crate::{attach, check, compile, conntrack, detach, explain, load, log, show, zero};
+use crate::{
+    attach, check, compile, conntrack, detach, explain, load, log, metrics, show, systemd, zero,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,9 +64,12 @@ pub enum Command {
     Detach(detach::Arguments),
     /// Lists what ipt2bpf has attached
     List,
+    #[command(visible_alias = "save")]
     Show(show::Arguments),
     Log(log::Arguments),
     Conntrack(conntrack::Arguments),
+    Metrics(metrics::Arguments),
+    Systemd(systemd::Arguments),
     Zero(zero::Arguments),
 }
 

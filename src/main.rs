@@ -4,6 +4,7 @@ mod addresses;
 mod attach;
 mod attachments;
 mod capture;
+mod census;
 mod check;
 mod cli;
 mod clock;
@@ -20,11 +21,13 @@ mod list;
 mod load;
 mod log;
 mod messages;
+mod metrics;
 mod output;
 mod running;
 mod sets;
 mod show;
 mod story;
+mod systemd;
 mod words;
 mod zero;
 
@@ -49,6 +52,8 @@ fn main() -> ExitCode {
         Some(Command::Show(arguments)) => show::run(&arguments),
         Some(Command::Conntrack(arguments)) => conntrack::run(&arguments, &reporter),
         Some(Command::Log(arguments)) => log::run(&arguments),
+        Some(Command::Metrics(arguments)) => metrics::run(&arguments),
+        Some(Command::Systemd(arguments)) => systemd::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),
     };
     match result {

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
-use ipt2bpf_parser::span::Sources;
-use ipt2bpf_parser::{ParseOptions, parse};
 use ipt2bpf_runtime::{Maps, Registry};
 
 use crate::cli::Place;
-use crate::{attachments, counters, output};
+use crate::{attachments, census, counters, output};
 
 /// Prints the rules in force as iptables-save does
 ///
@@ -58,19 +56,15 @@ impl Selection {
             true => attachments::at(&self.place, &registry)?,
             false => attachments::only(&registry)?,
         };
-        let mut objects: Vec<InForce> = Vec::new();
-        for attachment in &attachments {
-            let maps = attachment.maps()?;
-            if !objects.iter().any(|known| known.maps.same_as(&maps)) {
-                let place = format!(
-                    "{} {}",
-                    attachments::name(&attachment.site),
-                    attachment.hook
-                );
-                objects.push(InForce { place, maps });
+        let objects = census::objects(&attachments)?;
+        let objects = objects.into_iter().map(|object| {
+            let hooks: Vec<&str> = object.hooks.iter().map(|hook| hook.section()).collect();
+            InForce {
+                place: format!("{} {}", object.places.join(" "), hooks.join(" ")),
+                maps: object.maps,
             }
-        }
-        Ok(objects)
+        });
+        Ok(objects.collect())
     }
 }
 
@@ -89,9 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// The rules of an object with what they have counted.
 fn save_text(maps: &Maps, with_counters: bool) -> Result<Vec<u8>, ipt2bpf_runtime::Error> {
-    let mut sources = Sources::default();
-    let id = sources.add("rules", maps.rules_text()?);
-    let mut rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
+    let mut rulesets = census::rulesets(maps)?;
     let layout = CounterLayout::new(&rulesets);
     counters::into_text(&mut rulesets, &layout, &maps.counters()?);
     Ok(output::save_text(&rulesets, with_counters))

@@ -5,4 +5,6 @@ mod attach;
 mod kill;
 mod others;
 mod places;
+mod see;
 mod soak;
+mod units;

@@ -1,0 +1,81 @@
+//! Seeing what rules do.
+
+use anyhow::{Result, ensure};
+
+use crate::places::{Cgroup, LOOPBACKS, both_families, connects, in_kernel, ipt2bpf, listen};
+
+/// The value of the only sample whose line holds all of these.
+fn sample(metrics: &str, holds: &[&str]) -> Result<u64> {
+    let mut lines = metrics
+        .lines()
+        .filter(|line| holds.iter().all(|text| line.contains(text)));
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        anyhow::bail!("{holds:?} is not on one line: {metrics}");
+    };
+    let (_, value) = line.rsplit_once(' ').unwrap_or_default();
+    Ok(value.parse()?)
+}
+
+#[test]
+fn metrics_tell_what_rules_have_counted() {
+    in_kernel(|dir| {
+        let rules = both_families(
+            dir,
+            "rules",
+            "-A INPUT -p tcp --dport 7001 -m comment --comment \"a \\\"quote\\\"\" -j ACCEPT\n\
+             -A INPUT -p tcp --dport 7002 -j DROP\n",
+        )?;
+        let cgroup = Cgroup::new("metrics")?;
+        let _inside = cgroup.inside(|| listen(&LOOPBACKS, &[7001, 7002]))??;
+        ipt2bpf(&format!("attach --cgroup {} {rules}", cgroup.name()))?;
+        for host in LOOPBACKS {
+            ensure!(connects(host, 7001) && !connects(host, 7002), "{host}");
+        }
+        let metrics = ipt2bpf("metrics")?;
+        let place = format!("place=\"{}\"", cgroup.name());
+        for family in ["IPv4", "IPv6"] {
+            let family = format!("family=\"{family}\"");
+            let drops = [
+                "ipt2bpf_packets_total{",
+                &place,
+                &family,
+                "chain=\"INPUT\",rule=\"2\",action=\"DROP\"",
+            ];
+            ensure!(sample(&metrics, &drops)? > 0, "{metrics}");
+            let untouched = [
+                "ipt2bpf_packets_total{",
+                &family,
+                "chain=\"FORWARD\",rule=\"policy\",action=\"ACCEPT\"",
+            ];
+            ensure!(sample(&metrics, &untouched)? == 0, "{metrics}");
+            let quoted = [
+                "ipt2bpf_bytes_total{",
+                &family,
+                r#"--comment \"a \\\"quote\\\"\""#,
+            ];
+            ensure!(sample(&metrics, &quoted)? > 40, "{metrics}");
+        }
+        for hook in ["cgroup_skb/ingress", "cgroup_skb/egress"] {
+            let hook = format!("hook=\"{hook}\"");
+            ensure!(
+                sample(&metrics, &["ipt2bpf_attached{", &place, &hook])? == 1,
+                "{metrics}"
+            );
+        }
+        // What Prometheus reads is well formed: a comment, or a name, labels and a number.
+        for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+            let (sample, value) = line.rsplit_once(' ').unwrap_or_default();
+            ensure!(
+                value.parse::<u64>().is_ok() && sample.ends_with('}'),
+                "{line}"
+            );
+        }
+        ensure!(
+            ipt2bpf("save -c")? == ipt2bpf("show -c")?,
+            "save and show differ"
+        );
+        ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
+        ensure!(ipt2bpf("metrics")?.is_empty(), "nothing is attached");
+        Ok(())
+    });
+}
