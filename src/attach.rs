@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Stay, look at the kernel's sets every so many seconds, and attach anew when they have changed
     ///
     /// Counters go on. An error ends this, and what is attached stays.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with = "ipset")]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with_all = ["ipset", "live_sets"])]
     follow: Option<u64>,
 }
 

@@ -11,7 +11,8 @@ use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::{XdpWish, kernel};
 
 use crate::{
-    attach, check, compile, conntrack, detach, explain, load, log, metrics, show, systemd, zero,
+    attach, check, compile, conntrack, detach, explain, load, log, metrics, set, show, systemd,
+    zero,
 };
 
 const EXAMPLES: &str = "\
@@ -68,6 +69,7 @@ pub enum Command {
     Show(show::Arguments),
     Log(log::Arguments),
     Conntrack(conntrack::Arguments),
+    Set(set::Arguments),
     Metrics(metrics::Arguments),
     Systemd(systemd::Arguments),
     Zero(zero::Arguments),

@@ -96,17 +96,26 @@ impl Input {
         Ok(self)
     }
 
-    /// Takes the sets of the running kernel, as `ipset save` prints them for the network namespace of the
-    /// calling thread.
+    /// Takes sets that programs have, and for others those of the running kernel, as `ipset save` prints them
+    /// for the network namespace of the calling thread.
     ///
     /// # Errors
-    /// When the tool is not there or fails.
-    pub fn with_kernel_sets(mut self) -> Result<Input> {
-        let text = sets::of_kernel()?;
-        let id = self.sources.add("<ipset save>".to_owned(), text);
-        let parsed = ipset::parse(&self.sources, &[id], &system_names());
-        self.sets = parsed.sets;
-        self.diagnostics.extend(parsed.diagnostics);
+    /// When a set is among neither because the tool is not there or fails.
+    pub fn with_running_sets(mut self, running: Vec<Set>) -> Result<Input> {
+        let is_running = |name: &str| running.iter().any(|set| set.name.value == name);
+        if !sets::names(&self.rulesets)
+            .iter()
+            .all(|name| is_running(name))
+        {
+            let text = sets::of_kernel()?;
+            let id = self.sources.add("<ipset save>".to_owned(), text);
+            let parsed = ipset::parse(&self.sources, &[id], &system_names());
+            self.sets = parsed.sets;
+            self.diagnostics.extend(parsed.diagnostics);
+            self.sets.retain(|set| !is_running(&set.name.value));
+        }
+        // Lists stand behind their members.
+        self.sets.splice(..0, running);
         Ok(self)
     }
 
@@ -213,7 +222,7 @@ fn standard_input() -> Result<Vec<u8>> {
 
 /// The names of protocols, services, users and groups that this machine adds to those everyone knows. A
 /// file that is not there adds none.
-fn system_names() -> Names {
+pub fn system_names() -> Names {
     let mut names = Names::default();
     let text = |file: &str| fs::read(file).unwrap_or_default();
     names.add_protocols(&text("/etc/protocols"));

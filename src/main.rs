@@ -24,6 +24,7 @@ mod messages;
 mod metrics;
 mod output;
 mod running;
+mod set;
 mod sets;
 mod show;
 mod story;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Some(Command::Show(arguments)) => show::run(&arguments),
         Some(Command::Conntrack(arguments)) => conntrack::run(&arguments, &reporter),
         Some(Command::Log(arguments)) => log::run(&arguments),
+        Some(Command::Set(arguments)) => set::run(&arguments, &reporter),
         Some(Command::Metrics(arguments)) => metrics::run(&arguments),
         Some(Command::Systemd(arguments)) => systemd::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),

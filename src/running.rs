@@ -30,6 +30,13 @@ pub struct Arguments {
     leniency: Leniency,
     #[command(flatten)]
     tracking: Tracking,
+    /// Keep sets where `ipt2bpf set` can change them while packets pass
+    ///
+    /// A look-up then takes longer. Sets whose elements have two networks or an interface, lists, and
+    /// networks with timeouts stay as they are when the rules are loaded. Rules that replace others with
+    /// such sets keep them so, and their elements, too, unless --ipset gives others.
+    #[arg(long)]
+    live_sets: bool,
     /// Begin with the counters of the rules, not with zero
     #[arg(short, long)]
     counters: bool,
@@ -53,8 +60,15 @@ impl Arguments {
     /// [`Told`] when the rules cannot be translated, or what the kernel says.
     pub fn load(&self, hooks: Vec<Hook>, replaced: &[Maps], reporter: &Reporter) -> Result<Loaded> {
         let input = Input::read(&self.rules)?;
+        let mut running = Vec::new();
+        for set in replaced.iter().map(Maps::live_sets) {
+            for set in set? {
+                running.push(set.with_entries()?);
+            }
+        }
+        let live_sets = self.live_sets || !running.is_empty();
         let input = match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
-            true => input.with_kernel_sets()?,
+            true => input.with_running_sets(running)?,
             false => input.with_sets(&self.sets)?,
         };
         let options = self.tracking.apply(self.leniency.apply(Options {
@@ -64,6 +78,7 @@ impl Arguments {
             device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
             target_kernel: kernel_version(),
             sets: input.known_sets(),
+            live_sets,
             tick_rate: kernel::tick_rate(),
             ..self.hooks.options()
         }));
@@ -91,6 +106,10 @@ impl Arguments {
         loaded.maps().fill_devices()?;
         loaded.maps().fill_addresses()?;
         loaded.maps().fill_clock()?;
+        for set in loaded.maps().live_sets()? {
+            let given = input.sets.iter().find(|it| it.name.value == set.name());
+            set.fill(given.map_or(&[], |given| &given.entries))?;
+        }
         if self.counters {
             let values = counters::of_text(&input.rulesets, &compiled.counters);
             loaded.maps().seed_counters(&values)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
-use ipt2bpf_runtime::{Maps, Registry};
+use ipt2bpf_runtime::{Attachment, Maps, Registry};
 
 use crate::cli::Place;
 use crate::{attachments, census, counters, output};
@@ -44,6 +44,21 @@ impl Selection {
     /// # Errors
     /// When there is none, or more than one place and none is chosen.
     pub fn objects(&self) -> Result<Vec<InForce>> {
+        self.objects_or(attachments::only)
+    }
+
+    /// The objects in force, all when no place is chosen.
+    ///
+    /// # Errors
+    /// When there is none at a place that is chosen.
+    pub fn all_objects(&self) -> Result<Vec<InForce>> {
+        self.objects_or(|registry| Ok(registry.list()?))
+    }
+
+    fn objects_or(
+        &self,
+        others: impl Fn(&Registry) -> Result<Vec<Attachment>>,
+    ) -> Result<Vec<InForce>> {
         if let Some(dir) = &self.pin {
             let place = dir.display().to_string();
             ensure!(dir.is_dir(), "{place} is no directory");
@@ -54,7 +69,7 @@ impl Selection {
         let chosen = self.place.cgroup.is_some() || !self.place.xdp.is_empty();
         let attachments = match chosen {
             true => attachments::at(&self.place, &registry)?,
-            false => attachments::only(&registry)?,
+            false => others(&registry)?,
         };
         let objects = census::objects(&attachments)?;
         let objects = objects.into_iter().map(|object| {

@@ -102,6 +102,14 @@ pub enum Error {
         /// How many it holds.
         room: u32,
     },
+    /// There are more elements than a set takes.
+    #[error("the set {name} is full: it takes {room} elements (its `maxelem`)")]
+    SetFull {
+        /// Its name.
+        name: String,
+        /// How many it takes.
+        room: u32,
+    },
     /// A file could not be used.
     #[error("{}: {source}", path.display())]
     Io {

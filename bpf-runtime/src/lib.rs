@@ -47,6 +47,7 @@ mod netlink;
 mod others;
 mod pin;
 mod ring;
+mod sets;
 mod sys;
 mod test_run;
 
@@ -59,4 +60,5 @@ pub use load::{Loaded, load, load_keeping};
 pub use maps::{Counter, Maps};
 pub use others::{Neighbour, xdp_program};
 pub use ring::{Enough, Ring, since_epoch};
+pub use sets::{Changed, LiveSet};
 pub use test_run::{TestPacket, TestRun};

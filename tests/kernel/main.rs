@@ -6,5 +6,6 @@ mod kill;
 mod others;
 mod places;
 mod see;
+mod sets;
 mod soak;
 mod units;
