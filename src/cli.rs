@@ -12,7 +12,7 @@ use ipt2bpf_runtime::{XdpWish, kernel};
 
 use crate::{
     attach, check, compile, conntrack, detach, explain, load, log, metrics, set, show, systemd,
-    zero,
+    top, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -70,6 +70,7 @@ pub enum Command {
     Log(log::Arguments),
     Conntrack(conntrack::Arguments),
     Set(set::Arguments),
+    Top(top::Arguments),
     Metrics(metrics::Arguments),
     Systemd(systemd::Arguments),
     Zero(zero::Arguments),

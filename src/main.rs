@@ -29,6 +29,7 @@ mod sets;
 mod show;
 mod story;
 mod systemd;
+mod top;
 mod words;
 mod zero;
 
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Some(Command::Conntrack(arguments)) => conntrack::run(&arguments, &reporter),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Set(arguments)) => set::run(&arguments, &reporter),
+        Some(Command::Top(arguments)) => top::run(&arguments),
         Some(Command::Metrics(arguments)) => metrics::run(&arguments),
         Some(Command::Systemd(arguments)) => systemd::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),

@@ -97,6 +97,7 @@ mod words;
 
 pub use databases::Names;
 pub use family::heading;
+pub use names::protocol_name;
 pub use print::{Counts, Place};
 pub use reader::{ParseOptions, Parsed, parse, parse_onto};
 pub use render::{Style, render};
