@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_runtime::{Attachment, Loaded, Maps, Registry, XdpMode, XdpWish};
+use ipt2bpf_runtime::{Attachment, Loaded, Maps, Registry, XdpWish};
 
 use crate::cli::{Place, XdpModeName};
 use crate::failure::Usage;
@@ -124,27 +124,9 @@ fn put(
     loaded: &Loaded,
     reporter: &Reporter,
 ) -> Result<()> {
-    if let Some(cgroup) = &place.cgroup {
-        registry.attach_cgroup(loaded, cgroup)?;
-    } else {
-        let interfaces: Vec<&str> = place.xdp.iter().map(String::as_str).collect();
-        let tracks_leaving = loaded.hooks().any(|hook| hook == Hook::CgroupEgress);
-        let modes = match tracks_leaving {
-            true => registry.attach_xdp_with_companion(loaded, &interfaces, wish)?,
-            false => registry.attach_xdp(loaded, &interfaces, wish)?,
-        };
-        if tracks_leaving {
-            reporter.note(
-                "rules ask for connections: a program at the root cgroup tracks what this host sends",
-            );
-        }
-        for (interface, mode) in interfaces.iter().zip(modes) {
-            if let XdpMode::Refused { reason } = mode {
-                reporter.note(&format!(
-                    "the driver of {interface} runs no XDP programs ({reason}); the program runs in the \
-                     stack, where it costs more"
-                ));
-            }
+    if let Some(place) = place.chosen() {
+        for note in place.put(registry, loaded, wish)? {
+            reporter.note(&note);
         }
     }
     Ok(())

@@ -8,8 +8,6 @@ use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, parse};
 use ipt2bpf_runtime::{Attachment, Counter, Maps};
 
-use crate::attachments;
-
 /// The maps of one object, and where its programs run.
 pub struct Running {
     /// The places, each once.
@@ -28,7 +26,7 @@ pub fn objects(attachments: &[Attachment]) -> Result<Vec<Running>> {
     let mut objects: Vec<Running> = Vec::new();
     for attachment in attachments {
         let maps = attachment.maps()?;
-        let place = attachments::name(&attachment.site);
+        let place = attachment.site.to_string();
         let position = objects.iter().position(|known| known.maps.same_as(&maps));
         match position.and_then(|position| objects.get_mut(position)) {
             Some(known) => {

@@ -4,15 +4,18 @@ use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::{Options, XdpPath};
+use ipt2bpf_codegen::options::{DEFAULT_MAX_MEMORY, Options, XdpPath};
 use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::{XdpWish, kernel};
+use ipt2bpf_umh::place;
+use ipt2bpf_umh::request::Choices;
 
 use crate::{
-    attach, check, compile, conntrack, detach, explain, load, log, metrics, set, show, systemd,
-    top, zero,
+    attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log,
+    metrics, run, serve, set, show, systemd, top, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -74,6 +77,20 @@ pub enum Command {
     Metrics(metrics::Arguments),
     Systemd(systemd::Arguments),
     Zero(zero::Arguments),
+    Run(run::Arguments),
+    Serve(serve::Arguments),
+    Call(call::Arguments),
+    #[command(hide = true)]
+    Compiler(compiler::Arguments),
+    Iptables(iptables::Arguments),
+    /// The same as iptables, for the rules of IPv6
+    Ip6tables(iptables::Arguments),
+    IptablesSave(iptables::Save),
+    /// The same as iptables-save, for the rules of IPv6
+    Ip6tablesSave(iptables::Save),
+    IptablesRestore(iptables::Restore),
+    /// The same as iptables-restore, for the rules of IPv6
+    Ip6tablesRestore(iptables::Restore),
 }
 
 /// How messages are written.
@@ -232,6 +249,53 @@ impl Tracking {
     }
 }
 
+/// How rules are decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StrategyName {
+    /// As is fastest, for each run of rules
+    #[default]
+    Auto,
+    /// One rule after the other
+    Straight,
+    /// Tables of equivalence classes
+    Tables,
+    /// A look-up, where rules differ in one field only
+    Lookup,
+}
+
+impl From<StrategyName> for Option<Strategy> {
+    fn from(name: StrategyName) -> Self {
+        match name {
+            StrategyName::Auto => None,
+            StrategyName::Straight => Some(Strategy::Straight),
+            StrategyName::Tables => Some(Strategy::Tables),
+            StrategyName::Lookup => Some(Strategy::Lookup),
+        }
+    }
+}
+
+/// How programs decide.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Deciding {
+    /// How runs of rules are decided that only test and count; one after the other where it cannot be so
+    #[arg(long, value_enum, value_name = "STRATEGY", default_value = "auto")]
+    strategy: StrategyName,
+    /// How many bytes the tables of a run of rules may take
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_MEMORY)]
+    max_memory: usize,
+}
+
+impl Deciding {
+    /// The choices, changed by these arguments.
+    pub fn apply(self, options: Options) -> Options {
+        Options {
+            strategy: self.strategy.into(),
+            max_memory: self.max_memory,
+            ..options
+        }
+    }
+}
+
 /// The clock of the kernel that runs the programs.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Clock {
@@ -265,6 +329,15 @@ pub struct Leniency {
 }
 
 impl Leniency {
+    /// The same, for tables that change while the helper runs.
+    pub fn choices(self) -> Choices {
+        Choices {
+            approximate: Some(self.approximate),
+            ignore_nat: Some(self.ignore_nat),
+            ..Choices::default()
+        }
+    }
+
     /// The choices, changed by these arguments.
     pub fn apply(self, options: Options) -> Options {
         Options {
@@ -276,7 +349,7 @@ impl Leniency {
 }
 
 /// Where programs are attached.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[group(id = "place", multiple = false)]
 pub struct Place {
     /// A directory of the cgroup v2 hierarchy
@@ -305,6 +378,17 @@ impl From<XdpModeName> for XdpWish {
             XdpModeName::Auto => XdpWish::Auto,
             XdpModeName::Native => XdpWish::Native,
             XdpModeName::Skb => XdpWish::Generic,
+        }
+    }
+}
+
+impl Place {
+    /// What the user chooses, if anything.
+    pub fn chosen(&self) -> Option<place::Place> {
+        match &self.cgroup {
+            Some(path) => Some(place::Place::Cgroup(path.clone())),
+            None if self.xdp.is_empty() => None,
+            None => Some(place::Place::Interfaces(self.xdp.clone())),
         }
     }
 }

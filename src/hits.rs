@@ -7,8 +7,8 @@ use ipt2bpf_codegen::semantic::{CounterId, End, FamilyFilter, Filter, Verdict};
 use ipt2bpf_parser::ruleset::Ruleset;
 
 use crate::capture::IpPacket;
-use crate::messages::count;
-use crate::story::{Judgement, shout};
+use ipt2bpf_codegen::explain::story::{Judgement, shout};
+use ipt2bpf_codegen::messages::count;
 
 /// Counts of packets.
 #[derive(Debug, Default)]

@@ -3,13 +3,13 @@
 use anyhow::Result;
 use ipt2bpf_runtime::{Attachment, Registry};
 
-use crate::{attachments, output};
+use crate::output;
 
 pub fn run() -> Result<()> {
     let attachments = Registry::find()?.list()?;
     let places: Vec<String> = attachments
         .iter()
-        .map(|attachment| attachments::name(&attachment.site))
+        .map(|attachment| attachment.site.to_string())
         .collect();
     let width = places
         .iter()

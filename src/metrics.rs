@@ -6,7 +6,7 @@ use clap::Args;
 use ipt2bpf_runtime::{Counter, Registry};
 
 use crate::census::{self, Entry};
-use crate::{attachments, output};
+use crate::output;
 
 /// Prints the counters of everything that is attached in Prometheus' text format
 ///
@@ -64,7 +64,7 @@ pub fn run(Arguments {}: &Arguments) -> Result<()> {
     );
     for attachment in &attachments {
         let labels = vec![
-            ("place", attachments::name(&attachment.site)),
+            ("place", attachment.site.to_string()),
             ("hook", attachment.hook.to_string()),
         ];
         attached.samples.push((labels, attachment.alive.into()));

@@ -6,10 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use ipt2bpf_parser::ipset::{self, Entry};
 use ipt2bpf_parser::span::Sources;
-use ipt2bpf_runtime::{Changed, LiveSet, Registry};
+use ipt2bpf_runtime::{Changed, LiveSet, Registry, system_names};
 
 use crate::failure::Usage;
-use crate::input::{self, has_errors};
 use crate::messages::Reporter;
 use crate::output;
 use crate::show::{InForce, Selection};
@@ -201,13 +200,10 @@ fn parse(set: &LiveSet<'_>, elements: &[&str], reporter: &Reporter) -> Result<Ve
         .iter()
         .map(|element| format!("add -exist {} {element}\n", set.name()));
     let added = sources.add("elements", lines.collect::<String>());
-    let parsed = ipset::parse(&sources, &[created, added], &input::system_names());
-    let failed = has_errors(&parsed.diagnostics);
+    let parsed = ipset::parse(&sources, &[created, added], &system_names());
     reporter.conclude(parsed.diagnostics, &sources, false)?;
-    match parsed.sets.into_iter().next() {
-        Some(set) if !failed => Ok(set.entries.into_iter().map(|entry| entry.value).collect()),
-        _ => bail!("the elements of {} cannot be read", set.name()),
-    }
+    let entries = parsed.sets.into_iter().flat_map(|set| set.entries);
+    Ok(entries.map(|entry| entry.value).collect())
 }
 
 fn apply(set: &LiveSet<'_>, entry: &Entry, verb: Verb, exist: bool) -> Result<()> {

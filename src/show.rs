@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
-use ipt2bpf_runtime::{Attachment, Maps, Registry};
+use ipt2bpf_runtime::{Attachment, Maps, Registry, counters};
 
 use crate::cli::Place;
-use crate::{attachments, census, counters, output};
+use crate::{attachments, census, output};
 
 /// Prints the rules in force as iptables-save does
 ///
@@ -23,13 +23,13 @@ pub struct Arguments {
 }
 
 /// Which programs are meant.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Selection {
     #[command(flatten)]
-    place: Place,
+    pub place: Place,
     /// A directory that `ipt2bpf load` has pinned to
     #[arg(long, value_name = "DIR", conflicts_with = "place")]
-    pin: Option<PathBuf>,
+    pub pin: Option<PathBuf>,
 }
 
 /// The maps of one object, and where it is used.
@@ -39,6 +39,11 @@ pub struct InForce {
 }
 
 impl Selection {
+    /// Whether the user says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.pin.is_none() && self.place.cgroup.is_none() && self.place.xdp.is_empty()
+    }
+
     /// The objects in force. Programs of one object are one.
     ///
     /// # Errors

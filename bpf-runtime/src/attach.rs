@@ -17,13 +17,13 @@
 //! one, and what is left of the others [`Registry::sweep`] removes, with which attaching begins: a pin that
 //! was to replace another, a companion without its program, a link whose place is gone, an empty directory.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ipt2bpf_codegen::module::Hook;
-use rustix::fs::FlockOperation;
 
 use crate::bpffs;
 use crate::cgroup::{self, Cgroup};
@@ -52,11 +52,6 @@ pub struct Registry {
     root: PathBuf,
 }
 
-/// The right to change what is attached: a lock, of which the kernel lets go when the process ends, however
-/// it does.
-#[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "the open file is the lock")] fs::File);
-
 /// Where a program is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Site {
@@ -76,6 +71,25 @@ pub enum Site {
         /// Its name, if it is in the network namespace of the calling thread.
         name: Option<String>,
     },
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Site::Cgroup {
+                path: Some(path), ..
+            } => write!(f, "{}", path.display()),
+            Site::Cgroup { id, path: None } => write!(f, "cgroup {id}"),
+            Site::Interface {
+                name: Some(name), ..
+            } => f.write_str(name),
+            Site::Interface {
+                netns,
+                index,
+                name: None,
+            } => write!(f, "interface {index} of network namespace {netns}"),
+        }
+    }
 }
 
 /// One program at one hook of one place.
@@ -135,6 +149,11 @@ impl Registry {
     /// A root of one's own, which must be on a BPF file system by the time something is attached.
     pub fn at(root: impl Into<PathBuf>) -> Registry {
         Registry { root: root.into() }
+    }
+
+    /// The directory of the pins.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Attaches the cgroup_skb programs of an object to a cgroup v2 directory, beside whatever others
@@ -286,19 +305,6 @@ impl Registry {
             changes.pin_companion(&link, companion_pin(dir))?;
         }
         Ok(())
-    }
-
-    /// Waits until nobody else changes what is attached, and keeps others waiting as long as the value lives.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the directory of the root is not there.
-    pub fn turn(&self) -> Result<Turn, Error> {
-        // The root comes and goes; what it lies in stays.
-        let path = self.root.parent().unwrap_or(&self.root);
-        let dir = fs::File::open(path).map_err(Error::io(path))?;
-        rustix::fs::flock(&dir, FlockOperation::LockExclusive)
-            .map_err(|error| Error::io(path)(error.into()))?;
-        Ok(Turn(dir))
     }
 
     /// Removes what a process that was killed has left, and links whose place is gone. What filters

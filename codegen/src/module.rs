@@ -5,13 +5,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::asm::Code;
 use crate::track::{FLOWS_MAP, LOCKS_MAP};
 
 /// A place in the kernel that runs a program, named as libbpf names its sections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hook {
     /// `BPF_PROG_TYPE_CGROUP_SKB`, `BPF_CGROUP_INET_INGRESS`; returns 1 to pass, 0 to drop.
     #[serde(rename = "cgroup_skb/ingress")]

@@ -1,8 +1,12 @@
 //! What the user of the compiler may choose.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::asm::KernelField;
+use crate::classify::Strategy;
 use crate::module::Hook;
 use crate::sets::Sets;
 use crate::track::MAX_FLOWS;
@@ -74,7 +78,8 @@ impl DeviceAccess {
 }
 
 /// Which of INPUT and FORWARD an XDP program runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum XdpPath {
     /// What the kernel's routing says of each packet (`bpf_fib_lookup`).
     #[default]
@@ -112,7 +117,15 @@ pub struct Options {
     pub tick_rate: u32,
     /// The oldest kernel the object must load on; when not given, the oldest that the rulesets allow.
     pub target_kernel: Option<KernelVersion>,
+    /// How rules are decided, wherever that can be done in this way; when not given, as is fastest.
+    pub strategy: Option<Strategy>,
+    /// How many bytes the arrays of a segment of rules may take.
+    pub max_memory: usize,
 }
+
+/// What the arrays of a segment may take unless it is said otherwise: the largest map of one value that
+/// kernel 5.10 makes.
+pub const DEFAULT_MAX_MEMORY: usize = 4 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -128,6 +141,8 @@ impl Default for Options {
             live_sets: false,
             tick_rate: DEFAULT_TICK_RATE,
             target_kernel: None,
+            strategy: None,
+            max_memory: DEFAULT_MAX_MEMORY,
         }
     }
 }
@@ -164,8 +179,40 @@ impl KernelVersion {
     }
 }
 
+impl FromStr for KernelVersion {
+    type Err = String;
+
+    /// Reads `6.1`; none older than [`KernelVersion::BASELINE`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (major, minor) = text.split_once('.').ok_or("write it as 6.1")?;
+        let number = |digits: &str| digits.parse().map_err(|_| "write it as 6.1".to_owned());
+        let version = KernelVersion::new(number(major)?, number(minor)?);
+        match version < KernelVersion::BASELINE {
+            true => Err(format!(
+                "{} is the oldest supported",
+                KernelVersion::BASELINE
+            )),
+            false => Ok(version),
+        }
+    }
+}
+
 impl fmt::Display for KernelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_versions_are_read() {
+        assert_eq!("6.12".parse(), Ok(KernelVersion::new(6, 12)));
+        let error = |text: &str| text.parse::<KernelVersion>().unwrap_err();
+        assert_eq!(error("4.19"), "5.10 is the oldest supported");
+        assert_eq!(error("6"), "write it as 6.1");
+        assert_eq!(error("6.x"), "write it as 6.1");
     }
 }

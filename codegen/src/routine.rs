@@ -16,7 +16,7 @@ use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::{addrtype, cgroup, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{change_mark, change_tos, classify, ct, hops, mss, tell, trace};
-use crate::meaning::{connbytes, connmark, conntrack};
+use crate::meaning::{connbytes, connlimit, connmark, conntrack};
 use crate::meaning::{hashlimit, limit, quota, recent, reject, set, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
@@ -104,6 +104,8 @@ routines! {
     ChangeConnectionMark(connmark::ChangeMark),
     /// `-m connbytes`
     HasCarried(connbytes::HasCarried),
+    /// `-m connlimit`
+    CountConnections(connlimit::CountConnections),
     /// `-m conntrack`
     LooksLike(conntrack::tuple::LooksLike),
     /// `-m owner`

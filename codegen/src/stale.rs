@@ -37,6 +37,7 @@ fn refused(span: Span, hook: Hook) -> Diagnostic {
              change the time to live or type of service there"
         ),
         span,
+        in_tool: None,
         label: String::new(),
         help: Some(
             "ask for these fields with `-m ttl`, `hl`, `tos` or `dscp`, or change them at another hook"

@@ -79,7 +79,12 @@ fn rules(family: Family) -> String {
          -A states -m conntrack ! --ctorigdst {here}\n\
          -A states -m conntrack --ctreplsrc {here}\n\
          -A states -m conntrack --ctstate NEW,INVALID,ESTABLISHED ! --ctrepldst {here}\n\
-         -A states -m conntrack --ctorigsrc {network} --ctreplsrc {network}\n"
+         -A states -m conntrack --ctorigsrc {network} --ctreplsrc {network}\n\
+         -A states -p udp -m connlimit --connlimit-above 1\n\
+         -A states -m connlimit --connlimit-upto 2 --connlimit-mask 16 --connlimit-daddr\n\
+         -A states -p tcp -m tcp --syn -m connlimit --connlimit-above 1 --connlimit-mask 0\n\
+         -A states -p tcp -m connlimit --connlimit-upto 0\n\
+         -A states -m connlimit --connlimit-above 3 --connlimit-mask 9\n"
     )
 }
 

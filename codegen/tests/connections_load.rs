@@ -28,6 +28,8 @@ const LOOK_UPS: &str = "\
 -A marks -m connmark ! --mark 0x1/0x3 -j amounts
 -A amounts -m connbytes --connbytes 10: --connbytes-mode avgpkt --connbytes-dir both -j DROP
 -A amounts -m connbytes ! --connbytes 1:5 --connbytes-mode packets --connbytes-dir reply
+-A amounts -m connlimit --connlimit-above 6298 --connlimit-mask 24 -j DROP
+-A marks -p tcp -m connlimit ! --connlimit-above 2 --connlimit-daddr
 ";
 
 /// What every kernel takes.

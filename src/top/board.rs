@@ -272,11 +272,11 @@ pub mod tests {
     use super::*;
     use crate::census;
 
-    const RULES: &str = "*filter\n:INPUT DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -p tcp -j ACCEPT\n\
+    const RULES: &str = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -j ACCEPT\n\
                          -A INPUT -p udp -j DROP\n-A INPUT -j LOG\nCOMMIT\n";
 
-    /// The counters are those of the policy of INPUT, its three rules, and the policy of OUTPUT.
-    pub fn reading(packets: [u64; 5]) -> Reading {
+    /// The counters are those of the policy of INPUT, its three rules, and the policies of FORWARD and OUTPUT.
+    pub fn reading(packets: [u64; 6]) -> Reading {
         let mut sources = Sources::default();
         let id = sources.add("rules", RULES);
         let rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
@@ -293,8 +293,11 @@ pub mod tests {
 
     /// A board with rates: 2 packets a second of tcp are accepted, 10 of udp dropped.
     pub fn board() -> Board {
-        let mut board = Board::new(vec![reading([0, 1000, 10, 0, 0])]);
-        board.update(vec![reading([0, 1004, 30, 0, 0])], Duration::from_secs(2));
+        let mut board = Board::new(vec![reading([0, 1000, 10, 0, 0, 0])]);
+        board.update(
+            vec![reading([0, 1004, 30, 0, 0, 0])],
+            Duration::from_secs(2),
+        );
         board
     }
 
@@ -322,7 +325,7 @@ pub mod tests {
     #[test]
     fn counters_that_went_back_began_anew() {
         let mut board = board();
-        board.update(vec![reading([0, 5, 30, 0, 0])], Duration::from_secs(1));
+        board.update(vec![reading([0, 5, 30, 0, 0, 0])], Duration::from_secs(1));
         assert_eq!(board.rows()[0].rate, 5.0);
     }
 
@@ -342,7 +345,7 @@ pub mod tests {
         // Behind Enter, letters are keys again.
         assert_eq!(press(&mut board, &[KeyCode::Char('z')]), Wish::Zero);
         press(&mut board, &[KeyCode::Esc]);
-        assert_eq!(texts(&board).len(), 5);
+        assert_eq!(texts(&board).len(), 6);
 
         press(&mut board, &[KeyCode::Down, KeyCode::Down, KeyCode::Up]);
         assert_eq!(board.scrolled, 1);

@@ -129,16 +129,17 @@ mod tests {
 
     #[test]
     fn rules_verdicts_and_keys_are_drawn() {
-        let lines = drawn(&mut board(), 90, 13);
+        let lines = drawn(&mut board(), 90, 14);
         assert_eq!(
             lines,
             [
-                "5 rules and policies by packets per second",
+                "6 rules and policies by packets per second",
                 " packets/s    bytes/s      packets place              rule",
                 "      10.0       1000           30 IPv4 filter 2      -A INPUT -p udp -j DROP",
                 "       2.0        200         1004 IPv4 filter 1      -A INPUT -p tcp -j ACCEPT",
                 "         0          0            0 IPv4 filter policy -P INPUT DROP",
                 "         0          0            0 IPv4 filter 3      -A INPUT -j LOG",
+                "         0          0            0 IPv4 filter policy -P FORWARD ACCEPT",
                 "         0          0            0 IPv4 filter policy -P OUTPUT ACCEPT",
                 "protocol     accepted/s   dropped/s",
                 "udp                     0         10.0",
@@ -154,7 +155,7 @@ mod tests {
     fn a_small_screen_scrolls_no_further_than_the_last_rule() {
         let mut board = board();
         board.scrolled = 100;
-        let lines = drawn(&mut board, 60, 9);
+        let lines = drawn(&mut board, 90, 9);
         assert!(lines[2].contains("-P OUTPUT ACCEPT"), "{lines:?}");
         // Any size is drawn.
         for (width, height) in [(1, 1), (200, 2), (3, 50)] {

@@ -1,6 +1,10 @@
 //! Seeing what rules do.
 
-use anyhow::{Result, ensure};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 
 use crate::places::{Cgroup, LOOPBACKS, both_families, connects, in_kernel, ipt2bpf, listen};
 
@@ -76,6 +80,43 @@ fn metrics_tell_what_rules_have_counted() {
         );
         ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
         ensure!(ipt2bpf("metrics")?.is_empty(), "nothing is attached");
+        Ok(())
+    });
+}
+
+#[test]
+fn top_draws_rules_on_a_terminal_and_ends_when_told() {
+    in_kernel(|dir| {
+        let rules = both_families(dir, "rules", "-A INPUT -p tcp --dport 7002 -j DROP\n")?;
+        let cgroup = Cgroup::new("top")?;
+        ipt2bpf(&format!("attach --cgroup {} {rules}", cgroup.name()))?;
+        // script(1) gives it a terminal, to which it hands its standard input.
+        let inner = format!(
+            "stty rows 24 cols 160; {} top --cgroup {}",
+            env!("CARGO_BIN_EXE_ipt2bpf"),
+            cgroup.name()
+        );
+        let mut child = Command::new("script")
+            .args(["-qec", &inner, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut keys = child.stdin.take().context("a pipe")?;
+        std::thread::sleep(Duration::from_millis(1500));
+        keys.write_all(b"sq")?;
+        let output = child.wait_with_output()?;
+        let drawn = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{drawn}");
+        // Blanks are jumps of the cursor.
+        for text in ["7002", "DROP", "packets/s", "protocol"] {
+            ensure!(drawn.contains(text), "{text}: {drawn}");
+        }
+        let piped = ipt2bpf("top").expect_err("no terminal").to_string();
+        ensure!(
+            piped.contains("exit status: 2") && piped.contains("metrics"),
+            "{piped}"
+        );
+        ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
         Ok(())
     });
 }

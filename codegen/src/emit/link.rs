@@ -135,6 +135,12 @@ impl Linker<'_> {
         self.map(FLOWS_MAP, MapKind::Hash(flows_shape(entries)))
     }
 
+    /// The map of the locks: [`LOCKS`] of them.
+    pub fn locks(&mut self) -> MapId {
+        let (entries, bytes) = (LOCKS, 8);
+        self.map(LOCKS_MAP, MapKind::State { entries, bytes })
+    }
+
     /// The function that finds the packet's connection: `resolve(context, packet, question)`.
     pub fn resolve(&mut self) -> FunctionId {
         let question = Parameter::Memory(question::SIZE as u32);
@@ -146,14 +152,7 @@ impl Linker<'_> {
 
     /// The functions that track connections.
     pub(super) fn tracking(&mut self) -> TrackingCalls {
-        let flows = self.flows();
-        let locks = self.map(
-            LOCKS_MAP,
-            MapKind::State {
-                entries: LOCKS,
-                bytes: 8,
-            },
-        );
+        let (flows, locks) = (self.flows(), self.locks());
         let question = Parameter::Memory(question::SIZE as u32);
         let resolve = self.resolve();
         let maps = code::Maps { flows, locks };
@@ -237,8 +236,8 @@ impl Linker<'_> {
         self.callees.share(name, self.linkage, parameters, code)
     }
 
-    /// A function that `bpf_for_each_map_elem` calls with map, key, value and what the caller gave, in R1
-    /// to R4.
+    /// A function that a helper calls: `bpf_for_each_map_elem` with map, key, value and what the caller gave,
+    /// in R1 to R4; `bpf_loop` with the number of the round and what the caller gave.
     pub fn callback(&mut self, name: &str, write: impl FnOnce(&mut Code)) -> FunctionId {
         let mut code = Code::default();
         code.line(name);

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::{Family, Negatable, NfHook};
 use crate::value::is_prefix_of;
@@ -136,6 +137,24 @@ impl Extension for Addrtype {
             None => {}
             Some(Device::In) => line.word("--limit-iface-in"),
             Some(Device::Out) => line.word("--limit-iface-out"),
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("ADDRTYPE match");
+        for (name, types) in [("src-type", &self.source), ("dst-type", &self.destination)] {
+            let Some(types) = types else { continue };
+            let names = NAMES
+                .iter()
+                .filter(|row| types.value.value.contains(&row.1));
+            let names: Vec<&str> = names.map(|row| row.0).collect();
+            let sign = sign(types.negated);
+            line.word(format_args!("{name} {sign}{}", names.join(",")));
+        }
+        match self.device {
+            None => {}
+            Some(Device::In) => line.word("limit-in"),
+            Some(Device::Out) => line.word("limit-out"),
         }
     }
 }

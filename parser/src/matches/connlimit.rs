@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Bound;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Family;
 use crate::value::{prefix_length, word32};
@@ -90,6 +91,19 @@ impl Extension for Connlimit {
             By::Source => "--connlimit-saddr",
             By::Destination => "--connlimit-daddr",
         });
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let by = match self.by {
+            By::Source => "src",
+            By::Destination => "dst",
+        };
+        let relation = match self.bound {
+            Bound::UpTo => "<=",
+            Bound::Above => ">",
+        };
+        let (length, limit) = (self.prefix_length, self.limit);
+        line.word(format_args!("#conn {by}/{length} {relation} {limit}"));
     }
 }
 

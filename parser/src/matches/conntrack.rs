@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::PortRange;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::prefix::{self, Prefix};
 use crate::print::Line;
 use crate::range::{Range, warn_backwards};
@@ -205,6 +206,10 @@ impl Extension for Conntrack {
             });
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
+    }
 }
 
 impl Extension for State {
@@ -219,6 +224,10 @@ impl Extension for State {
     fn print(&self, line: &mut Line) {
         line.option(self.states.negated, "--state");
         line.word(self.states.value.value.list());
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
     }
 }
 

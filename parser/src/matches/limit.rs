@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::rate;
 use crate::value::integer;
@@ -64,6 +65,15 @@ impl Extension for Limit {
             line.word("--limit-burst");
             line.word(self.burst);
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let (number, unit) = rate::saved(self.average.into(), SCALE.into());
+        let unit = unit.saved_as;
+        line.word(format_args!(
+            "limit: avg {number}/{unit} burst {}",
+            self.burst
+        ));
     }
 }
 

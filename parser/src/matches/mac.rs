@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Negatable, NfHook};
 
@@ -38,6 +39,14 @@ impl Extension for Mac {
 
     fn print(&self, line: &mut Line) {
         line.option(self.source.negated, "--mac-source");
+        line.word(self.source.value.value);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("MAC");
+        if self.source.negated {
+            line.word("!");
+        }
         line.word(self.source.value.value);
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::PortRange;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::port;
@@ -79,6 +80,30 @@ impl Extension for Multiport {
             .collect();
         line.option(self.ports.negated, option);
         line.word(ports.join(","));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let side = match self.side {
+            Side::Source => "sports",
+            Side::Destination => "dports",
+            Side::Either => "ports",
+        };
+        let protocol = line.protocol;
+        let ports = self.ports.value.value.iter();
+        let ports: Vec<String> = ports
+            .map(|&PortRange { low, high }| {
+                let first = line.port(low, protocol);
+                match low == high {
+                    true => first,
+                    false => format!("{first}:{}", line.port(high, protocol)),
+                }
+            })
+            .collect();
+        let negation = if self.ports.negated { " !" } else { "" };
+        line.word(format_args!(
+            "multiport {side} {negation}{}",
+            ports.join(",")
+        ));
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::range::Range;
 use crate::ruleset::{Negatable, NfHook};
@@ -31,6 +32,27 @@ static SOCKET_EXISTS: Opt<()> = switch(&["socket-exists"]).invertible();
 static USER: Opt<Range<u32>> = Opt::new(&["uid-owner"], users).invertible();
 static GROUP: Opt<Range<u32>> = Opt::new(&["gid-owner"], groups).invertible();
 static SUPPLEMENTARY_GROUPS: Opt<()> = switch(&["suppl-groups"]);
+
+fn list_ids(
+    line: &mut Listing<'_>,
+    name: &str,
+    ids: &Option<Negatable<Range<u32>>>,
+    account: &dyn Fn(u32) -> Option<String>,
+) {
+    let Some(ids) = ids else { return };
+    if ids.negated {
+        line.word("!");
+    }
+    line.word(name);
+    let Range { low, high } = ids.value.value;
+    if low != high {
+        return line.word(format_args!("{low}-{high}"));
+    }
+    match account(low).filter(|_| !line.style.numeric) {
+        Some(name) => line.word(name),
+        None => line.word(low),
+    }
+}
 
 impl Extension for Owner {
     const NAME: &'static str = "owner";
@@ -93,6 +115,23 @@ impl Extension for Owner {
         }
         if self.supplementary_groups {
             line.word("--suppl-groups");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        if let Some(socket_exists) = &self.socket_exists {
+            if socket_exists.negated {
+                line.word("!");
+            }
+            line.word("owner socket exists");
+        }
+        let names = line.style.names;
+        let user = |id| names.user_name(id);
+        let group = |id| names.group_name(id);
+        list_ids(line, "owner UID match", &self.user, &user);
+        list_ids(line, "owner GID match", &self.group, &group);
+        if self.supplementary_groups {
+            line.word("incl. suppl. groups");
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 
@@ -51,6 +52,12 @@ impl Extension for Pkttype {
         let row = NAMES.iter().find(|row| row.1 == self.0.value.value);
         line.option(self.0.negated, "--pkt-type");
         line.word(row.map_or("", |row| row.0));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let row = NAMES.iter().find(|row| row.1 == self.0.value.value);
+        let name = row.map_or("", |row| row.0);
+        line.word(format_args!("PKTTYPE {}= {name}", sign(self.0.negated)));
     }
 }
 

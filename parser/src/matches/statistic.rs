@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::integer;
@@ -85,6 +86,24 @@ impl Extension for Statistic {
                 line.word(every.value.value);
                 line.word("--packet");
                 line.word(packet);
+            }
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("statistic mode");
+        match self {
+            Self::Random { probability } => {
+                let share = f64::from(probability.value.value) / CERTAIN;
+                let negation = if probability.negated { " !" } else { "" };
+                line.word(format_args!("random{negation} probability {share:.11}"));
+            }
+            Self::Nth { every, packet } => {
+                let negation = if every.negated { " !" } else { "" };
+                line.word(format_args!("nth{negation} every {}", every.value.value));
+                if *packet != 0 {
+                    line.word(format_args!("packet {packet}"));
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 
@@ -53,6 +54,17 @@ static LOCAL_TIMEZONE: Opt<()> = switch(&["localtz"]);
 static UTC: Opt<()> = switch(&["utc"]);
 static KERNEL_TIMEZONE: Opt<()> = switch(&["kerneltz"]);
 static CONTIGUOUS: Opt<()> = switch(&["contiguous"]);
+
+/// A day of the month as the tool says it, with its own endings.
+fn ordinal(day: u32) -> String {
+    let ending = match day % 10 {
+        1 => "st",
+        2 => "nd",
+        3 => "rd",
+        _ => "th",
+    };
+    format!("{day}{ending}")
+}
 
 impl Extension for Time {
     const NAME: &'static str = "time";
@@ -143,6 +155,45 @@ impl Extension for Time {
         }
         if self.contiguous {
             line.word("--contiguous");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("TIME");
+        if self.day_start != 0 || self.day_stop != DAY - 1 {
+            let (start, stop) = (Clock(self.day_start), Clock(self.day_stop));
+            line.word(format_args!("from {start} to {stop}"));
+        }
+        if self.weekdays != EVERY_WEEKDAY {
+            let days = (1..=7).zip(WEEKDAYS);
+            let days = days.filter(|(bit, _)| self.weekdays & 1 << bit != 0);
+            let days: Vec<&str> = days.map(|(_, name)| name).collect();
+            line.word(format_args!("on {}", days.join(",")));
+        }
+        if self.monthdays != EVERY_MONTHDAY {
+            let days = (1..=31).filter(|day| self.monthdays & 1 << day != 0);
+            let days: Vec<String> = days.map(ordinal).collect();
+            line.word(format_args!("on {}", days.join(",")));
+        }
+        for (second, name) in [
+            (self.first_second, "starting from"),
+            (self.last_second, "until date"),
+        ] {
+            // The tool has no words for the first second of all.
+            match second {
+                0 if name == "until date" => line.word(name),
+                0 => {}
+                second => {
+                    let date = Date(second).to_string().replace('T', " ");
+                    line.word(format_args!("{name} {date}"));
+                }
+            }
+        }
+        if !self.kernel_timezone {
+            line.word("UTC");
+        }
+        if self.contiguous {
+            line.word("contiguous");
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Comparison;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Family;
 use crate::value::byte;
@@ -52,6 +53,11 @@ impl Extension for Ttl {
         };
         line.option(negated, option);
         line.word(ttl);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let (relation, limit) = self.0.in_symbols();
+        line.word(format_args!("TTL match TTL {relation} {limit}"));
     }
 }
 

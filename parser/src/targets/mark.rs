@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::mark_change::{self, MarkChange};
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 
 /// The `MARK` target.
@@ -33,5 +34,10 @@ impl Extension for Mark {
 
     fn print(&self, line: &mut Line) {
         self.change.print(line);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("MARK");
+        self.change.list(line);
     }
 }

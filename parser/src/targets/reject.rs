@@ -2,6 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Family, TableKind};
 use crate::value::is_prefix_of;
@@ -146,6 +147,10 @@ impl Extension for Reject {
     fn print(&self, line: &mut Line) {
         line.word("--reject-with");
         line.word(self.with.name());
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
     }
 }
 

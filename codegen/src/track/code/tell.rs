@@ -209,6 +209,8 @@ impl<'a> Writer<'a> {
         // UDP-Lite says there how much the checksum covers; 0 is all.
         code.load(Size::B, Reg::R2, PACKET, Field::Protocol.place().offset);
         code.branch(Cond::Ne, Reg::R2, i32::from(protocol::UDPLITE), plain);
+        code.load(Size::H, Reg::R2, Reg::R10, stack::FLOW + 6);
+        code.branch(Cond::Eq, Reg::R2, 0, invalid);
         code.branch(Cond::Eq, Reg::R1, 0, whole);
         code.bind(plain);
         code.branch(Cond::Lt, Reg::R1, 8, invalid);

@@ -1,15 +1,15 @@
 //! What to say of programs that look the types of addresses up in a map.
 
-use ipt2bpf_codegen::compile::Compiled;
-use ipt2bpf_codegen::module::ADDRESSES_MAP;
-use ipt2bpf_codegen::routine::Routine;
+use crate::compile::Compiled;
+use crate::module::ADDRESSES_MAP;
+use crate::routine::Routine;
 use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::span::Span;
 
-use crate::devices::Filled;
+use super::Filled;
 
 /// A warning at the first rule that needs the map, if there is such a map.
-pub fn warning(compiled: &Compiled, filled: Filled) -> Option<Diagnostic> {
+pub(super) fn warning(compiled: &Compiled, filled: Filled) -> Option<Diagnostic> {
     let mut maps = compiled.module.maps.iter();
     maps.find(|map| map.name == ADDRESSES_MAP)?;
     let (message, help) = match filled {

@@ -2,7 +2,8 @@
 
 use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
-use ipt2bpf_runtime::Counter;
+
+use crate::maps::Counter;
 
 /// The counters of the text, in the order of the map.
 pub fn of_text(rulesets: &[Ruleset], layout: &CounterLayout) -> Vec<Counter> {

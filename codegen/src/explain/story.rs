@@ -3,20 +3,18 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use ipt2bpf_codegen::evaluate::{Event, Outcome, Route, evaluate, value_seen};
-use ipt2bpf_codegen::field::{Field, NO_SEGMENT_SIZE};
-use ipt2bpf_codegen::log::book::Book;
-use ipt2bpf_codegen::log::line::{LinkHeader, Sight, line};
-use ipt2bpf_codegen::log::record::Record;
-use ipt2bpf_codegen::meaning::reject::Answer;
-use ipt2bpf_codegen::meaning::tell::Telling;
-use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::packet::{Connected, Devices, Metadata, Packet};
-use ipt2bpf_codegen::routine::{Routine, World};
-use ipt2bpf_codegen::semantic::{
-    ChainId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test, Verdict,
-};
-use ipt2bpf_codegen::track::state;
+use crate::evaluate::{Event, Outcome, Route, evaluate, value_seen};
+use crate::field::{Field, NO_SEGMENT_SIZE};
+use crate::log::book::Book;
+use crate::log::line::{LinkHeader, Sight, line};
+use crate::log::record::Record;
+use crate::meaning::reject::Answer;
+use crate::meaning::tell::Telling;
+use crate::module::Hook;
+use crate::packet::{Connected, Devices, Metadata, Packet};
+use crate::routine::{Routine, World};
+use crate::semantic::{ChainId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test, Verdict};
+use crate::track::state;
 use ipt2bpf_parser::ruleset::{Family, NfHook, TableKind};
 use ipt2bpf_parser::span::Sources;
 

@@ -17,8 +17,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipt2bpf_codegen::frame::ip_packet;
-use ipt2bpf_codegen::packet::{Devices, Metadata};
+use crate::frame::ip_packet;
+use crate::packet::{Devices, Metadata};
 use ipt2bpf_parser::ruleset::Family;
 use nom::Parser;
 use nom::bytes::complete::{tag, take_till1, take_while1};
@@ -41,6 +41,21 @@ pub struct PacketWords {
     pub devices: Devices,
     /// The mark and the sender's Ethernet address.
     pub metadata: Metadata,
+}
+
+impl PacketWords {
+    /// The Ethernet header of a packet whose sender is told: to nobody in particular.
+    pub fn link_header(&self) -> Option<[u8; 14]> {
+        let sender = self.metadata.source_mac?;
+        let ethertype = match self.family {
+            Family::V4 => [0x08, 0x00],
+            Family::V6 => [0x86, 0xdd],
+        };
+        let mut header = [0; 14];
+        header[6..12].copy_from_slice(&sender);
+        header[12..].copy_from_slice(&ethertype);
+        Some(header)
+    }
 }
 
 impl FromStr for PacketWords {
@@ -689,8 +704,8 @@ fn hex_digit(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use ipt2bpf_codegen::field::Field;
-    use ipt2bpf_codegen::packet::Packet;
+    use crate::field::Field;
+    use crate::packet::Packet;
 
     use super::*;
 

@@ -1,27 +1,20 @@
 //! What to say of programs that look the names of interfaces up in a map.
 
-use ipt2bpf_codegen::compile::Compiled;
-use ipt2bpf_codegen::field::Field;
-use ipt2bpf_codegen::module::{DEVICES_MAP, Hook};
-use ipt2bpf_codegen::options::{DeviceNames, Options};
-use ipt2bpf_codegen::semantic::{Rule, Step, Test};
+use crate::compile::Compiled;
+use crate::field::Field;
+use crate::module::{DEVICES_MAP, Hook};
+use crate::options::{DeviceNames, Options};
+use crate::semantic::{Rule, Step, Test};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::span::{Sources, Span};
 
-/// When the map gets its names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filled {
-    /// Whoever loads the object must do it.
-    Later,
-    /// In this run.
-    Now,
-}
+use super::Filled;
 
 /// How many places a message lists.
 const SHOWN: usize = 8;
 
 /// A warning at the first rule that needs the map, if there is such a map.
-pub fn warning(
+pub(super) fn warning(
     compiled: &Compiled,
     options: &Options,
     filled: Filled,

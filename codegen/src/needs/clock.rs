@@ -1,16 +1,20 @@
 //! What to say of programs that ask for the time of day.
 
-use ipt2bpf_codegen::compile::Compiled;
-use ipt2bpf_codegen::module::CLOCK_MAP;
-use ipt2bpf_codegen::options::{KernelVersion, Options};
-use ipt2bpf_codegen::routine::Routine;
-use ipt2bpf_codegen::semantic::{Rule, Step};
+use crate::compile::Compiled;
+use crate::module::CLOCK_MAP;
+use crate::options::{KernelVersion, Options};
+use crate::routine::Routine;
+use crate::semantic::{Rule, Step};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 
-use crate::devices::Filled;
+use super::Filled;
 
 /// A warning at the first rule that asks for the time, where the programs may not know it.
-pub fn warning(compiled: &Compiled, options: &Options, filled: Filled) -> Option<Diagnostic> {
+pub(super) fn warning(
+    compiled: &Compiled,
+    options: &Options,
+    filled: Filled,
+) -> Option<Diagnostic> {
     let families = compiled.filters.iter().flat_map(|filter| &filter.families);
     let chains = families.flat_map(|family| &family.chains);
     let rules = chains.flat_map(|chain| &chain.rules);

@@ -1,0 +1,22 @@
+//! The helper.
+pub mod access;
+pub mod cache;
+mod caller;
+pub mod client;
+pub mod compiler;
+mod descriptors;
+pub mod failure;
+pub mod frame;
+mod ipset;
+pub mod mbox;
+pub mod place;
+pub mod request;
+pub mod run;
+pub mod sandbox;
+pub mod server;
+pub mod service;
+pub mod socket;
+mod sys;
+mod timed;
+pub mod varlink;
+pub mod xtables;
