@@ -17,6 +17,7 @@ mod hits;
 mod input;
 mod iptables;
 mod list;
+mod live;
 mod load;
 mod log;
 mod messages;

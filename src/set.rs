@@ -250,7 +250,7 @@ fn apply(set: &LiveSet<'_>, entry: &Entry, verb: Verb, exist: bool) -> Result<()
 /// The sets of objects that can be changed, each with its place.
 fn live(objects: &[InForce]) -> Result<Vec<(&str, LiveSet<'_>)>> {
     let mut sets = Vec::new();
-    for InForce { place, maps } in objects {
+    for InForce { place, maps, .. } in objects {
         sets.extend(
             maps.live_sets()?
                 .into_iter()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
+use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_runtime::{Attachment, Maps, Registry, counters};
 
 use crate::cli::Place;
@@ -35,6 +36,8 @@ pub struct Selection {
 /// The maps of one object, and where it is used.
 pub struct InForce {
     pub place: String,
+    /// The hooks; none are known of what is pinned.
+    pub hooks: Vec<Hook>,
     pub maps: Maps,
 }
 
@@ -68,7 +71,11 @@ impl Selection {
             let place = dir.display().to_string();
             ensure!(dir.is_dir(), "{place} is no directory");
             let maps = Maps::open(dir)?;
-            return Ok(vec![InForce { place, maps }]);
+            return Ok(vec![InForce {
+                place,
+                hooks: Vec::new(),
+                maps,
+            }]);
         }
         let registry = Registry::find()?;
         let chosen = self.place.cgroup.is_some() || !self.place.xdp.is_empty();
@@ -81,6 +88,7 @@ impl Selection {
             let hooks: Vec<&str> = object.hooks.iter().map(|hook| hook.section()).collect();
             InForce {
                 place: format!("{} {}", object.places.join(" "), hooks.join(" ")),
+                hooks: object.hooks,
                 maps: object.maps,
             }
         });
@@ -92,7 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let objects = arguments.selection.objects()?;
     let several = objects.len() > 1;
     let mut text = Vec::new();
-    for InForce { place, maps } in objects {
+    for InForce { place, maps, .. } in objects {
         if several {
             text.extend_from_slice(format!("# {place}\n").as_bytes());
         }

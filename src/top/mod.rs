@@ -86,7 +86,7 @@ fn watch(terminal: &mut DefaultTerminal, arguments: &Arguments, first: Vec<Readi
 /// The counters of everything that is wanted.
 fn read(selection: &Selection) -> Result<Vec<Reading>> {
     let mut readings = Vec::new();
-    for InForce { place, maps } in selection.all_objects()? {
+    for InForce { place, maps, .. } in selection.all_objects()? {
         let rulesets = census::rulesets(&maps)?;
         readings.push(Reading {
             place,

@@ -1,6 +1,8 @@
 //! Seeing what rules do.
 
+use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -116,6 +118,89 @@ fn top_draws_rules_on_a_terminal_and_ends_when_told() {
             piped.contains("exit status: 2") && piped.contains("metrics"),
             "{piped}"
         );
+        ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn explain_asks_the_running_filter() {
+    in_kernel(|dir| {
+        let rules = dir.join("rules");
+        fs::write(
+            &rules,
+            "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+             -A INPUT -m set --match-set friends src -j ACCEPT\n\
+             -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n\
+             -A INPUT -p udp -m limit --limit 1/min -j ACCEPT\nCOMMIT\n",
+        )?;
+        let sets = dir.join("sets");
+        fs::write(&sets, "create friends hash:ip\n")?;
+        let cgroup = Cgroup::new("explain")?;
+        let outside = listen(&["127.0.0.1"], &[7003])?;
+        ipt2bpf(&format!(
+            "attach --live-sets --connections 1024 --ipset {} --cgroup {} {}",
+            sets.display(),
+            cgroup.name(),
+            rules.display()
+        ))?;
+        let client = cgroup.inside(|| TcpStream::connect("127.0.0.1:7003"))??;
+        let server = outside[0].accept()?;
+        let port = client.local_addr()?.port();
+        let told = |packet: &str| -> Result<String> {
+            let output = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+                .args(["explain", "--live", "--packet", packet])
+                .output()?;
+            let said = String::from_utf8(output.stderr)?;
+            ensure!(output.status.success(), "{said}");
+            ensure!(
+                said.contains("-m limit") && !said.contains("friends"),
+                "{said}"
+            );
+            Ok(String::from_utf8(output.stdout)?)
+        };
+        let answer = told(&format!("tcp 127.0.0.1:7003 > 127.0.0.1:{port} ack in lo"))?;
+        ensure!(
+            answer.contains("ACCEPT") && answer.contains("--ctstate ESTABLISHED"),
+            "{answer}"
+        );
+        let stranger = format!("tcp 127.0.0.1:7004 > 127.0.0.1:{port} ack in lo");
+        let answer = told(&stranger)?;
+        ensure!(
+            answer.contains("DROP") && !answer.contains("\nACCEPT"),
+            "{answer}"
+        );
+        let before = ipt2bpf("show -c")?;
+        ipt2bpf("set add friends 127.0.0.1")?;
+        let answer = told(&stranger)?;
+        ensure!(answer.contains("--match-set friends src"), "{answer}");
+        ensure!(ipt2bpf("show -c")? == before, "nothing was counted");
+        for (wrong, status) in [
+            (
+                vec![
+                    "--live",
+                    "--packet",
+                    "tcp 1.2.3.4 > 1.2.3.5",
+                    "--hook",
+                    "xdp",
+                ],
+                2,
+            ),
+            (
+                vec!["--cgroup", "/x", "--packet", "tcp 1.2.3.4 > 1.2.3.5"],
+                2,
+            ),
+        ] {
+            let output = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
+                .arg("explain")
+                .args(&wrong)
+                .output()?;
+            ensure!(
+                output.status.code() == Some(status),
+                "{wrong:?}: {output:?}"
+            );
+        }
+        drop((client, server));
         ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
         Ok(())
     });
