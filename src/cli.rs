@@ -15,7 +15,7 @@ use ipt2bpf_umh::request::Choices;
 
 use crate::{
     attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log,
-    metrics, run, serve, set, show, systemd, top, zero,
+    metrics, run, serve, set, show, systemd, top, watch, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -76,6 +76,7 @@ pub enum Command {
     Top(top::Arguments),
     Metrics(metrics::Arguments),
     Systemd(systemd::Arguments),
+    Watch(watch::Arguments),
     Zero(zero::Arguments),
     Run(run::Arguments),
     Serve(serve::Arguments),

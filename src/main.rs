@@ -31,6 +31,7 @@ mod sets;
 mod show;
 mod systemd;
 mod top;
+mod watch;
 mod zero;
 
 use std::ffi::OsString;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Set(arguments)) => set::run(&arguments, &reporter),
         Some(Command::Top(arguments)) => top::run(&arguments),
+        Some(Command::Watch(arguments)) => watch::run(&arguments, &reporter),
         Some(Command::Metrics(arguments)) => metrics::run(&arguments),
         Some(Command::Systemd(arguments)) => systemd::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),

@@ -9,3 +9,4 @@ mod see;
 mod sets;
 mod soak;
 mod units;
+mod watch;
