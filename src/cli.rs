@@ -15,7 +15,7 @@ use ipt2bpf_umh::request::Choices;
 
 use crate::{
     attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log,
-    metrics, run, serve, set, show, systemd, top, watch, zero,
+    metrics, replace, run, serve, set, show, systemd, top, watch, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -65,6 +65,7 @@ pub enum Command {
     Explain(explain::Arguments),
     Load(load::Arguments),
     Attach(attach::Arguments),
+    Replace(replace::Arguments),
     Detach(detach::Arguments),
     /// Lists what ipt2bpf has attached
     List,

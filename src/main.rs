@@ -23,6 +23,7 @@ mod log;
 mod messages;
 mod metrics;
 mod output;
+mod replace;
 mod run;
 mod running;
 mod serve;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Some(Command::Explain(arguments)) => explain::run(&arguments, &reporter),
         Some(Command::Load(arguments)) => load::run(&arguments, &reporter),
         Some(Command::Attach(arguments)) => attach::run(&arguments, &reporter),
+        Some(Command::Replace(arguments)) => replace::run(&arguments, &reporter),
         Some(Command::Detach(arguments)) => detach::run(&arguments),
         Some(Command::List) => list::run(),
         Some(Command::Show(arguments)) => show::run(&arguments),

@@ -54,6 +54,11 @@ impl Arguments {
         files.is_empty() || files.iter().any(|file| file.as_os_str() == "-")
     }
 
+    /// Whether counters begin with those of the rules.
+    pub fn seeds_counters(&self) -> bool {
+        self.counters
+    }
+
     /// Compiles for these hooks (all when there is none) and loads. The programs know the interfaces of
     /// this network namespace and the time, and count from zero or from what the rules say. What outlives a
     /// reload of rules is taken from the maps of what they replace.

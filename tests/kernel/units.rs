@@ -132,16 +132,22 @@ fn only_units_with_a_cgroup_are_taken() {
 }
 
 #[test]
-fn the_template_that_is_shipped_is_in_order() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/ipt2bpf@.service");
-    let text = fs::read_to_string(shipped)?;
-    // Where it will be is up to who installs it.
-    let installed = text.replace(
-        "=ipt2bpf load",
-        &format!("={} load", env!("CARGO_BIN_EXE_ipt2bpf")),
-    );
-    ensure!(installed != text, "{text}");
-    fs::write(dir.path().join("ipt2bpf@.service"), installed)?;
-    verify(dir.path(), "ipt2bpf@web.service")
+fn the_units_that_are_shipped_are_in_order() -> Result<()> {
+    for (file, unit) in [
+        ("ipt2bpf@.service", "ipt2bpf@web.service"),
+        ("ipt2bpf-watch.service", "ipt2bpf-watch.service"),
+    ] {
+        let dir = tempfile::tempdir()?;
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("dist")
+            .join(file);
+        let text = fs::read_to_string(shipped)?;
+        // Where it will be is up to who installs it.
+        let binary = env!("CARGO_BIN_EXE_ipt2bpf");
+        let installed = text.replace("=ipt2bpf ", &format!("={binary} "));
+        ensure!(installed != text, "{text}");
+        fs::write(dir.path().join(file), installed)?;
+        verify(dir.path(), unit)?;
+    }
+    Ok(())
 }
