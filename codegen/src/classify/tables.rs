@@ -5,7 +5,7 @@
 //! classes tell the marks of a packet and with them its outcome. A look-up takes as many steps for any
 //! number of rules. The tables grow with the product of the classes, so this pays as long as they fit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::data::{Array, Data, Place};
@@ -45,10 +45,25 @@ enum Tree {
 
 /// Builds the tables of a problem, within limits of time and memory.
 pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Option<Tables> {
+    if least_cells(problem) > limits.memory {
+        return None;
+    }
     let in_order = |order: Order| build_of(usize::MAX, order, problem, outcomes, limits);
     [Order::AddressesFirst, Order::SmallestFirst]
         .into_iter()
         .find_map(in_order)
+}
+
+/// About how many cells some table has at least: one that tells apart the two dimensions with the most
+/// different sets. It takes no time to see that many rules are too many.
+fn least_cells(problem: &Problem) -> usize {
+    let mut sets = vec![HashSet::new(); problem.dimensions.len()];
+    for (dimension, set) in problem.patterns.iter().flat_map(|pattern| &pattern.sets) {
+        sets[*dimension].insert(set.ranges());
+    }
+    let mut sizes: Vec<usize> = sets.iter().map(HashSet::len).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes.iter().take(2).product()
 }
 
 /// In which order dimensions are put together.
