@@ -9,23 +9,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::{ArgAction, Args};
 use ipt2bpf_codegen::compile::translate;
+use ipt2bpf_codegen::explain;
+use ipt2bpf_codegen::explain::story::{Bench, Subject};
+use ipt2bpf_codegen::explain::words::PacketWords;
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::log::book::Book;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::packet::{Devices, Metadata};
+use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_parser::input::Input;
 use ipt2bpf_parser::ruleset::Family;
 
 use crate::capture::{self, Content, IpPacket};
 use crate::cli::{HookName, Leniency, Rules, Sets};
 use crate::failure::Usage;
 use crate::hits::Hits;
-use crate::input::Input;
+use crate::input;
 use crate::messages::Reporter;
 use crate::output;
-use crate::story::{Bench, Subject};
-use crate::words::PacketWords;
 
 const PACKETS: &str = "\
 Packets:
@@ -109,7 +112,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
 
 /// Tells of the packets that the user describes.
 fn explain_packets(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
-    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
+    let input = input::read_all(&arguments.rules, &arguments.sets)?;
     let hooks = arguments.packets.iter().map(|packet| {
         let place = format!(": {}", packet.text);
         hook_of(&packet.devices, arguments.hook, &place)
@@ -132,7 +135,7 @@ fn explain_packets(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
             bytes: &packet.bytes,
             devices: &packet.devices,
             metadata: &packet.metadata,
-            link_header: link_header(packet),
+            link_header: packet.link_header(),
         };
         let judgement = bench.judge(&subject);
         if !text.is_empty() {
@@ -148,7 +151,7 @@ fn explain_capture(arguments: &Arguments, file: &Path, reporter: &Reporter) -> R
     let name = file.display().to_string();
     let bytes = read(arguments, file).with_context(|| name.clone())?;
     let placing = Placing::new(arguments)?;
-    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
+    let input = input::read_all(&arguments.rules, &arguments.sets)?;
     let options = options(arguments, &input, placing.hooks());
     let (filters, layout, said) = translate(&input.rulesets, &options);
     conclude(&input, said, reporter)?;
@@ -212,7 +215,7 @@ fn explain_capture(arguments: &Arguments, file: &Path, reporter: &Reporter) -> R
 fn options(arguments: &Arguments, input: &Input, hooks: Vec<Hook>) -> Options {
     arguments.leniency.apply(Options {
         hooks,
-        sets: input.known_sets(),
+        sets: codegen::Sets::new(&input.sets),
         ..Options::default()
     })
 }
@@ -239,19 +242,6 @@ fn read(arguments: &Arguments, file: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// The Ethernet header of a packet whose sender is told: to nobody in particular.
-fn link_header(packet: &PacketWords) -> Option<[u8; 14]> {
-    let sender = packet.metadata.source_mac?;
-    let ethertype = match packet.family {
-        Family::V4 => [0x08, 0x00],
-        Family::V6 => [0x86, 0xdd],
-    };
-    let mut header = [0; 14];
-    header[6..12].copy_from_slice(&sender);
-    header[12..].copy_from_slice(&ethertype);
-    Some(header)
 }
 
 /// A packet of a capture as a line, in the words that describe packets.
@@ -370,24 +360,6 @@ impl Placing {
 
 /// Where a packet with these interfaces is; what it is called stands behind a complaint.
 fn hook_of(devices: &Devices, wanted: Option<HookName>, called: &str) -> Result<Hook> {
-    let has_input = !devices.input.is_empty();
-    let has_output = !devices.output.is_empty();
-    let hook = match (wanted, has_input, has_output) {
-        (Some(name), ..) => name.into(),
-        (None, true, true) => Hook::Xdp,
-        (None, false, true) => Hook::CgroupEgress,
-        (None, _, false) => Hook::CgroupIngress,
-    };
-    let misplaced = match hook {
-        Hook::CgroupIngress if has_output => Some("out"),
-        Hook::CgroupEgress if has_input => Some("in"),
-        _ => None,
-    };
-    match misplaced {
-        Some(word) => {
-            let message = format!("a packet at {hook} has no `{word}` interface{called}");
-            Err(Usage(message).into())
-        }
-        None => Ok(hook),
-    }
+    let hook = explain::hook_of(devices, wanted.map(Hook::from));
+    hook.map_err(|complaint| Usage(format!("{complaint}{called}")).into())
 }

@@ -2,18 +2,18 @@
 
 use anyhow::Result;
 use clap::Args;
-use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
-use ipt2bpf_runtime::{Loaded, Maps, kernel};
+use ipt2bpf_codegen::needs::{Filled, warnings};
+use ipt2bpf_codegen::options::{DeviceNames, Options};
+use ipt2bpf_codegen::sets as codegen;
+use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_parser::input::Input;
+use ipt2bpf_runtime::{Loaded, Maps, counters, kernel};
 
-use crate::addresses;
 use crate::cli::{Deciding, Hooks, Leniency, Rules, Sets, Tracking};
-use crate::clock;
-use crate::counters;
-use crate::devices::{self, Filled};
 use crate::failure::Told;
-use crate::input::Input;
+use crate::input;
 use crate::messages::Reporter;
 use crate::sets;
 
@@ -54,46 +54,16 @@ impl Arguments {
     /// # Errors
     /// [`Told`] when the rules cannot be translated, or what the kernel says.
     pub fn load(&self, hooks: Vec<Hook>, replaced: &[Maps], reporter: &Reporter) -> Result<Loaded> {
-        let input = Input::read(&self.rules)?;
-        let input = match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
-            true => input.with_kernel_sets()?,
-            false => input.with_sets(&self.sets)?,
-        };
-        let options = self.tracking.apply(self.leniency.apply(Options {
-            // A program at an interface sees only what arrives there.
-            companion: hooks == [Hook::Xdp],
-            hooks,
-            device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
-            target_kernel: kernel_version(),
-            sets: input.known_sets(),
-            tick_rate: kernel::tick_rate(),
-            ..self.hooks.options()
-        }));
-        let options = self.deciding.apply(options);
-        let mut said = input.diagnostics.clone();
-        let compiled = match input.has_errors() {
-            true => None,
-            false => compile(&input.rulesets, &options)
-                .map_err(|errors| said.extend(errors))
-                .ok(),
-        };
-        if let Some(compiled) = &compiled {
-            said.extend(compiled.diagnostics.clone());
-            said.extend(devices::warning(
-                compiled,
-                &options,
-                Filled::Now,
-                &input.sources,
-            ));
-            said.extend(addresses::warning(compiled, Filled::Now));
-            said.extend(clock::warning(compiled, &options, Filled::Now));
+        let mut input = input::read(&self.rules)?;
+        match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
+            true => input::read_kernel_sets(&mut input)?,
+            false => input::read_sets(&mut input, &self.sets)?,
         }
-        reporter.conclude(said, &input.sources, self.deny_warnings)?;
-        let compiled = compiled.ok_or(Told)?;
-        let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
-        loaded.maps().fill_devices()?;
-        loaded.maps().fill_addresses()?;
-        loaded.maps().fill_clock()?;
+        let choices = self.leniency.apply(self.hooks.options());
+        let choices = self.deciding.apply(self.tracking.apply(choices));
+        let (loaded, compiled) = load(&input, hooks, choices, replaced, |said| {
+            reporter.conclude(said, &input.sources, self.deny_warnings)
+        })?;
         if self.counters {
             let values = counters::of_text(&input.rulesets, &compiled.counters);
             loaded.maps().seed_counters(&values)?;
@@ -102,10 +72,43 @@ impl Arguments {
     }
 }
 
-/// The running kernel; none when its release cannot be read, or is older than the oldest that anything
-/// is made for, which then says so itself.
-fn kernel_version() -> Option<KernelVersion> {
-    let (major, minor) = kernel::version()?;
-    let version = KernelVersion::new(major.try_into().ok()?, minor.try_into().ok()?);
-    Some(version.max(KernelVersion::BASELINE))
+/// Compiles rules for these hooks of the running kernel with the user's choices, and loads them in the place
+/// of others. What is to be said of the rules is told before anything is loaded.
+///
+/// # Errors
+/// [`Told`] when the rules cannot be translated, what the teller makes of what is said, and what the kernel
+/// says.
+pub fn load(
+    input: &Input,
+    hooks: Vec<Hook>,
+    choices: Options,
+    replaced: &[Maps],
+    tell: impl FnOnce(Vec<Diagnostic>) -> Result<()>,
+) -> Result<(Loaded, Compiled)> {
+    let options = Options {
+        // A program at an interface sees only what arrives there.
+        companion: hooks == [Hook::Xdp],
+        hooks,
+        device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
+        target_kernel: kernel::target(),
+        sets: codegen::Sets::new(&input.sets),
+        tick_rate: kernel::tick_rate(),
+        ..choices
+    };
+    let mut said = input.diagnostics.clone();
+    let compiled = match input.has_errors() {
+        true => None,
+        false => compile(&input.rulesets, &options)
+            .map_err(|errors| said.extend(errors))
+            .ok(),
+    };
+    if let Some(compiled) = &compiled {
+        said.extend(compiled.diagnostics.clone());
+        said.extend(warnings(compiled, &options, Filled::Now, &input.sources));
+    }
+    tell(said)?;
+    let compiled = compiled.ok_or(Told)?;
+    let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
+    loaded.maps().fill()?;
+    Ok((loaded, compiled))
 }

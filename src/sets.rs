@@ -16,7 +16,7 @@ use ipt2bpf_parser::ruleset::{Action, Family, Rule, Ruleset};
 use ipt2bpf_parser::span::{Sources, Span};
 use ipt2bpf_parser::targets::Target;
 
-use crate::messages::enumerate;
+use ipt2bpf_codegen::messages::enumerate;
 
 /// How many names a message lists.
 const LISTED: usize = 8;

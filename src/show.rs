@@ -7,10 +7,10 @@ use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, parse};
-use ipt2bpf_runtime::{Maps, Registry};
+use ipt2bpf_runtime::{Maps, Registry, counters};
 
 use crate::cli::Place;
-use crate::{attachments, counters, output};
+use crate::{attachments, output};
 
 /// Prints the rules in force as iptables-save does
 ///
@@ -25,13 +25,13 @@ pub struct Arguments {
 }
 
 /// Which programs are meant.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Selection {
     #[command(flatten)]
-    place: Place,
+    pub place: Place,
     /// A directory that `ipt2bpf load` has pinned to
     #[arg(long, value_name = "DIR", conflicts_with = "place")]
-    pin: Option<PathBuf>,
+    pub pin: Option<PathBuf>,
 }
 
 /// The maps of one object, and where it is used.
@@ -41,6 +41,11 @@ pub struct InForce {
 }
 
 impl Selection {
+    /// Whether the user says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.pin.is_none() && self.place.cgroup.is_none() && self.place.xdp.is_empty()
+    }
+
     /// The objects in force. Programs of one object are one.
     ///
     /// # Errors
@@ -62,11 +67,7 @@ impl Selection {
         for attachment in &attachments {
             let maps = attachment.maps()?;
             if !objects.iter().any(|known| known.maps.same_as(&maps)) {
-                let place = format!(
-                    "{} {}",
-                    attachments::name(&attachment.site),
-                    attachment.hook
-                );
+                let place = format!("{} {}", attachment.site, attachment.hook);
                 objects.push(InForce { place, maps });
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic;
 
 use aya_obj::btf::BtfFeatures;
@@ -37,6 +37,12 @@ impl Loaded {
     /// The maps.
     pub fn maps(&self) -> &Maps {
         &self.maps
+    }
+
+    /// The descriptors of the programs.
+    pub fn descriptors(&self) -> impl Iterator<Item = (Hook, BorrowedFd<'_>)> {
+        self.programs()
+            .map(|(hook, program)| (hook, program.as_fd()))
     }
 
     pub(crate) fn program(&self, hook: Hook) -> Result<&Program, Error> {

@@ -102,6 +102,13 @@ pub(crate) fn service_of(name: &[u8], protocol: u8) -> Option<u16> {
         .map(|row| row.1)
 }
 
+/// The name of the service at a port.
+pub(crate) fn service_at(port: u16, protocol: u8) -> Option<&'static str> {
+    let mut services = SERVICES.iter();
+    let row = services.find(|(_, at, protocols)| *at == port && protocols.contains(&protocol))?;
+    row.0.first().copied()
+}
+
 /// The port of a service over whichever protocol, as the resolver finds it: TCP first, then UDP.
 pub(crate) fn service(name: &[u8]) -> Option<u16> {
     RESOLVED

@@ -1,0 +1,85 @@
+//! Counters between rulesets and the kernel: which value belongs to which rule or policy.
+
+use ipt2bpf_codegen::counters::CounterLayout;
+use ipt2bpf_parser::ruleset::{Counters, Ruleset};
+
+use crate::maps::Counter;
+
+/// The counters of the text, in the order of the map.
+pub fn of_text(rulesets: &[Ruleset], layout: &CounterLayout) -> Vec<Counter> {
+    let mut values = vec![Counter::default(); layout.len() as usize];
+    // One walk serves both directions; this one changes nothing in its copy.
+    for_each(&mut rulesets.to_vec(), layout, |index, counters| {
+        if let Some(value) = values.get_mut(index) {
+            *value = Counter {
+                packets: counters.packets,
+                bytes: counters.bytes,
+            };
+        }
+    });
+    values
+}
+
+/// Puts the values of the map into the rulesets.
+pub fn into_text(rulesets: &mut [Ruleset], layout: &CounterLayout, values: &[Counter]) {
+    for_each(rulesets, layout, |index, counters| {
+        if let Some(value) = values.get(index) {
+            *counters = Counters {
+                packets: value.packets,
+                bytes: value.bytes,
+            };
+        }
+    });
+}
+
+/// Visits every counter with its index in the map.
+fn for_each(
+    rulesets: &mut [Ruleset],
+    layout: &CounterLayout,
+    mut visit: impl FnMut(usize, &mut Counters),
+) {
+    for ruleset in rulesets {
+        for table in &mut ruleset.tables {
+            for chain in &mut table.chains {
+                if let Some(policy) = layout.policy(ruleset.family, table.kind, &chain.name) {
+                    visit(policy.0 as usize, &mut chain.counters);
+                }
+                let first = layout.first_rule(ruleset.family, table.kind, &chain.name) as usize;
+                for (index, rule) in chain.rules.iter_mut().enumerate() {
+                    visit(first + index, &mut rule.counters);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipt2bpf_parser::span::Sources;
+    use ipt2bpf_parser::{Counts, ParseOptions, parse};
+
+    use super::*;
+
+    #[test]
+    fn counters_go_to_the_map_and_back() {
+        const TEXT: &str = "*filter\n:INPUT DROP [1:10]\n:FORWARD ACCEPT [2:20]\n:OUTPUT ACCEPT [3:30]\n:own - [0:0]\n\
+                            [4:40] -A INPUT -j own\n[5:50] -A own -p tcp -j ACCEPT\n[6:60] -A own -j RETURN\nCOMMIT\n";
+        let mut sources = Sources::default();
+        let id = sources.add("rules", TEXT);
+        let mut rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
+        let layout = CounterLayout::new(&rulesets);
+        let mut values = of_text(&rulesets, &layout);
+        let packets: Vec<u64> = values.iter().map(|value| value.packets).collect();
+        assert_eq!(packets, [1, 4, 2, 3, 5, 6]);
+        for value in &mut values {
+            value.packets += 100;
+        }
+        into_text(&mut rulesets, &layout, &values);
+        let text = String::from_utf8(rulesets[0].print(Counts::All)).unwrap();
+        assert_eq!(
+            text,
+            "*filter\n:INPUT DROP [101:10]\n:FORWARD ACCEPT [102:20]\n:OUTPUT ACCEPT [103:30]\n:own - [0:0]\n\
+             [104:40] -A INPUT -j own\n[105:50] -A own -p tcp -j ACCEPT\n[106:60] -A own -j RETURN\nCOMMIT\n"
+        );
+    }
+}

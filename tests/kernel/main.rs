@@ -1,0 +1,13 @@
+//! Programs in the kernel, with real connections: each test has namespaces of its own, and is skipped
+//! without root.
+
+mod attach;
+mod iptables;
+mod kill;
+mod options;
+mod others;
+mod places;
+mod run;
+mod serve;
+mod soak;
+mod transfers;
