@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, anyhow, bail};
 use ipt2bpf_codegen::classify::Strategy;
-use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::sets::Sets;
@@ -36,21 +36,8 @@ impl Program {
         Self::load(
             ruleset,
             hook,
-            &object(ruleset, &super::options(hook, sets))?,
+            &compiled(ruleset, &super::options(hook, sets))?,
         )
-    }
-
-    /// The same of both directions: what arrives is for this hook; what is sent, for the program at
-    /// cgroup_skb/egress.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn of_both_directions(ruleset: &Ruleset, hook: Hook) -> Result<Self> {
-        let mut options = super::options(hook, &Sets::default());
-        if hook == Hook::CgroupIngress {
-            options.hooks.push(Hook::CgroupEgress);
-        }
-        Self::load(ruleset, hook, &object(ruleset, &options)?)
     }
 
     /// The same for every way of deciding the rules that makes a difference.
@@ -66,29 +53,42 @@ impl Program {
                 strategy,
                 ..super::options(hook, sets)
             };
-            let object = object(ruleset, &options)?;
-            if objects.contains(&object) {
+            let compiled = compiled(ruleset, &options)?;
+            if objects.contains(&compiled.object) {
                 continue;
             }
-            let mut program = Self::load(ruleset, hook, &object)?;
+            let mut program = Self::load(ruleset, hook, &compiled)?;
             if let Some(strategy) = strategy {
                 program.name += &format!(" by {strategy}");
             }
             programs.push(program);
-            objects.push(object);
+            objects.push(compiled.object);
         }
         Ok(programs)
     }
 
-    fn load(ruleset: &Ruleset, hook: Hook, object: &[u8]) -> Result<Self> {
-        let loaded = load(object).context("the kernel refuses the program")?;
+    /// The same of both directions: what arrives is for this hook; what is sent, for the program at
+    /// cgroup_skb/egress.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_both_directions(ruleset: &Ruleset, hook: Hook) -> Result<Self> {
+        let mut options = super::options(hook, &Sets::default());
+        if hook == Hook::CgroupIngress {
+            options.hooks.push(Hook::CgroupEgress);
+        }
+        Self::load(ruleset, hook, &compiled(ruleset, &options)?)
+    }
+
+    fn load(ruleset: &Ruleset, hook: Hook, compiled: &Compiled) -> Result<Self> {
+        let loaded = load(&compiled.object).context("the kernel refuses the program")?;
         loaded.maps().fill_devices()?;
         loaded.maps().fill_addresses()?;
         loaded.maps().fill_clock()?;
         Ok(Program {
             name: format!("the program at {hook}"),
             hook,
-            hooks: loaded.hooks().collect(),
+            hooks: compiled.filters.iter().map(|filter| filter.hook).collect(),
             loaded,
             keys: super::counter_keys(ruleset),
             interfaces: interfaces()?
@@ -100,13 +100,12 @@ impl Program {
 }
 
 /// What a ruleset is compiled to.
-fn object(ruleset: &Ruleset, options: &Options) -> Result<Vec<u8>> {
+fn compiled(ruleset: &Ruleset, options: &Options) -> Result<Compiled> {
     let compiled = compile(std::slice::from_ref(ruleset), options);
-    let compiled = compiled.map_err(|diagnostics| match super::refuse(&diagnostics) {
+    compiled.map_err(|diagnostics| match super::refuse(&diagnostics) {
         Err(error) => error,
         Ok(()) => anyhow!("refused without an error"),
-    })?;
-    Ok(compiled.object)
+    })
 }
 
 impl Subject for Program {
