@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, anyhow, bail};
+use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
@@ -32,7 +33,11 @@ impl Program {
     /// # Errors
     /// When it cannot be translated exactly, or the kernel refuses it.
     pub fn new(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Self> {
-        Self::with_options(ruleset, hook, &super::options(hook, sets))
+        Self::load(
+            ruleset,
+            hook,
+            &object(ruleset, &super::options(hook, sets))?,
+        )
     }
 
     /// The same of both directions: what arrives is for this hook; what is sent, for the program at
@@ -45,24 +50,45 @@ impl Program {
         if hook == Hook::CgroupIngress {
             options.hooks.push(Hook::CgroupEgress);
         }
-        Self::with_options(ruleset, hook, &options)
+        Self::load(ruleset, hook, &object(ruleset, &options)?)
     }
 
-    fn with_options(ruleset: &Ruleset, hook: Hook, options: &Options) -> Result<Self> {
-        let compiled = compile(std::slice::from_ref(ruleset), options).map_err(|diagnostics| {
-            match super::refuse(&diagnostics) {
-                Err(error) => error,
-                Ok(()) => anyhow!("refused without an error"),
+    /// The same for every way of deciding the rules that makes a difference.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub fn of_every_strategy(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Vec<Self>> {
+        let mut objects: Vec<Vec<u8>> = Vec::new();
+        let mut programs = Vec::new();
+        let forced = Strategy::CLASSIFIERS.into_iter().map(Some);
+        for strategy in [None, Some(Strategy::Straight)].into_iter().chain(forced) {
+            let options = Options {
+                strategy,
+                ..super::options(hook, sets)
+            };
+            let object = object(ruleset, &options)?;
+            if objects.contains(&object) {
+                continue;
             }
-        })?;
-        let loaded = load(&compiled.object).context("the kernel refuses the program")?;
+            let mut program = Self::load(ruleset, hook, &object)?;
+            if let Some(strategy) = strategy {
+                program.name += &format!(" by {strategy}");
+            }
+            programs.push(program);
+            objects.push(object);
+        }
+        Ok(programs)
+    }
+
+    fn load(ruleset: &Ruleset, hook: Hook, object: &[u8]) -> Result<Self> {
+        let loaded = load(object).context("the kernel refuses the program")?;
         loaded.maps().fill_devices()?;
         loaded.maps().fill_addresses()?;
         loaded.maps().fill_clock()?;
         Ok(Program {
             name: format!("the program at {hook}"),
             hook,
-            hooks: compiled.filters.iter().map(|filter| filter.hook).collect(),
+            hooks: loaded.hooks().collect(),
             loaded,
             keys: super::counter_keys(ruleset),
             interfaces: interfaces()?
@@ -71,6 +97,16 @@ impl Program {
                 .collect(),
         })
     }
+}
+
+/// What a ruleset is compiled to.
+fn object(ruleset: &Ruleset, options: &Options) -> Result<Vec<u8>> {
+    let compiled = compile(std::slice::from_ref(ruleset), options);
+    let compiled = compiled.map_err(|diagnostics| match super::refuse(&diagnostics) {
+        Err(error) => error,
+        Ok(()) => anyhow!("refused without an error"),
+    })?;
+    Ok(compiled.object)
 }
 
 impl Subject for Program {
