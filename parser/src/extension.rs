@@ -135,7 +135,7 @@ impl Problem {
     pub fn at(self, span: Span) -> Diagnostic {
         Diagnostic {
             help: self.help,
-            in_tool: self.usage.map(InTool::Usage),
+            in_tool: self.usage.map(|text| Box::new(InTool::Usage(text))),
             ..Diagnostic::error(code::BAD_VALUE, span, self.message)
         }
     }

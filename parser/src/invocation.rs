@@ -288,9 +288,9 @@ fn table_named(name: &Word, family: Family) -> Result<TableKind> {
         };
         let message = format!("{shown:?} is no table");
         let mut diagnostic = Diagnostic::error(code::UNKNOWN_TABLE, name.span, message);
-        diagnostic.in_tool = Some(InTool::Unsupported(format!(
+        diagnostic.in_tool = Some(Box::new(InTool::Unsupported(format!(
             "can't initialize {tool} table `{shown}': Table does not exist (do you need to insmod?)"
-        )));
+        ))));
         vec![diagnostic]
     })
 }

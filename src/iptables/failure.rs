@@ -63,7 +63,7 @@ impl Failure {
                 Some(diagnostic) => of_diagnostic(program, diagnostic, ""),
                 None => (hint(program), USAGE),
             },
-            Failure::Line(line, diagnostic) => match diagnostic.in_tool {
+            Failure::Line(line, diagnostic) => match diagnostic.in_tool.as_deref() {
                 Some(InTool::Refusal(_)) => (format!("{name}: line {line} failed\n"), OTHER),
                 _ => of_diagnostic(
                     program,
@@ -92,7 +92,7 @@ impl Failure {
 fn of_diagnostic(program: Program, diagnostic: &Diagnostic, place: &str) -> (String, u8) {
     let name = program.name();
     let hint = hint(program);
-    match &diagnostic.in_tool {
+    match diagnostic.in_tool.as_deref() {
         Some(InTool::Usage(text)) => (format!("{name} {VERSION}: {text}\n{place}{hint}"), USAGE),
         Some(InTool::Bare(text)) => (format!("{text}\n{place}{hint}"), USAGE),
         Some(InTool::Refusal(text)) => (format!("{name}: {text}\n"), OTHER),
