@@ -11,7 +11,7 @@ use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::span::Sources;
 
-use crate::cli::{Hooks, MessageFormat, Rules, Sets};
+use crate::cli::{Deciding, Hooks, MessageFormat, Rules, Sets};
 use crate::failure::Told;
 use crate::input;
 use crate::messages::Reporter;
@@ -32,6 +32,11 @@ pub struct Arguments {
     sets: Sets,
     #[command(flatten)]
     hooks: Hooks,
+    #[command(flatten)]
+    deciding: Deciding,
+    /// Also tell how the rules of each table are decided, and at what cost
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
@@ -47,7 +52,11 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     if arguments.sets.are_given() {
         said.extend(sets::check(&input.rulesets, &input.sets));
     }
-    let report = check(&input.rulesets, &options, said);
+    let options = arguments.deciding.apply(options);
+    let mut report = check(&input.rulesets, &options, said);
+    if !arguments.verbose {
+        report.stages.clear();
+    }
     match reporter.format {
         MessageFormat::Human => output::print(text(&report, &input.sources).as_bytes())?,
         MessageFormat::Json => {
@@ -81,6 +90,9 @@ fn text(report: &Report, sources: &Sources) -> String {
             out,
             "{hook:18}  {family:6}  {exact:>6}  {approximated:>12}  {refused:>7}"
         );
+    }
+    for stage in &report.stages {
+        let _ = write!(out, "{stage}");
     }
     for Message { diagnostic, .. } in &report.messages {
         let Diagnostic {

@@ -13,7 +13,7 @@ use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::input::{Input, has_errors};
 
-use crate::cli::{Clock, Hooks, Leniency, MessageFormat, Rules, Sets, Tracking};
+use crate::cli::{Clock, Deciding, Hooks, Leniency, MessageFormat, Rules, Sets, Tracking};
 use crate::failure::Usage;
 use crate::input;
 use crate::messages::Reporter;
@@ -39,6 +39,8 @@ pub struct Arguments {
     tracking: Tracking,
     #[command(flatten)]
     clock: Clock,
+    #[command(flatten)]
+    deciding: Deciding,
     /// The oldest kernel the object must load on, such as 5.10; without it the oldest that the rules
     /// allow
     ///
@@ -112,7 +114,8 @@ impl Arguments {
     fn translate(&self, input: &Input, form: Form, format: MessageFormat) -> Result<Written> {
         let rulesets = &input.rulesets;
         let options = self.clock.apply(self.hooks.options());
-        let mut options = self.tracking.apply(self.leniency.apply(options));
+        let options = self.tracking.apply(self.leniency.apply(options));
+        let mut options = self.deciding.apply(options);
         options.target_kernel = self.target_kernel;
         options.sets = codegen::Sets::new(&input.sets);
         if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {

@@ -11,7 +11,7 @@ use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::input::Input;
 use ipt2bpf_runtime::{Loaded, Maps, counters, kernel};
 
-use crate::cli::{Hooks, Leniency, Rules, Sets, Tracking};
+use crate::cli::{Deciding, Hooks, Leniency, Rules, Sets, Tracking};
 use crate::failure::Told;
 use crate::input;
 use crate::messages::Reporter;
@@ -30,6 +30,8 @@ pub struct Arguments {
     leniency: Leniency,
     #[command(flatten)]
     tracking: Tracking,
+    #[command(flatten)]
+    deciding: Deciding,
     /// Begin with the counters of the rules, not with zero
     #[arg(short, long)]
     counters: bool,
@@ -57,9 +59,8 @@ impl Arguments {
             true => input::read_kernel_sets(&mut input)?,
             false => input::read_sets(&mut input, &self.sets)?,
         }
-        let choices = self
-            .tracking
-            .apply(self.leniency.apply(self.hooks.options()));
+        let choices = self.leniency.apply(self.hooks.options());
+        let choices = self.deciding.apply(self.tracking.apply(choices));
         let (loaded, compiled) = load(&input, hooks, choices, replaced, |said| {
             reporter.conclude(said, &input.sources, self.deny_warnings)
         })?;

@@ -58,7 +58,7 @@ pub use addresses::addresses;
 pub use attach::{Attachment, Registry, Site, XdpMode, XdpWish};
 pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};
-pub use flows::TrackedConnection;
+pub use flows::{TableStatistics, TrackedConnection};
 pub use load::{Loaded, load, load_keeping};
 pub use log::{Log, LogNames};
 pub use maps::{Counter, Maps};

@@ -5,7 +5,7 @@ use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::{Sources, Span};
 use serde::Serialize;
 
-use crate::compile::{compile, translate};
+use crate::compile::{StageStats, compile, translate};
 use crate::messages::{JsonMessage, Message, by_place};
 use crate::module::Hook;
 use crate::options::Options;
@@ -20,6 +20,8 @@ pub struct Report {
     pub hooks: Vec<HookReport>,
     /// Families without a ruleset, whose packets pass.
     pub unfiltered: Vec<Family>,
+    /// How each table is decided, where there is a program.
+    pub stages: Vec<StageStats>,
     /// What is to be said of single rules, by place.
     pub messages: Vec<Message>,
 }
@@ -45,6 +47,8 @@ pub struct JsonReport<'a> {
     exact: bool,
     hooks: &'a [HookReport],
     unfiltered: &'a [Family],
+    #[serde(skip_serializing_if = "<[StageStats]>::is_empty")]
+    stages: &'a [StageStats],
     messages: Vec<JsonMessage<'a>>,
 }
 
@@ -56,6 +60,7 @@ impl Report {
             exact: self.exact,
             hooks: &self.hooks,
             unfiltered: &self.unfiltered,
+            stages: &self.stages,
             messages: messages.map(|it| JsonMessage::new(it, sources)).collect(),
         }
     }
@@ -91,13 +96,17 @@ pub fn check(rulesets: &[Ruleset], options: &Options, mut said: Vec<Diagnostic>)
         }));
         said.extend(more);
     }
+    let mut stages = Vec::new();
     if hooks.iter().all(|hook| hook.refused == 0) {
         // What is left that can fail is the size of the programs.
         let options = Options {
             approximate: true,
             ..options.clone()
         };
-        said.extend(compile(rulesets, &options).err().unwrap_or_default());
+        match compile(rulesets, &options) {
+            Ok(compiled) => stages = compiled.stats().stages,
+            Err(errors) => said.extend(errors),
+        }
     }
     let messages = by_place(said);
     let is_error = |message: &Message| message.diagnostic.severity == Severity::Error;
@@ -111,6 +120,7 @@ pub fn check(rulesets: &[Ruleset], options: &Options, mut said: Vec<Diagnostic>)
         exact,
         hooks,
         unfiltered: unfiltered.filter(|&family| !has_rules(family)).collect(),
+        stages,
         messages,
     }
 }

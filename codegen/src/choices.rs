@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use crate::classify::Strategy;
 use crate::options::{Options, XdpPath};
 
 /// How the line begins.
@@ -24,6 +25,12 @@ pub fn note(options: &Options) -> String {
     }
     if options.connections != usual.connections {
         word(format_args!("connections={}", options.connections));
+    }
+    if let Some(strategy) = options.strategy {
+        word(format_args!("strategy={strategy}"));
+    }
+    if options.max_memory != usual.max_memory {
+        word(format_args!("max-memory={}", options.max_memory));
     }
     match options.xdp_path {
         XdpPath::Auto => {}
@@ -51,6 +58,10 @@ pub fn of_text(text: &[u8]) -> Options {
             Some(("connections", number)) => {
                 options.connections = number.parse().unwrap_or(options.connections);
             }
+            Some(("strategy", name)) => options.strategy = Strategy::from_name(name),
+            Some(("max-memory", number)) => {
+                options.max_memory = number.parse().unwrap_or(options.max_memory);
+            }
             Some(("xdp-path", "input")) => options.xdp_path = XdpPath::Input,
             Some(("xdp-path", "forward")) => options.xdp_path = XdpPath::Forward,
             _ => {}
@@ -75,13 +86,16 @@ mod tests {
             approximate: true,
             ignore_nat: true,
             connections: 4096,
+            strategy: Some(Strategy::Tables),
+            max_memory: 65_536,
             xdp_path: XdpPath::Forward,
             ..Options::default()
         };
         let line = note(&chosen);
         assert_eq!(
             line,
-            "# Compiled by ipt2bpf with approximate ignore-nat connections=4096 xdp-path=forward\n"
+            "# Compiled by ipt2bpf with approximate ignore-nat connections=4096 strategy=tables \
+             max-memory=65536 xdp-path=forward\n"
         );
         let back = of_text(format!("{line}*filter\nCOMMIT\n").as_bytes());
         assert_eq!(note(&back), line);

@@ -35,6 +35,7 @@ pub mod asm;
 pub mod btf;
 pub mod check;
 pub mod choices;
+pub mod classify;
 pub mod compile;
 pub mod counters;
 pub mod emit;

@@ -4,6 +4,10 @@
 mod attach;
 mod iptables;
 mod kill;
+mod options;
 mod others;
 mod places;
+mod run;
+mod serve;
 mod soak;
+mod transfers;

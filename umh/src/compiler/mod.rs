@@ -1,7 +1,7 @@
 //! The compiling process: one job after the other from standard input, in the sandbox.
 //!
 //! It is started by [`pool`], reads what it must know of the machine, goes into the
-//! [sandbox](crate::sandbox) and says that it is ready. From then on it reads a job, does it, and answers.
+//! [sandbox] and says that it is ready. From then on it reads a job, does it, and answers.
 //! Whatever goes wrong with it ends it, and its parent starts another.
 
 mod answers;
@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::failure::Failure;
 use crate::frame::Frame;
 use crate::sandbox::{self, SandboxError};
+use crate::sys;
 use job::{Answer, Job};
 
 /// The most bytes of a job.
@@ -63,6 +64,8 @@ pub enum CompilerError {
 /// # Errors
 /// [`CompilerError`].
 pub fn run(memory: u64) -> Result<(), CompilerError> {
+    // Whatever the parent was started with is not for us.
+    sys::close_others()?;
     let host = Host::read();
     sandbox::enter(memory)?;
     let mut pipe = Parent;
