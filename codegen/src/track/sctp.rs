@@ -21,6 +21,7 @@ pub fn warning(filters: &[Filter]) -> Option<Diagnostic> {
         span: rule.span,
         label: String::new(),
         help: Some("bound what begins a connection with `-m sctp --chunk-types only INIT`".into()),
+        in_tool: None,
     })
 }
 
