@@ -48,6 +48,7 @@ mod pin;
 mod ring;
 mod sys;
 mod test_run;
+mod traffic;
 
 pub use addresses::addresses;
 pub use attach::{Attachment, Registry, Site, XdpMode};
@@ -58,3 +59,4 @@ pub use load::{Loaded, load, load_keeping};
 pub use maps::{Counter, Maps};
 pub use ring::{Enough, Ring, since_epoch};
 pub use test_run::{TestPacket, TestRun};
+pub use traffic::Traffic;

@@ -1,0 +1,116 @@
+//! `ipt2bpf-bench` measures what rulesets cost that ipt2bpf compiles: to compile, to load, for each packet,
+//! and for each frame beside iptables and nft with the same rules. The ratios are the result; figures in
+//! nanoseconds are those of one machine on one day.
+
+mod connections;
+mod effort;
+mod figures;
+mod files;
+mod goals;
+mod measure;
+mod nft;
+mod oracle;
+mod packet_cost;
+mod packets;
+mod plot;
+mod readme;
+mod report;
+mod rules;
+mod subject;
+mod wire;
+mod yardsticks;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::effort::Effort;
+use crate::figures::Figures;
+use crate::packet_cost::Yardsticks;
+use crate::rules::Kind;
+
+/// Measure what ipt2bpf compiles, beside iptables and nft; needs root
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Only try whether everything works, in some seconds: the figures mean nothing
+    #[arg(long)]
+    quick: bool,
+    /// Only sets of these kinds
+    #[arg(long, value_enum, value_delimiter = ',')]
+    kinds: Vec<Kind>,
+    /// Only sets of so many rules
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rules: Vec<u32>,
+    /// How often everything takes its turn
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// No frames behind interfaces
+    #[arg(long)]
+    no_wire: bool,
+    /// No packets by test runs
+    #[arg(long)]
+    only_wire: bool,
+    /// Also the largest rulesets (*.v4, *.v6) of this folder
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<PathBuf>,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the frames of ACLs as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Put the tables between the marks of this file
+    #[arg(long, value_name = "README")]
+    update_readme: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let effort = effort(&arguments);
+    measure::stay_on_one_processor()?;
+    let mut figures = Figures::of_drawn_sets(&effort)?;
+    if let Some(folder) = &arguments.files {
+        figures.files = files::measure(folder, &Yardsticks::load()?, &effort)?;
+    }
+    print!("{}", report::markdown(&figures));
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&figures)?;
+        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &arguments.plot
+        && let Some(svg) = plot::svg(&figures, Kind::Acl)?
+    {
+        fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &arguments.update_readme {
+        readme::update(path, &report::summary(&figures))?;
+    }
+    Ok(())
+}
+
+fn effort(arguments: &Arguments) -> Effort {
+    let mut effort = match arguments.quick {
+        true => Effort::quick(),
+        false => Effort::full(),
+    };
+    if !arguments.kinds.is_empty() {
+        effort.kinds.clone_from(&arguments.kinds);
+    }
+    if !arguments.rules.is_empty() {
+        effort.rules = arguments.rules.iter().map(|&it| it as usize).collect();
+        effort.wire_rules.clone_from(&effort.rules);
+    }
+    if let Some(rounds) = arguments.rounds {
+        effort.rounds = rounds.into();
+    }
+    if arguments.no_wire {
+        effort.wire_rules.clear();
+    }
+    if arguments.only_wire {
+        effort.rules.clear();
+    }
+    effort
+}
