@@ -30,7 +30,7 @@ const LENGTH: usize = 96;
 pub struct FileFigures {
     /// Its name.
     pub name: String,
-    /// How many rules it has.
+    /// How many rules it has outside nat.
     pub rules: usize,
     /// What became of it. Of INPUT and FORWARD, that is measured which runs more rules.
     pub outcome: FileOutcome,
@@ -75,7 +75,7 @@ pub fn measure(
         };
         let text = fs::read(&path)?;
         let text = String::from_utf8_lossy(&text).into_owned();
-        let rules = text.lines().filter(|line| line.contains("-A ")).count();
+        let rules = count_rules(&text);
         files.push((rules, path, family, text));
     }
     files.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
@@ -93,6 +93,18 @@ pub fn measure(
         }
     });
     Ok(figures.collect())
+}
+
+/// The rules that can drop a packet: all but those of nat.
+fn count_rules(text: &str) -> usize {
+    let mut in_nat = false;
+    let counted = text.lines().filter(|line| {
+        if let Some(table) = line.strip_prefix('*') {
+            in_nat = table.trim_end() == "nat";
+        }
+        !in_nat && (line.starts_with("-A ") || line.starts_with('['))
+    });
+    counted.count()
 }
 
 fn measure_file(
@@ -165,4 +177,16 @@ fn frames(text: &str, family: Family, count: usize) -> Result<Vec<Vec<u8>>> {
             bytes
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_nat_do_not_count() {
+        let text = "*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n*filter\n:INPUT DROP [0:0]\n\
+                    -A INPUT -j DROP\n[1:2] -A INPUT -j DROP\nCOMMIT\n";
+        assert_eq!(count_rules(text), 2);
+    }
 }

@@ -94,10 +94,10 @@ impl Oracle {
         let destination_port = u32::from(packet.destination_port);
         self.columns.iter().enumerate().find_map(|(chunk, it)| {
             let mut differs = [0u32; TOGETHER];
-            for place in 0..TOGETHER {
+            for (place, differs) in differs.iter_mut().enumerate() {
                 let beyond =
                     |port: u32, low: u32, span: u32| u32::from(port.wrapping_sub(low) > span);
-                differs[place] = (packet.source & it.source_mask[place]) ^ it.source[place]
+                *differs = (packet.source & it.source_mask[place]) ^ it.source[place]
                     | (packet.destination & it.destination_mask[place]) ^ it.destination[place]
                     | (protocol & it.protocol_mask[place]) ^ it.protocol[place]
                     | beyond(source_port, it.source_low[place], it.source_span[place])

@@ -57,7 +57,7 @@ fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::from(if number < 0 { "-" } else { "" });
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short_and_grouped() {
-        assert_eq!(short(3.14159), "3.1");
+        assert_eq!(short(2.34), "2.3");
         assert_eq!(short(1234.5), "1,235");
         assert_eq!(grouped(100), "100");
         assert_eq!(grouped(-1_000_000), "-1,000,000");

@@ -55,7 +55,7 @@ impl Traffic {
     pub fn new(header: &[u8; ETHERNET], packets: &[Vec<u8>]) -> Result<Traffic, Error> {
         let size = packets.first().map_or(0, Vec::len);
         let even = packets.iter().all(|packet| packet.len() == size);
-        if !even || size == 0 || size % 8 != 0 || !packets.len().is_power_of_two() {
+        if !even || size == 0 || !size.is_multiple_of(8) || !packets.len().is_power_of_two() {
             return Err(Error::object("its packets are of uneven length or number"));
         }
         let bytes = packets.concat();
