@@ -255,8 +255,7 @@ impl Compiled {
                 .iter()
                 .find(|known| known.family == *family)?;
             let branches = plan
-                .nodes
-                .iter()
+                .straight_nodes()
                 .map(|node| weight::of(filter, node).branches);
             Some(StageStats {
                 hook: *hook,

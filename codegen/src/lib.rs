@@ -33,6 +33,7 @@
 pub mod addresses;
 pub mod asm;
 pub mod btf;
+pub mod classify;
 pub mod compile;
 pub mod counters;
 pub mod emit;

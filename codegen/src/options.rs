@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::asm::KernelField;
+use crate::classify::Strategy;
 use crate::module::Hook;
 use crate::sets::Sets;
 use crate::track::MAX_FLOWS;
@@ -109,7 +110,15 @@ pub struct Options {
     pub tick_rate: u32,
     /// The oldest kernel the object must load on; when not given, the oldest that the rulesets allow.
     pub target_kernel: Option<KernelVersion>,
+    /// How rules are decided, wherever that can be done in this way; when not given, as is fastest.
+    pub strategy: Option<Strategy>,
+    /// How many bytes the arrays of a segment of rules may take.
+    pub max_memory: usize,
 }
+
+/// What the arrays of a segment may take unless it is said otherwise: the largest map of one value that
+/// kernel 5.10 makes.
+pub const DEFAULT_MAX_MEMORY: usize = 4 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -124,6 +133,8 @@ impl Default for Options {
             sets: Sets::default(),
             tick_rate: DEFAULT_TICK_RATE,
             target_kernel: None,
+            strategy: None,
+            max_memory: DEFAULT_MAX_MEMORY,
         }
     }
 }

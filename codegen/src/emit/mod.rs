@@ -6,8 +6,9 @@ pub(crate) mod parse;
 pub mod program;
 pub mod reach;
 mod rules;
+mod segment;
 mod structures;
-mod test;
+pub(crate) mod test;
 pub mod weight;
 pub mod words;
 pub mod worker;
@@ -142,7 +143,7 @@ pub fn emit(
                     count,
                     calls: &calls,
                 };
-                callees.stage(filter.hook, &stage, frame, linkage)
+                callees.stage(filter.hook, &stage, frame, linkage, &mut module.maps)
             });
             families.push(CompiledFamily {
                 filter: family,
@@ -210,9 +211,7 @@ fn plan_filter(filter: &Filter, options: &Options) -> Result<Vec<Vec<StagePlan>>
     families
         .map(|family| {
             let stages = family.stages.iter();
-            stages
-                .map(|&stage| plan(family, stage, options.target_kernel))
-                .collect()
+            stages.map(|&stage| plan(family, stage, options)).collect()
         })
         .collect()
 }
@@ -226,7 +225,7 @@ fn linkage(filter: &Filter, plans: &[Vec<StagePlan>], options: &Options) -> Func
         .flat_map(|(family, plans)| {
             plans
                 .iter()
-                .flat_map(move |plan| plan.nodes.iter().map(move |node| (family, node)))
+                .flat_map(move |plan| plan.straight_nodes().map(move |node| (family, node)))
         });
     let branches: usize = nodes
         .map(|(family, node)| weight::of(family, node).branches)
@@ -290,6 +289,7 @@ impl Callees {
         stage: &rules::Stage<'_>,
         frame: Frame,
         linkage: FunctionKind,
+        maps: &mut Vec<Map>,
     ) -> CompiledStage {
         let plan = stage.plan;
         let memory = Parameter::Memory(frame.packet_size() as u32);
@@ -300,7 +300,11 @@ impl Callees {
             if rules::takes_entry(plan, range) {
                 parameters.push(Parameter::U32);
             }
-            let code = rules::emit(stage, range, linkage == FunctionKind::Global);
+            let may_be_null = linkage == FunctionKind::Global;
+            let code = match plan.segment(range) {
+                Some(segment) => segment::emit(stage, segment, may_be_null, maps),
+                None => rules::emit(stage, range, may_be_null),
+            };
             functions.push(self.add(format!("{prefix}_{number}"), linkage, parameters, code));
         }
         let turn = (plan.depth > 0).then(|| {

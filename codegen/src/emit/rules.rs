@@ -39,7 +39,7 @@ pub struct Stage<'a> {
 }
 
 /// The context in a function of rules.
-const CONTEXT: Reg = Reg::R9;
+pub const CONTEXT: Reg = Reg::R9;
 
 /// Writes `void count(struct packet *packet, u32 id)`: `counters[id].packets += 1; counters[id].bytes +=
 /// length`. It is a function because the kernel rewrites each look-up when it loads a program, moving
@@ -75,6 +75,40 @@ fn add(code: &mut Code, counting: Counting, offset: i16) {
             code.store(Size::D, Reg::R0, offset, Reg::R2);
         }
     }
+}
+
+/// Calls the function that counts; R1 to R5 are lost.
+pub fn count(code: &mut Code, count: FunctionId, id: Operand) {
+    code.mov(Reg::R1, PACKET);
+    code.alu32(Alu::Mov, Reg::R2, id);
+    code.call_function(count);
+}
+
+/// Puts an entry on the return stack; R1 and R2 are lost. The plan has made sure that there is room; the
+/// check is for the verifier.
+pub fn push(code: &mut Code, plan: &StagePlan, entry: Operand, drop: Label) {
+    code.load(Size::W, Reg::R1, PACKET, layout::DEPTH);
+    let full = Operand::Imm(plan.depth.min(MAX_DEPTH) as i32);
+    code.branch32(Cond::Ge, Reg::R1, full, drop);
+    code.mov(Reg::R2, Reg::R1);
+    code.alu(Alu::Lsh, Reg::R2, 1);
+    code.alu(Alu::Add, Reg::R2, PACKET);
+    code.store(Size::H, Reg::R2, layout::STACK, entry);
+    code.alu32(Alu::Add, Reg::R1, 1);
+    code.store(Size::W, PACKET, layout::DEPTH, Reg::R1);
+}
+
+/// R8 = the entry on top of the return stack, taken from there; R1 is lost.
+pub fn pop(code: &mut Code, plan: &StagePlan, drop: Label) {
+    code.load(Size::W, Reg::R1, PACKET, layout::DEPTH);
+    code.alu32(Alu::Sub, Reg::R1, 1);
+    // Also catches an empty stack, which the plan rules out: zero less one.
+    let full = Operand::Imm(plan.depth.min(MAX_DEPTH) as i32);
+    code.branch32(Cond::Ge, Reg::R1, full, drop);
+    code.store(Size::W, PACKET, layout::DEPTH, Reg::R1);
+    code.alu(Alu::Lsh, Reg::R1, 1);
+    code.alu(Alu::Add, Reg::R1, PACKET);
+    code.load(Size::H, Reg::R8, Reg::R1, layout::STACK);
 }
 
 /// Whether a function is told where to begin.
@@ -354,25 +388,13 @@ impl Writer<'_> {
     }
 
     fn count(&mut self, id: Operand) {
-        self.code.mov(Reg::R1, PACKET);
-        self.code.alu32(Alu::Mov, Reg::R2, id);
-        self.code.call_function(self.stage.count);
+        count(&mut self.code, self.stage.count, id);
     }
 
-    /// Puts an entry on the return stack. The plan has made sure that there is room; the check is for
-    /// the verifier.
     fn push(&mut self, entry: u32) {
         let drop = self.drop_label();
-        let code = &mut self.code;
-        code.load(Size::W, Reg::R1, PACKET, layout::DEPTH);
-        let full = Operand::Imm(self.stage.plan.depth.min(MAX_DEPTH) as i32);
-        code.branch32(Cond::Ge, Reg::R1, full, drop);
-        code.mov(Reg::R2, Reg::R1);
-        code.alu(Alu::Lsh, Reg::R2, 1);
-        code.alu(Alu::Add, Reg::R2, PACKET);
-        code.store(Size::H, Reg::R2, layout::STACK, entry as i32);
-        code.alu32(Alu::Add, Reg::R1, 1);
-        code.store(Size::W, PACKET, layout::DEPTH, Reg::R1);
+        let entry = Operand::Imm(entry as i32);
+        push(&mut self.code, self.stage.plan, entry, drop);
     }
 
     fn tail(&mut self) {
@@ -396,20 +418,11 @@ impl Writer<'_> {
                 }
             }
         }
-        if let Some(pop) = self.pop {
+        if let Some(label) = self.pop {
             let drop = self.drop_label();
             self.finish_label();
-            let code = &mut self.code;
-            code.bind(pop);
-            code.load(Size::W, Reg::R1, PACKET, layout::DEPTH);
-            code.alu32(Alu::Sub, Reg::R1, 1);
-            // Also catches an empty stack, which the plan rules out: zero less one.
-            let full = Operand::Imm(self.stage.plan.depth.min(MAX_DEPTH) as i32);
-            code.branch32(Cond::Ge, Reg::R1, full, drop);
-            code.store(Size::W, PACKET, layout::DEPTH, Reg::R1);
-            code.alu(Alu::Lsh, Reg::R1, 1);
-            code.alu(Alu::Add, Reg::R1, PACKET);
-            code.load(Size::H, Reg::R8, Reg::R1, layout::STACK);
+            self.code.bind(label);
+            pop(&mut self.code, self.stage.plan, drop);
         }
         if let Some(finish) = self.finish {
             self.code.bind(finish);
@@ -424,14 +437,8 @@ impl Writer<'_> {
         }
     }
 
-    /// The entry number of a node; the plan lists every node that is asked for.
     fn entry(&self, node: usize) -> u32 {
-        FIRST_ENTRY
-            + self
-                .stage
-                .plan
-                .entries
-                .partition_point(|&entry| entry < node) as u32
+        self.stage.plan.entry(node)
     }
 
     fn node_label(&mut self, node: usize) -> Label {

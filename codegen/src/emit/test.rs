@@ -62,7 +62,7 @@ fn masked(code: &mut Code, field: Field, mask: u128, value: u128, sense: bool, t
         .filter(|(_, mask, _)| *mask != 0)
         .collect();
     for (index, &(word, mask, value)) in words.iter().enumerate() {
-        code.load(word.size, Reg::R1, PACKET, word.offset);
+        word.load(code, Reg::R1);
         if mask != word.greatest() {
             code.alu32(Alu::And, Reg::R1, word.stored(mask) as i32);
         }
@@ -96,7 +96,7 @@ fn range(code: &mut Code, field: Field, low: u128, high: u128, sense: bool, targ
 
 /// Both bounds of a field of one word.
 fn narrow_range(code: &mut Code, word: Word, low: u32, high: u32, sense: bool, target: Label) {
-    word.load_number(code);
+    word.load_number(code, Reg::R1);
     let (inside, outside, bound) = if high >= word.greatest() {
         (Cond::Ge, Cond::Lt, low)
     } else {
@@ -122,7 +122,7 @@ fn bound(code: &mut Code, words: &[Word], bound: u128, beyond: Cond, outside: La
     let inside = code.label();
     for (index, word) in words[..deciding].iter().enumerate() {
         let part = word.part(bound);
-        word.load_number(code);
+        word.load_number(code, Reg::R1);
         if differs(word) {
             code.branch32(beyond, Reg::R1, part as i32, outside);
         }
@@ -135,7 +135,7 @@ fn bound(code: &mut Code, words: &[Word], bound: u128, beyond: Cond, outside: La
 
 /// A part of a field that one load reads.
 #[derive(Clone, Copy)]
-struct Word {
+pub struct Word {
     size: Size,
     offset: i16,
     network: bool,
@@ -144,7 +144,7 @@ struct Word {
 }
 
 /// The words of a field, the most significant first, each aligned to its size.
-fn words(field: Field) -> impl Iterator<Item = Word> {
+pub fn words(field: Field) -> impl Iterator<Item = Word> {
     let place = field.place();
     let mut at = place.offset;
     let end = at + i16::from(place.size);
@@ -168,7 +168,7 @@ fn words(field: Field) -> impl Iterator<Item = Word> {
 
 impl Word {
     /// The greatest number that it holds.
-    fn greatest(self) -> u32 {
+    pub fn greatest(self) -> u32 {
         match self.size {
             Size::B => u8::MAX.into(),
             Size::H => u16::MAX.into(),
@@ -177,12 +177,12 @@ impl Word {
     }
 
     /// Its part of a field's value.
-    fn part(self, value: u128) -> u32 {
+    pub fn part(self, value: u128) -> u32 {
         (value >> self.shift) as u32 & self.greatest()
     }
 
     /// A number as a little-endian load of the word gives it.
-    fn stored(self, number: u32) -> u32 {
+    pub fn stored(self, number: u32) -> u32 {
         match (self.network, self.size) {
             (true, Size::H) => (number as u16).swap_bytes().into(),
             (true, Size::W) => number.swap_bytes(),
@@ -190,12 +190,17 @@ impl Word {
         }
     }
 
-    /// `r1 = word`, in host byte order
-    fn load_number(self, code: &mut Code) {
-        code.load(self.size, Reg::R1, PACKET, self.offset);
+    /// `dst = word`, as it is stored
+    pub fn load(self, code: &mut Code, dst: Reg) {
+        code.load(self.size, dst, PACKET, self.offset);
+    }
+
+    /// `dst = word`, in host byte order
+    pub fn load_number(self, code: &mut Code, dst: Reg) {
+        self.load(code, dst);
         match (self.network, self.size) {
-            (true, Size::H) => code.to_big_endian(Reg::R1, 16),
-            (true, Size::W) => code.to_big_endian(Reg::R1, 32),
+            (true, Size::H) => code.to_big_endian(dst, 16),
+            (true, Size::W) => code.to_big_endian(dst, 32),
             _ => {}
         }
     }

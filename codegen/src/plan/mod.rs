@@ -11,18 +11,23 @@
 //! chains may nest as deep as they like, and a ruleset whose chains join in 2^19 paths is as long as its
 //! text.
 //!
-//! The only strategy for the rules within a function is the straight one: one after the other.
+//! Runs of rules where nothing happens but tests and counting are decided by a classifier where that is
+//! faster (see [`classify`](crate::classify)), in a function of their own; the others are tried one after
+//! the other.
 
 mod calls;
 mod layout;
+mod segments;
 
 use std::ops::Range;
 
 use crate::emit::weight;
-use crate::options::KernelVersion;
+use crate::options::{KernelVersion, Options};
 use crate::semantic::{ChainId, CounterId, FamilyFilter, Stage, Verdict};
 use calls::CallGraph;
 use layout::Layout;
+use segments::segments;
+pub use segments::{Segment, straight_nanoseconds};
 
 /// Programs whose chains, all copied, have no more rules than this are copied whole.
 const COPY_ALL: u64 = 4096;
@@ -58,6 +63,8 @@ pub struct StagePlan {
     pub nodes: Vec<Node>,
     /// The nodes of each function; contiguous.
     pub functions: Vec<Range<usize>>,
+    /// What is decided by classifiers: the nodes of a function each.
+    pub segments: Vec<Segment>,
     /// The nodes where a function may be entered, in order: entry [`FIRST_ENTRY`] + index.
     pub entries: Vec<usize>,
     /// How many return places may be on the stack at once.
@@ -65,6 +72,28 @@ pub struct StagePlan {
     /// How often the program must look for the function to go on in; 1 when nothing returns through the
     /// stack.
     pub turns: u32,
+}
+
+impl StagePlan {
+    /// The classifier of a function.
+    pub fn segment(&self, function: &Range<usize>) -> Option<&Segment> {
+        let mut segments = self.segments.iter();
+        segments.find(|segment| segment.nodes == *function)
+    }
+
+    /// The entry number of a node, which must be in [`StagePlan::entries`].
+    pub fn entry(&self, node: usize) -> u32 {
+        FIRST_ENTRY + self.entries.partition_point(|&entry| entry < node) as u32
+    }
+
+    /// The nodes that are code of their own.
+    pub fn straight_nodes(&self) -> impl Iterator<Item = &Node> {
+        let straight = self
+            .functions
+            .iter()
+            .filter(|it| self.segment(it).is_none());
+        straight.flat_map(|function| &self.nodes[function.clone()])
+    }
 }
 
 /// A copy of a rule, or the policy.
@@ -154,18 +183,19 @@ pub enum PlanError {
     },
 }
 
-/// Lays out a stage of a simplified filter, for the kernel that is asked for, if one is.
+/// Lays out a stage of a simplified filter.
 pub fn plan(
     filter: &FamilyFilter,
     stage: Stage,
-    target_kernel: Option<KernelVersion>,
+    options: &Options,
 ) -> Result<StagePlan, PlanError> {
     let graph = CallGraph::new(filter, stage.chain);
     let name = || filter.chain(stage.chain).name.clone();
     let mut layout = Layout::new(filter, &graph, stage.chain);
     layout.run();
     let nodes = prune(filter, layout.resolve());
-    let functions = cut(filter, &nodes);
+    let segments = segments(filter, &nodes, options);
+    let functions = cut(filter, &nodes, &segments);
     let entries = entries(&nodes, &functions);
     let calls = nodes
         .iter()
@@ -198,7 +228,8 @@ pub fn plan(
             entries: entries.len(),
         });
     }
-    if let Some(kernel) = target_kernel.filter(|kernel| calls && *kernel < KernelVersion::LOOP) {
+    let kernel = options.target_kernel;
+    if let Some(kernel) = kernel.filter(|kernel| calls && *kernel < KernelVersion::LOOP) {
         return Err(PlanError::NeedsLoop {
             chain: name(),
             kernel,
@@ -208,6 +239,7 @@ pub fn plan(
         stage,
         nodes,
         functions,
+        segments,
         entries,
         depth,
         turns: turns as u32,
@@ -273,13 +305,29 @@ fn prune(filter: &FamilyFilter, nodes: Vec<Node>) -> Vec<Node> {
         .collect()
 }
 
-/// Cuts the nodes into functions that the verifier and 16-bit jumps can bear.
-fn cut(filter: &FamilyFilter, nodes: &[Node]) -> Vec<Range<usize>> {
+/// Cuts the nodes into segments, and the rest into functions that the verifier and 16-bit jumps can bear.
+fn cut(filter: &FamilyFilter, nodes: &[Node], segments: &[Segment]) -> Vec<Range<usize>> {
     let mut functions = Vec::new();
     let mut start = 0;
+    for Segment { nodes: run, .. } in segments {
+        cut_straight(filter, nodes, start..run.start, &mut functions);
+        functions.push(run.clone());
+        start = run.end;
+    }
+    cut_straight(filter, nodes, start..nodes.len(), &mut functions);
+    functions
+}
+
+fn cut_straight(
+    filter: &FamilyFilter,
+    nodes: &[Node],
+    run: Range<usize>,
+    functions: &mut Vec<Range<usize>>,
+) {
+    let mut start = run.start;
     let mut total = weight::Weight::default();
-    for (index, node) in nodes.iter().enumerate() {
-        let own = weight::of(filter, node);
+    for index in run.clone() {
+        let own = weight::of(filter, &nodes[index]);
         let sum = total + own;
         if index > start && (sum.branches > MAX_BRANCHES || sum.instructions > MAX_INSTRUCTIONS) {
             functions.push(start..index);
@@ -289,8 +337,9 @@ fn cut(filter: &FamilyFilter, nodes: &[Node]) -> Vec<Range<usize>> {
             total = sum;
         }
     }
-    functions.push(start..nodes.len());
-    functions
+    if start < run.end {
+        functions.push(start..run.end);
+    }
 }
 
 /// The nodes that are come to from another function or through the return stack, and the first.

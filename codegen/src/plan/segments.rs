@@ -1,0 +1,140 @@
+//! Segments: runs of nodes that a classifier may cover.
+//!
+//! A run is entered at its first node only, and nothing happens in it but tests of fields and counting. The
+//! rules of chains that are copied into their callers stand in it like the callers' own.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Flow, Node, NodeKind};
+use crate::classify::outcome::{Goal, Leave, Way};
+use crate::classify::problem::{Problem, is_pure};
+use crate::classify::{Classified, Limits, Strategy};
+use crate::options::Options;
+use crate::semantic::{CounterId, FamilyFilter};
+
+/// Segments of a stage, at most: each is a function.
+const MAX_SEGMENTS: usize = 24;
+/// What straight code takes for a rule, in nanoseconds.
+const STRAIGHT_RULE: f64 = 0.8;
+/// What a function of its own takes for a packet, in nanoseconds.
+const FUNCTION: f64 = 3.0;
+/// About how long the classifiers of a segment may take to build.
+const MILLISECONDS: usize = 60;
+
+/// A run of nodes with its classifier.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// The nodes.
+    pub nodes: Range<usize>,
+    /// What decides them.
+    pub classified: Arc<Classified>,
+}
+
+/// The segments of some nodes that are not straight code, in order.
+pub fn segments(filter: &FamilyFilter, nodes: &[Node], options: &Options) -> Vec<Segment> {
+    let mut runs = runs(filter, nodes);
+    runs.retain(|run| worth_a_look(filter, &nodes[run.clone()], options));
+    runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
+    runs.truncate(MAX_SEGMENTS);
+    runs.sort_by_key(|run| run.start);
+    let segments = runs.into_iter().filter_map(|run| {
+        let classified = classified(filter, nodes, &run, options)?;
+        Some(Segment {
+            nodes: run,
+            classified: Arc::new(classified),
+        })
+    });
+    segments.collect()
+}
+
+/// What straight code takes for a packet that matches none of some nodes, or the last, in nanoseconds.
+pub fn straight_nanoseconds(nodes: &[Node]) -> f64 {
+    STRAIGHT_RULE * nodes.len() as f64
+}
+
+fn worth_a_look(filter: &FamilyFilter, nodes: &[Node], options: &Options) -> bool {
+    match options.strategy {
+        Some(Strategy::Straight) => false,
+        Some(_) => nodes.iter().any(|node| match node.kind {
+            NodeKind::Rule(chain, rule) => filter.chain(chain).rules[rule].can_miss(),
+            NodeKind::Policy(_) => false,
+        }),
+        None => straight_nanoseconds(nodes) > 2.0 * FUNCTION,
+    }
+}
+
+/// The cheapest classifier of a run, if it is cheaper than straight code; the one that is asked for, if one is.
+fn classified(
+    filter: &FamilyFilter,
+    nodes: &[Node],
+    run: &Range<usize>,
+    options: &Options,
+) -> Option<Classified> {
+    let goal = |flow: Flow| match flow {
+        Flow::To(node) if run.contains(&node) => Goal::Node(node - run.start),
+        Flow::To(node) => Goal::Leave(Leave::To { node, back: None }),
+        Flow::Call { to, back } => Goal::Leave(Leave::To {
+            node: to,
+            back: Some(back),
+        }),
+        Flow::Return => Goal::Leave(Leave::Return),
+        Flow::Verdict(verdict) => Goal::Leave(Leave::Verdict(verdict)),
+    };
+    let hit = |node: &Node| Way {
+        counter: match node.kind {
+            NodeKind::Rule(chain, rule) => filter.chain(chain).rules[rule].counter,
+            NodeKind::Policy(counter) => counter,
+        },
+        to: goal(node.hit),
+    };
+    let miss = |node: &Node| Way {
+        counter: CounterId::NONE,
+        to: goal(node.miss),
+    };
+    let problem = Problem::new(filter, &nodes[run.clone()], hit, miss)?;
+    let limits = Limits {
+        memory: options.max_memory,
+        milliseconds: MILLISECONDS,
+    };
+    let build = |strategy: Strategy| Classified::build(strategy, &problem, &limits);
+    if let Some(strategy) = options.strategy {
+        return build(strategy);
+    }
+    let built = Strategy::CLASSIFIERS.into_iter().filter_map(build);
+    let cost = |it: &Classified| FUNCTION + it.classifier.nanoseconds();
+    let cheapest = built.min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
+    (cost(&cheapest) < straight_nanoseconds(&nodes[run.clone()])).then_some(cheapest)
+}
+
+/// The longest runs of pure nodes that are entered at their first only.
+fn runs(filter: &FamilyFilter, nodes: &[Node]) -> Vec<Range<usize>> {
+    // The first node from which each is reached, and whether the return stack leads there.
+    let mut first_source: Vec<usize> = (0..nodes.len()).collect();
+    let mut called = vec![false; nodes.len()];
+    for (source, node) in nodes.iter().enumerate() {
+        for flow in [node.hit, node.miss] {
+            match flow {
+                Flow::To(to) => first_source[to] = first_source[to].min(source),
+                Flow::Call { to, back } => {
+                    called[to] = true;
+                    called[back] = true;
+                }
+                Flow::Return | Flow::Verdict(_) => {}
+            }
+        }
+    }
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        if !is_pure(filter, node) {
+            continue;
+        }
+        match runs.last_mut() {
+            Some(run) if run.end == index && !called[index] && first_source[index] >= run.start => {
+                run.end = index + 1;
+            }
+            _ => runs.push(index..index + 1),
+        }
+    }
+    runs
+}
