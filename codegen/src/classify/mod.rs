@@ -23,6 +23,8 @@
 
 pub mod bits;
 pub mod data;
+pub mod decisions;
+pub mod hybrid;
 pub mod outcome;
 pub mod problem;
 pub mod ranges;
@@ -43,11 +45,13 @@ pub enum Strategy {
     Straight,
     /// By tables of equivalence classes.
     Tables,
+    /// By lists of rules at the address that is the more specific.
+    Hybrid,
 }
 
 impl Strategy {
     /// Those that are no straight code, in the order in which they are tried.
-    pub const CLASSIFIERS: [Strategy; 1] = [Strategy::Tables];
+    pub const CLASSIFIERS: [Strategy; 2] = [Strategy::Tables, Strategy::Hybrid];
 }
 
 impl fmt::Display for Strategy {
@@ -55,6 +59,7 @@ impl fmt::Display for Strategy {
         f.write_str(match self {
             Strategy::Straight => "straight",
             Strategy::Tables => "tables",
+            Strategy::Hybrid => "hybrid",
         })
     }
 }
@@ -104,6 +109,7 @@ impl Classified {
         let classifier: Box<dyn Classifier> = match strategy {
             Strategy::Straight => return None,
             Strategy::Tables => Box::new(tables::build(problem, &mut outcomes, limits)?),
+            Strategy::Hybrid => Box::new(hybrid::build(problem, &mut outcomes, limits)?),
         };
         Some(Classified {
             strategy,
