@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use clap::Args;
-use ipt2bpf_codegen::compile::{compile, translate};
+use ipt2bpf_codegen::compile::{StageStats, compile, translate};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::semantic::FamilyFilter;
@@ -13,7 +13,7 @@ use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::{Sources, Span};
 use serde::Serialize;
 
-use crate::cli::{Hooks, MessageFormat, Rules, Sets};
+use crate::cli::{Deciding, Hooks, MessageFormat, Rules, Sets};
 use crate::failure::Told;
 use crate::input::Input;
 use crate::messages::{JsonMessage, Message, Reporter, by_place, enumerate};
@@ -34,6 +34,11 @@ pub struct Arguments {
     sets: Sets,
     #[command(flatten)]
     hooks: Hooks,
+    #[command(flatten)]
+    deciding: Deciding,
+    /// Also tell how the rules of each table are decided, and at what cost
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 /// The whole answer.
@@ -43,6 +48,9 @@ struct Report<'a> {
     hooks: Vec<HookReport>,
     /// Families without a ruleset, whose packets pass.
     unfiltered: Vec<Family>,
+    /// How each table is decided, where that is asked for and there is a program.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stages: Vec<StageStats>,
     messages: Vec<JsonMessage<'a>>,
 }
 
@@ -95,14 +103,19 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         }));
         said.extend(more);
     }
+    let mut stages = Vec::new();
     if hooks.iter().all(|hook| hook.refused == 0) {
         // What is left that can fail is the size of the programs.
-        let options = Options {
+        let options = arguments.deciding.apply(Options {
             approximate: true,
             sets: known_sets,
             ..arguments.hooks.options()
-        };
-        said.extend(compile(&input.rulesets, &options).err().unwrap_or_default());
+        });
+        match compile(&input.rulesets, &options) {
+            Ok(compiled) if arguments.verbose => stages = compiled.stats().stages,
+            Ok(_) => {}
+            Err(errors) => said.extend(errors),
+        }
     }
     let messages = by_place(said);
     let is_error = |message: &Message| message.diagnostic.severity == Severity::Error;
@@ -113,6 +126,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     let report = Report {
         exact,
         hooks,
+        stages,
         unfiltered: [Family::V4, Family::V6]
             .into_iter()
             .filter(|&family| {
@@ -208,6 +222,9 @@ fn text(report: &Report<'_>, messages: &[Message], sources: &Sources) -> String 
             out,
             "{hook:18}  {family:6}  {exact:>6}  {approximated:>12}  {refused:>7}"
         );
+    }
+    for stage in &report.stages {
+        let _ = write!(out, "{stage}");
     }
     for Message { diagnostic, .. } in messages {
         let Diagnostic {

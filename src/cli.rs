@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::{Options, XdpPath};
+use ipt2bpf_codegen::options::{DEFAULT_MAX_MEMORY, Options, XdpPath};
 use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::kernel;
@@ -219,6 +220,56 @@ impl Tracking {
     pub fn apply(self, options: Options) -> Options {
         Options {
             connections: self.connections,
+            ..options
+        }
+    }
+}
+
+/// How rules are decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StrategyName {
+    /// As is fastest, for each run of rules
+    #[default]
+    Auto,
+    /// One rule after the other
+    Straight,
+    /// Tables of equivalence classes
+    Tables,
+    /// A look-up, where rules differ in one field only
+    Lookup,
+    /// Lists of rules for each address
+    Hybrid,
+}
+
+impl From<StrategyName> for Option<Strategy> {
+    fn from(name: StrategyName) -> Self {
+        match name {
+            StrategyName::Auto => None,
+            StrategyName::Straight => Some(Strategy::Straight),
+            StrategyName::Tables => Some(Strategy::Tables),
+            StrategyName::Lookup => Some(Strategy::Lookup),
+            StrategyName::Hybrid => Some(Strategy::Hybrid),
+        }
+    }
+}
+
+/// How programs decide.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Deciding {
+    /// How runs of rules are decided that only test and count; one after the other where it cannot be so
+    #[arg(long, value_enum, value_name = "STRATEGY", default_value = "auto")]
+    strategy: StrategyName,
+    /// How many bytes the tables of a run of rules may take
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_MEMORY)]
+    max_memory: usize,
+}
+
+impl Deciding {
+    /// The choices, changed by these arguments.
+    pub fn apply(self, options: Options) -> Options {
+        Options {
+            strategy: self.strategy.into(),
+            max_memory: self.max_memory,
             ..options
         }
     }

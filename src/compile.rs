@@ -11,7 +11,7 @@ use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
 use ipt2bpf_parser::diagnostic::Diagnostic;
 
 use crate::addresses;
-use crate::cli::{Clock, Hooks, Leniency, MessageFormat, Rules, Sets, Tracking};
+use crate::cli::{Clock, Deciding, Hooks, Leniency, MessageFormat, Rules, Sets, Tracking};
 use crate::clock;
 use crate::devices::{self, Filled};
 use crate::failure::Usage;
@@ -39,6 +39,8 @@ pub struct Arguments {
     tracking: Tracking,
     #[command(flatten)]
     clock: Clock,
+    #[command(flatten)]
+    deciding: Deciding,
     /// The oldest kernel the object must load on, such as 5.10; without it the oldest that the rules
     /// allow
     ///
@@ -126,7 +128,8 @@ impl Arguments {
     fn translate(&self, input: &Input, form: Form, format: MessageFormat) -> Result<Written> {
         let rulesets = &input.rulesets;
         let options = self.clock.apply(self.hooks.options());
-        let mut options = self.tracking.apply(self.leniency.apply(options));
+        let options = self.tracking.apply(self.leniency.apply(options));
+        let mut options = self.deciding.apply(options);
         options.target_kernel = self.target_kernel;
         options.sets = input.known_sets();
         if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {

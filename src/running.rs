@@ -8,7 +8,7 @@ use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
 use ipt2bpf_runtime::{Loaded, Maps, kernel};
 
 use crate::addresses;
-use crate::cli::{Hooks, Leniency, Rules, Sets, Tracking};
+use crate::cli::{Deciding, Hooks, Leniency, Rules, Sets, Tracking};
 use crate::clock;
 use crate::counters;
 use crate::devices::{self, Filled};
@@ -30,6 +30,8 @@ pub struct Arguments {
     leniency: Leniency,
     #[command(flatten)]
     tracking: Tracking,
+    #[command(flatten)]
+    deciding: Deciding,
     /// Begin with the counters of the rules, not with zero
     #[arg(short, long)]
     counters: bool,
@@ -67,6 +69,7 @@ impl Arguments {
             tick_rate: kernel::tick_rate(),
             ..self.hooks.options()
         }));
+        let options = self.deciding.apply(options);
         let mut said = input.diagnostics.clone();
         let compiled = match input.has_errors() {
             true => None,

@@ -6,7 +6,6 @@ use ipt2bpf_codegen::options::{Options, XdpPath};
 use serde::Serialize;
 
 use crate::effort::Effort;
-use crate::figures::options;
 use crate::oracle::{Header, Oracle};
 use crate::packet_cost::{self, PacketCost, Yardsticks};
 use crate::packets::{self, Mix};
@@ -45,7 +44,7 @@ pub fn measure(yardsticks: &Yardsticks, effort: &Effort) -> Result<Option<Connec
     let options = Options {
         xdp_path: XdpPath::Input,
         companion: true,
-        ..options()
+        ..effort.options.clone()
     };
     // In raw there is no state yet.
     let text = set.to_string();

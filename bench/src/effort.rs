@@ -1,5 +1,8 @@
 //! How much is measured.
 
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::options::Options;
+
 use crate::rules::Kind;
 
 /// The size of a run.
@@ -21,6 +24,8 @@ pub struct Effort {
     pub wire_ms: f64,
     /// How many rules the sets have that frames meet behind an interface.
     pub wire_rules: Vec<usize>,
+    /// How sets are compiled.
+    pub options: Options,
 }
 
 impl Effort {
@@ -36,6 +41,7 @@ impl Effort {
             checked: 1000,
             wire_ms: 40.0,
             wire_rules: rules,
+            options: at_xdp(),
         }
     }
 
@@ -50,6 +56,15 @@ impl Effort {
             checked: 200,
             wire_ms: 1.0,
             wire_rules: vec![10],
+            options: at_xdp(),
         }
+    }
+}
+
+/// Only XDP: it is where frames are dropped.
+fn at_xdp() -> Options {
+    Options {
+        hooks: vec![Hook::Xdp],
+        ..Options::default()
     }
 }

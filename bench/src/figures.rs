@@ -1,8 +1,6 @@
 //! All figures of a run.
 
 use anyhow::{Context, Result};
-use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::Options;
 use ipt2bpf_difftest::tool;
 use serde::Serialize;
 
@@ -148,14 +146,6 @@ impl Figures {
     }
 }
 
-/// Only XDP: it is where frames are dropped.
-pub fn options() -> Options {
-    Options {
-        hooks: vec![Hook::Xdp],
-        ..Options::default()
-    }
-}
-
 fn measure_set(
     yardsticks: &Yardsticks,
     kind: Kind,
@@ -163,7 +153,7 @@ fn measure_set(
     effort: &Effort,
 ) -> Result<Outcome> {
     let set = RuleSet::draw(kind, rules, Verdicts::Mixed, SEED);
-    let (filter, build) = match subject::build(&set.to_string(), None, &options()) {
+    let (filter, build) = match subject::build(&set.to_string(), None, &effort.options) {
         Ok(built) => built,
         Err(error) => {
             let reason = format!("{error:#}");
@@ -193,7 +183,7 @@ fn measure_set(
 fn measure_wire(kind: Kind, rules: usize, effort: &Effort) -> Result<Vec<WireCost>> {
     let set = RuleSet::draw(kind, rules, Verdicts::Drop, SEED);
     let packets = random_packets(&set, effort)?;
-    wire::run(kind, &set, &packets, &options(), effort)
+    wire::run(kind, &set, &packets, &effort.options, effort)
 }
 
 fn random_packets(set: &RuleSet, effort: &Effort) -> Result<Vec<Header>> {

@@ -16,7 +16,6 @@ use ipt2bpf_runtime::Traffic;
 use serde::Serialize;
 
 use crate::effort::Effort;
-use crate::figures::options;
 use crate::packet_cost::{PacketCost, Yardsticks};
 use crate::subject::{self, Build};
 
@@ -114,7 +113,7 @@ fn measure_file(
     yardsticks: &Yardsticks,
     effort: &Effort,
 ) -> Result<FileOutcome> {
-    let options = with_more_rules(text, family, path)?;
+    let options = with_more_rules(text, family, path, effort)?;
     let (filter, build) = subject::build(text, Some(family), &options)?;
     let frames = frames(text, family, effort.different)?;
     let mut header = [0; 14];
@@ -131,7 +130,7 @@ fn measure_file(
 }
 
 /// Options for INPUT or FORWARD, whichever runs more rules.
-fn with_more_rules(text: &str, family: Family, path: &Path) -> Result<Options> {
+fn with_more_rules(text: &str, family: Family, path: &Path, effort: &Effort) -> Result<Options> {
     let rulesets = subject::read(text, Some(family))?;
     let sets = sets(path)?;
     let mut best = None;
@@ -142,7 +141,7 @@ fn with_more_rules(text: &str, family: Family, path: &Path) -> Result<Options> {
             approximate: true,
             ignore_nat: true,
             sets: sets.clone(),
-            ..options()
+            ..effort.options.clone()
         };
         let stats = subject::translated(&rulesets, &options)?.stats();
         let nodes: usize = stats.stages.iter().map(|stage| stage.nodes).sum();

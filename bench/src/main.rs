@@ -24,7 +24,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use ipt2bpf_codegen::classify::Strategy;
 
 use crate::effort::Effort;
 use crate::figures::Figures;
@@ -53,6 +54,12 @@ struct Arguments {
     /// No packets by test runs
     #[arg(long)]
     only_wire: bool,
+    /// Decide rules in this way, wherever that can be done
+    #[arg(long, value_enum)]
+    strategy: Option<StrategyName>,
+    /// How many bytes the arrays of a run of rules may take
+    #[arg(long)]
+    max_memory: Option<usize>,
     /// Also the largest rulesets (*.v4, *.v6) of this folder
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
@@ -65,6 +72,15 @@ struct Arguments {
     /// Put the tables between the marks of this file
     #[arg(long, value_name = "README")]
     update_readme: Option<PathBuf>,
+}
+
+/// How rules are decided.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StrategyName {
+    Straight,
+    Tables,
+    Lookup,
+    Hybrid,
 }
 
 fn main() -> Result<()> {
@@ -105,6 +121,15 @@ fn effort(arguments: &Arguments) -> Effort {
     }
     if let Some(rounds) = arguments.rounds {
         effort.rounds = rounds.into();
+    }
+    effort.options.strategy = arguments.strategy.map(|name| match name {
+        StrategyName::Straight => Strategy::Straight,
+        StrategyName::Tables => Strategy::Tables,
+        StrategyName::Lookup => Strategy::Lookup,
+        StrategyName::Hybrid => Strategy::Hybrid,
+    });
+    if let Some(memory) = arguments.max_memory {
+        effort.options.max_memory = memory;
     }
     if arguments.no_wire {
         effort.wire_rules.clear();

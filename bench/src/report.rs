@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use ipt2bpf_codegen::classify::Strategy;
+
 use crate::figures::{Figures, Outcome};
 use crate::files::FileOutcome;
 use crate::goals::{Bound, goals};
@@ -65,6 +67,11 @@ fn grouped(number: i64) -> String {
     text
 }
 
+fn names(strategies: &[Strategy]) -> String {
+    let names = strategies.iter().map(Strategy::to_string);
+    names.collect::<Vec<String>>().join(", ")
+}
+
 fn kilobytes(bytes: u64) -> String {
     grouped(bytes.div_ceil(1024) as i64)
 }
@@ -91,7 +98,7 @@ fn packets(figures: &Figures) -> String {
                 writeln!(
                     text,
                     "| {} | {} | {} | {} | {} |",
-                    build.strategies.join(", "),
+                    names(&build.strategies),
                     short(build.parse_ms + build.compile_ms),
                     short(build.load_ms),
                     kilobytes(build.object_bytes as u64),
@@ -187,7 +194,7 @@ fn files(figures: &Figures) -> String {
                 file.name,
                 short(cost.filter_ns),
                 cost.ratio,
-                build.strategies.join(", "),
+                names(&build.strategies),
                 short(build.parse_ms + build.compile_ms),
                 short(build.load_ms),
                 kilobytes(build.map_bytes),

@@ -1,6 +1,7 @@
 //! A ruleset on its way from text to the kernel, with what each step costs.
 
 use anyhow::{Context, Result, anyhow, bail};
+use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
@@ -29,7 +30,7 @@ pub struct Build {
     /// Bytes of the kernel's memory that its maps take.
     pub map_bytes: u64,
     /// How its rules are tried, each way once.
-    pub strategies: Vec<&'static str>,
+    pub strategies: Vec<Strategy>,
 }
 
 /// Reads, compiles and loads a text.
@@ -44,9 +45,10 @@ pub fn build(text: &str, family: Option<Family>, options: &Options) -> Result<(L
     loaded.maps().fill_addresses()?;
     loaded.maps().fill_clock()?;
     let mut strategies = Vec::new();
-    for stage in compiled.stats().stages {
-        if !strategies.contains(&stage.strategy) {
-            strategies.push(stage.strategy);
+    let stages = compiled.stats().stages;
+    for segment in stages.iter().flat_map(|stage| &stage.segments) {
+        if !strategies.contains(&segment.strategy) {
+            strategies.push(segment.strategy);
         }
     }
     let build = Build {

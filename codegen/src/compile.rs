@@ -1,6 +1,7 @@
 //! The whole way from rulesets to an object.
 
 use std::fmt;
+use std::ops::Range;
 
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
@@ -8,13 +9,14 @@ use ipt2bpf_parser::span::Span;
 use ipt2bpf_parser::{Counts, heading};
 use serde::Serialize;
 
+use crate::classify::Strategy;
 use crate::counters::CounterLayout;
 use crate::emit::{Emitted, emit, reach, weight};
 use crate::lower::lower;
 use crate::module::{Hook, Module};
 use crate::object;
 use crate::options::{KernelVersion, Options, XdpPath};
-use crate::plan::StagePlan;
+use crate::plan::{Segment, StagePlan, straight_nanoseconds};
 use crate::semantic::{FamilyFilter, Filter, Tracking, family_name};
 use crate::simplify::simplify;
 use crate::stale;
@@ -233,8 +235,8 @@ pub struct StageStats {
     pub family: &'static str,
     /// `table:CHAIN`.
     pub stage: String,
-    /// How its rules are tried.
-    pub strategy: &'static str,
+    /// How its rules are decided, in their order.
+    pub segments: Vec<SegmentStats>,
     /// Copies of rules in the program, the policy among them.
     pub nodes: usize,
     /// Functions of rules.
@@ -243,6 +245,74 @@ pub struct StageStats {
     pub branches: usize,
     /// Return places a packet may need.
     pub depth: usize,
+}
+
+/// Figures about a run of rules that are decided together.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SegmentStats {
+    /// Copies of rules, the policy among them.
+    pub nodes: usize,
+    /// How they are decided.
+    pub strategy: Strategy,
+    /// Bytes of arrays.
+    pub bytes: usize,
+    /// About how long it takes for a packet that gets to the last rule, in nanoseconds.
+    pub nanoseconds: f64,
+}
+
+impl SegmentStats {
+    fn of(plan: &StagePlan, function: &Range<usize>) -> Self {
+        let nodes = &plan.nodes[function.clone()];
+        match plan.segment(function) {
+            Some(Segment { classified, .. }) => SegmentStats {
+                nodes: nodes.len(),
+                strategy: classified.strategy,
+                bytes: classified.classifier.data().len(),
+                nanoseconds: classified.classifier.nanoseconds(),
+            },
+            None => SegmentStats {
+                nodes: nodes.len(),
+                strategy: Strategy::Straight,
+                bytes: 0,
+                nanoseconds: straight_nanoseconds(nodes),
+            },
+        }
+    }
+}
+
+impl fmt::Display for SegmentStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SegmentStats {
+            nodes,
+            strategy,
+            bytes,
+            nanoseconds,
+        } = self;
+        write!(
+            f,
+            "{nodes} rules by {strategy}, {bytes} bytes, about {nanoseconds:.0} ns"
+        )
+    }
+}
+
+impl fmt::Display for StageStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} {} {}: {} rules laid out, {} branches, {} functions, return stack {}",
+            self.hook,
+            self.family,
+            self.stage,
+            self.nodes,
+            self.branches,
+            self.functions,
+            self.depth
+        )?;
+        for segment in &self.segments {
+            writeln!(f, "  {segment}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Compiled {
@@ -265,7 +335,11 @@ impl Compiled {
                     plan.stage.table,
                     filter.chain(plan.stage.chain).name
                 ),
-                strategy: "linear",
+                segments: plan
+                    .functions
+                    .iter()
+                    .map(|function| SegmentStats::of(plan, function))
+                    .collect(),
                 nodes: plan.nodes.len(),
                 functions: plan.functions.len(),
                 branches: branches.sum(),
@@ -288,18 +362,7 @@ impl fmt::Display for Stats {
             self.object_bytes, self.kernel
         )?;
         for stage in &self.stages {
-            writeln!(
-                f,
-                "{} {} {}: {}, {} rules laid out, {} branches, {} functions, return stack {}",
-                stage.hook,
-                stage.family,
-                stage.stage,
-                stage.strategy,
-                stage.nodes,
-                stage.branches,
-                stage.functions,
-                stage.depth
-            )?;
+            write!(f, "{stage}")?;
         }
         Ok(())
     }

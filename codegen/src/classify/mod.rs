@@ -25,6 +25,7 @@ pub mod bits;
 pub mod data;
 pub mod decisions;
 pub mod hybrid;
+pub mod lookup;
 pub mod outcome;
 pub mod problem;
 pub mod ranges;
@@ -37,21 +38,25 @@ use crate::asm::Code;
 use data::{Data, Place};
 use outcome::Outcomes;
 use problem::Problem;
+use serde::Serialize;
 
 /// How the rules of a segment are decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Strategy {
     /// One after the other.
     Straight,
     /// By tables of equivalence classes.
     Tables,
+    /// By a look-up of the only coordinate that they ask for.
+    Lookup,
     /// By lists of rules at the address that is the more specific.
     Hybrid,
 }
 
 impl Strategy {
     /// Those that are no straight code, in the order in which they are tried.
-    pub const CLASSIFIERS: [Strategy; 2] = [Strategy::Tables, Strategy::Hybrid];
+    pub const CLASSIFIERS: [Strategy; 3] = [Strategy::Lookup, Strategy::Tables, Strategy::Hybrid];
 }
 
 impl fmt::Display for Strategy {
@@ -59,6 +64,7 @@ impl fmt::Display for Strategy {
         f.write_str(match self {
             Strategy::Straight => "straight",
             Strategy::Tables => "tables",
+            Strategy::Lookup => "lookup",
             Strategy::Hybrid => "hybrid",
         })
     }
@@ -109,6 +115,7 @@ impl Classified {
         let classifier: Box<dyn Classifier> = match strategy {
             Strategy::Straight => return None,
             Strategy::Tables => Box::new(tables::build(problem, &mut outcomes, limits)?),
+            Strategy::Lookup => Box::new(lookup::build(problem, &mut outcomes, limits)?),
             Strategy::Hybrid => Box::new(hybrid::build(problem, &mut outcomes, limits)?),
         };
         Some(Classified {
@@ -116,5 +123,204 @@ impl Classified {
             classifier,
             outcomes,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::strategy::Strategy as Drawn;
+
+    use super::data::Data;
+    use super::outcome::{Goal, Leave, Walk, Way};
+    use super::problem::{Dimension, Mark, Pattern, Problem};
+    use super::ranges::Ranges;
+    use super::{Classified, Limits, Strategy, outcome};
+    use crate::field::Field;
+    use crate::semantic::{CounterId, Verdict};
+
+    const FIELDS: [Field; 4] = [
+        Field::Source4,
+        Field::Source6,
+        Field::DestinationPort,
+        Field::Protocol,
+    ];
+    const GENEROUS: Limits = Limits {
+        memory: 1 << 20,
+        milliseconds: 1000,
+    };
+
+    /// A value near the ends of a field, or near a few others.
+    fn value(field: Field) -> impl Drawn<Value = u128> {
+        let bits = 8 * u32::from(field.place().size);
+        let max = Field::max(field);
+        (0..4u128, 0..bits, -2..3i128)
+            .prop_map(move |(top, shift, near)| (top << shift).wrapping_add_signed(near) & max)
+    }
+
+    fn sets() -> impl Drawn<Value = Vec<(usize, Ranges)>> {
+        let set = |dimension: usize| {
+            let ends = (value(FIELDS[dimension]), value(FIELDS[dimension]));
+            let range = ends.prop_map(|(a, b)| (a.min(b), a.max(b)));
+            let ranges = proptest::collection::vec(range, 1..3).prop_map(Ranges::of);
+            proptest::option::weighted(0.4, ranges.prop_map(move |set| (dimension, set)))
+        };
+        (set(0), set(1), set(2), set(3)).prop_map(|sets| {
+            let sets = [sets.0, sets.1, sets.2, sets.3].into_iter().flatten();
+            let some = |(at, set): &(usize, Ranges)| !set.is_all(Field::max(FIELDS[*at]));
+            sets.filter(some).collect()
+        })
+    }
+
+    /// Nodes of one mark or two, whose hits and misses lead forward or out.
+    fn problem() -> impl Drawn<Value = Problem> {
+        let leave = prop_oneof![
+            Just(Leave::Verdict(Verdict::Accept)),
+            Just(Leave::Verdict(Verdict::Drop)),
+            (100..104usize).prop_map(|node| Leave::To { node, back: None }),
+            (100..104usize).prop_map(|node| Leave::To {
+                node,
+                back: Some(200)
+            }),
+            Just(Leave::Return),
+        ];
+        let node = (
+            proptest::collection::vec(sets(), 1..3),
+            proptest::option::weighted(0.3, sets()),
+            proptest::option::weighted(0.3, 1..4usize),
+            proptest::option::weighted(0.1, 2..4usize),
+            leave,
+        );
+        proptest::collection::vec(node, 1..24).prop_map(|nodes| {
+            let count = nodes.len();
+            let mut problem = Problem {
+                dimensions: FIELDS.map(Dimension::Field).to_vec(),
+                patterns: Vec::new(),
+                marks: Vec::new(),
+                misses: Vec::new(),
+            };
+            for (node, (boxes, hot, hit, miss, leave)) in nodes.into_iter().enumerate() {
+                let goal = |step: Option<usize>| match step.map(|step| node + step) {
+                    Some(to) if to < count => Goal::Node(to),
+                    _ => Goal::Leave(leave),
+                };
+                let mut mark = |boxes: Vec<Vec<(usize, Ranges)>>, way: Way| {
+                    let mark = problem.marks.len();
+                    let patterns = boxes.into_iter().map(|sets| Pattern { sets, mark });
+                    problem.patterns.extend(patterns);
+                    problem.marks.push(Mark { node, way });
+                };
+                if let Some(hot) = hot {
+                    mark(vec![hot], Way::DROP);
+                }
+                let counter = CounterId(node as u32);
+                let to = goal(hit);
+                mark(boxes, Way { counter, to });
+                let to = goal(Some(miss.unwrap_or(1)));
+                let counter = CounterId::NONE;
+                problem.misses.push(Way { counter, to });
+            }
+            problem
+        })
+    }
+
+    fn points() -> impl Drawn<Value = Vec<Vec<u128>>> {
+        let point = FIELDS.map(|field| value(field).boxed());
+        proptest::collection::vec(Vec::from(point), 40)
+    }
+
+    /// One node after the other.
+    fn linear(problem: &Problem, point: &[u128]) -> outcome::Outcome {
+        let mut counters = Vec::new();
+        let mut node = 0;
+        loop {
+            let inside = |mark: usize| {
+                let mut patterns = problem.patterns.iter();
+                patterns.any(|it| it.mark == mark && it.contains(point))
+            };
+            let marks = problem.marks.iter().enumerate();
+            let mut own = marks.filter(|(_, mark)| mark.node == node);
+            let hit = own.find(|&(mark, _)| inside(mark));
+            let way = hit.map_or(problem.misses[node], |(_, mark)| mark.way);
+            counters.extend(Some(way.counter).filter(|&it| it != CounterId::NONE));
+            match way.to {
+                Goal::Node(to) => node = to,
+                Goal::Leave(leave) => return outcome::Outcome { counters, leave },
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_strategy_finds_what_trying_one_by_one_finds(
+            problem in problem(),
+            points in points(),
+        ) {
+            for strategy in Strategy::CLASSIFIERS {
+                let Some(made) = Classified::build(strategy, &problem, &GENEROUS) else {
+                    prop_assert!(strategy != Strategy::Tables, "tables of a small problem fit");
+                    continue;
+                };
+                for point in &points {
+                    let found = made.outcomes.read(made.classifier.find(point));
+                    prop_assert_eq!(found, linear(&problem, point), "{} at {:x?}", strategy, point);
+                }
+            }
+        }
+
+        #[test]
+        fn the_walk_over_marks_is_the_walk_over_nodes(problem in problem(), points in points()) {
+            let walk = Walk::new(&problem);
+            for point in &points {
+                let outcome = walk.outcome(&problem.marks_at(point));
+                prop_assert_eq!(outcome, linear(&problem, point));
+            }
+        }
+    }
+
+    #[test]
+    fn limits_are_kept() {
+        let set = |dimension: usize, at: u128| (dimension, Ranges::between(at, at));
+        let leave = Goal::Leave(Leave::Verdict(Verdict::Drop));
+        let way = |counter: u32| Way {
+            counter: CounterId(counter),
+            to: leave,
+        };
+        let mut problem = Problem {
+            dimensions: FIELDS.map(Dimension::Field).to_vec(),
+            patterns: Vec::new(),
+            marks: Vec::new(),
+            misses: Vec::new(),
+        };
+        for node in 0..300 {
+            let sets = vec![set(0, 7 * node as u128), set(2, 3 * node as u128)];
+            problem.patterns.push(Pattern { sets, mark: node });
+            problem.marks.push(Mark {
+                node,
+                way: way(node as u32),
+            });
+            let to = if node < 299 {
+                Goal::Node(node + 1)
+            } else {
+                leave
+            };
+            problem.misses.push(Way {
+                counter: CounterId::NONE,
+                to,
+            });
+        }
+        let built = |memory: usize, milliseconds: usize| {
+            let limits = Limits {
+                memory,
+                milliseconds,
+            };
+            Classified::build(Strategy::Tables, &problem, &limits)
+        };
+        let made = built(1 << 20, 1000).expect("300 times 300 classes");
+        let size = |data: &Data| data.len();
+        assert!(size(made.classifier.data()) <= 1 << 20);
+        assert!(built(1 << 16, 1000).is_none());
+        assert!(built(1 << 20, 0).is_none());
+        assert!(Classified::build(Strategy::Lookup, &problem, &GENEROUS).is_none());
     }
 }

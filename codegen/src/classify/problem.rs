@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::bits;
-use super::outcome::Way;
+use super::outcome::{Goal, Way};
 use super::ranges::Ranges;
 use crate::evaluate::holds;
 use crate::field::Field;
@@ -104,6 +104,42 @@ pub struct Problem {
     pub misses: Vec<Way>,
 }
 
+/// For each node, the last node whose match all packets have behind them that get there, if there is one.
+fn guards(hits: &[Way], misses: &[Way]) -> Vec<Option<usize>> {
+    // What is common to all ways to a node, as they are found; none for a node that none leads to yet.
+    let mut common: Vec<Option<Option<usize>>> = vec![None; hits.len()];
+    let mut guards: Vec<Option<usize>> = Vec::with_capacity(hits.len());
+    for node in 0..hits.len() {
+        let own = common[node].flatten();
+        guards.push(own);
+        for (way, guard) in [(hits[node], Some(node)), (misses[node], own)] {
+            let Goal::Node(to) = way.to else {
+                continue;
+            };
+            common[to] = Some(match common[to] {
+                None => guard,
+                Some(known) => nearest_common(known, guard, &guards),
+            });
+        }
+    }
+    guards
+}
+
+/// The last node that both have behind them. Each node's guard comes before it.
+fn nearest_common(
+    mut one: Option<usize>,
+    mut other: Option<usize>,
+    guards: &[Option<usize>],
+) -> Option<usize> {
+    while one != other {
+        match one > other {
+            true => one = one.and_then(|node| guards[node]),
+            false => other = other.and_then(|node| guards[node]),
+        }
+    }
+    one
+}
+
 /// Whether a classifier may cover a node: nothing happens there but a decision and a count.
 pub fn is_pure(filter: &FamilyFilter, node: &Node) -> bool {
     match node.kind {
@@ -126,15 +162,37 @@ impl Problem {
         miss: impl Fn(&Node) -> Way,
     ) -> Option<Self> {
         let mut space = Space::of(filter, nodes);
+        let hits: Vec<Way> = nodes.iter().map(hit).collect();
+        let misses: Vec<Way> = nodes.iter().map(miss).collect();
+        let guards = guards(&hits, &misses);
+        // Per node: the boxes of those who get there, and of those who match.
+        let mut contexts: Vec<Vec<Draft>> = Vec::with_capacity(nodes.len());
+        let mut matching: Vec<Vec<Draft>> = Vec::with_capacity(nodes.len());
         let mut drafts = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
-            let NodeKind::Rule(chain, rule) = node.kind else {
-                drafts.push((index, false, vec![Draft::default()]));
-                continue;
+            let context = match guards[index] {
+                None => vec![Draft::default()],
+                // Who cannot get there has no mark there: what is too complex may be left out.
+                Some(guard) => product(&contexts[guard], &matching[guard])
+                    .unwrap_or_else(|| contexts[guard].clone()),
             };
-            for (hot, boxes) in space.rule(&filter.chain(chain).rules[rule])? {
-                drafts.push((index, hot, boxes));
+            let ways = match node.kind {
+                NodeKind::Rule(chain, rule) => space.rule(&filter.chain(chain).rules[rule])?,
+                NodeKind::Policy(_) => vec![(false, vec![Draft::default()])],
+            };
+            let mut own = Vec::new();
+            for (hot, boxes) in ways {
+                drafts.push((
+                    index,
+                    hot,
+                    product(&context, &boxes).unwrap_or(boxes.clone()),
+                ));
+                if !hot {
+                    own = boxes;
+                }
             }
+            contexts.push(context);
+            matching.push(own);
         }
         let (dimensions, coordinates) = space.dimensions();
         let mut marks = Vec::new();
@@ -147,7 +205,7 @@ impl Problem {
             }));
             let way = match hot {
                 true => Way::DROP,
-                false => hit(&nodes[node]),
+                false => hits[node],
             };
             marks.push(Mark { node, way });
         }
@@ -155,7 +213,7 @@ impl Problem {
             dimensions,
             patterns,
             marks,
-            misses: nodes.iter().map(miss).collect(),
+            misses,
         })
     }
 

@@ -5,7 +5,7 @@
 //! classes tell the marks of a packet and with them its outcome. A look-up takes as many steps for any
 //! number of rules. The tables grow with the product of the classes, so this pays as long as they fit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::data::{Array, Data, Place};
@@ -45,6 +45,16 @@ enum Tree {
 
 /// Builds the tables of a problem, within limits of time and memory.
 pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Option<Tables> {
+    build_of(usize::MAX, problem, outcomes, limits)
+}
+
+/// The same for problems of no more than so many dimensions that tell anything.
+pub(super) fn build_of(
+    dimensions: usize,
+    problem: &Problem,
+    outcomes: &mut Outcomes,
+    limits: &Limits,
+) -> Option<Tables> {
     let walk = Walk::new(problem);
     let mut builder = Builder {
         problem,
@@ -59,6 +69,9 @@ pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Opt
         // A single class tells nothing: what asks for this dimension stands behind what takes all.
         if part.classes.len() > 1 {
             parts.push(part);
+        }
+        if parts.len() > dimensions {
+            return None;
         }
     }
     while parts.len() > 1 {
@@ -332,11 +345,18 @@ impl Builder<'_> {
     /// The classes of a dimension.
     fn leaf(&mut self, dimension: usize) -> Option<Part> {
         let patterns = &self.problem.patterns;
-        let mut current = vec![0u64; patterns.len().div_ceil(64)];
+        let mut current = BTreeMap::<u32, u64>::new();
         let mut turns: Vec<(u128, usize)> = Vec::new();
+        let toggle = |current: &mut BTreeMap<u32, u64>, pattern: usize| {
+            let word = current.entry((pattern / 64) as u32).or_default();
+            *word ^= 1 << (pattern % 64);
+            if *word == 0 {
+                current.remove(&((pattern / 64) as u32));
+            }
+        };
         for (index, pattern) in patterns.iter().enumerate() {
             match pattern.sets.iter().find(|(it, _)| *it == dimension) {
-                None => current[index / 64] |= 1 << (index % 64),
+                None => toggle(&mut current, index),
                 Some((_, set)) => {
                     for &(low, high) in set.ranges() {
                         turns.push((low, index));
@@ -370,7 +390,7 @@ impl Builder<'_> {
             while let [(at, pattern), others @ ..] = rest
                 && *at == start
             {
-                current[pattern / 64] ^= 1 << (pattern % 64);
+                toggle(&mut current, *pattern);
                 rest = others;
             }
             let next = rest.first().map(|(at, _)| *at).filter(|&at| at <= max);
@@ -379,8 +399,8 @@ impl Builder<'_> {
             let happens =
                 impossible.is_empty() || (start..end).any(|value| impossible[value as usize]);
             if happens {
-                let class = cut(current.iter().copied(), &last);
-                work += current.len() + class.0.len();
+                let class = cut(&current, &last);
+                work += 8 + 2 * class.0.len();
                 if work > self.work {
                     return None;
                 }
@@ -530,18 +550,15 @@ impl Builder<'_> {
 }
 
 /// The patterns in some words up to the first of `last`.
-fn cut(words: impl Iterator<Item = u64>, last: &[u64]) -> Class {
+fn cut(words: &BTreeMap<u32, u64>, last: &[u64]) -> Class {
     let mut kept = Vec::new();
-    for (index, (word, last)) in words.zip(last).enumerate() {
-        let end = word & last;
-        match end {
-            0 if word == 0 => {}
-            0 => kept.push((index as u32, word)),
-            _ => {
-                kept.push((index as u32, word & (end ^ (end - 1))));
-                break;
-            }
+    for (&index, &word) in words {
+        let end = word & last[index as usize];
+        if end != 0 {
+            kept.push((index, word & (end ^ (end - 1))));
+            break;
         }
+        kept.push((index, word));
     }
     Class(kept)
 }

@@ -19,6 +19,9 @@ const MAX_SEGMENTS: usize = 24;
 const STRAIGHT_RULE: f64 = 0.8;
 /// What a function of its own takes for a packet, in nanoseconds.
 const FUNCTION: f64 = 3.0;
+/// Nodes of a run that is halved when no classifier can be made for it: smaller ones are as good straight, and
+/// of larger ones even the parts are too much.
+const WORTH_HALVING: Range<usize> = 64..8192;
 /// About how long the classifiers of a segment may take to build.
 const MILLISECONDS: usize = 60;
 
@@ -33,19 +36,39 @@ pub struct Segment {
 
 /// The segments of some nodes that are not straight code, in order.
 pub fn segments(filter: &FamilyFilter, nodes: &[Node], options: &Options) -> Vec<Segment> {
-    let mut runs = runs(filter, nodes);
-    runs.retain(|run| worth_a_look(filter, &nodes[run.clone()], options));
+    let mut runs = runs(filter, nodes, 0..nodes.len(), None);
     runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
     runs.truncate(MAX_SEGMENTS);
-    runs.sort_by_key(|run| run.start);
-    let segments = runs.into_iter().filter_map(|run| {
-        let classified = classified(filter, nodes, &run, options)?;
-        Some(Segment {
+    let mut segments = Vec::new();
+    for run in runs {
+        cover(filter, nodes, run, options, &mut segments);
+    }
+    segments.sort_by_key(|segment| segment.nodes.start);
+    segments
+}
+
+/// Finds a classifier for a run, or for its halves.
+fn cover(
+    filter: &FamilyFilter,
+    nodes: &[Node],
+    run: Range<usize>,
+    options: &Options,
+    segments: &mut Vec<Segment>,
+) {
+    if !worth_a_look(filter, &nodes[run.clone()], options) || segments.len() >= MAX_SEGMENTS {
+        return;
+    }
+    if let Some(classified) = classified(filter, nodes, &run, options) {
+        segments.push(Segment {
             nodes: run,
             classified: Arc::new(classified),
-        })
-    });
-    segments.collect()
+        });
+    } else if WORTH_HALVING.contains(&run.len()) {
+        let middle = run.start + run.len() / 2;
+        for half in runs(filter, nodes, run, Some(middle)) {
+            cover(filter, nodes, half, options, segments);
+        }
+    }
 }
 
 /// What straight code takes for a packet that matches none of some nodes, or the last, in nanoseconds.
@@ -101,14 +124,25 @@ fn classified(
     if let Some(strategy) = options.strategy {
         return build(strategy);
     }
-    let built = Strategy::CLASSIFIERS.into_iter().filter_map(build);
+    if let Some(lookup) = build(Strategy::Lookup) {
+        // Of one dimension, nothing is faster.
+        return Some(lookup);
+    }
+    let mixed = [Strategy::Tables, Strategy::Hybrid];
+    let built = mixed.into_iter().filter_map(build);
     let cost = |it: &Classified| FUNCTION + it.classifier.nanoseconds();
     let cheapest = built.min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
     (cost(&cheapest) < straight_nanoseconds(&nodes[run.clone()])).then_some(cheapest)
 }
 
-/// The longest runs of pure nodes that are entered at their first only.
-fn runs(filter: &FamilyFilter, nodes: &[Node]) -> Vec<Range<usize>> {
+/// The longest runs of pure nodes within some nodes that are entered at their first only; one of them begins
+/// at `middle`.
+fn runs(
+    filter: &FamilyFilter,
+    nodes: &[Node],
+    within: Range<usize>,
+    middle: Option<usize>,
+) -> Vec<Range<usize>> {
     // The first node from which each is reached, and whether the return stack leads there.
     let mut first_source: Vec<usize> = (0..nodes.len()).collect();
     let mut called = vec![false; nodes.len()];
@@ -125,12 +159,10 @@ fn runs(filter: &FamilyFilter, nodes: &[Node]) -> Vec<Range<usize>> {
         }
     }
     let mut runs: Vec<Range<usize>> = Vec::new();
-    for (index, node) in nodes.iter().enumerate() {
-        if !is_pure(filter, node) {
-            continue;
-        }
+    for index in within.filter(|&index| is_pure(filter, &nodes[index])) {
+        let begins = called[index] || middle == Some(index);
         match runs.last_mut() {
-            Some(run) if run.end == index && !called[index] && first_source[index] >= run.start => {
+            Some(run) if run.end == index && !begins && first_source[index] >= run.start => {
                 run.end = index + 1;
             }
             _ => runs.push(index..index + 1),
