@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, anyhow, bail};
+use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
 use ipt2bpf_runtime::{Loaded, TestPacket, interfaces, load};
@@ -28,12 +30,34 @@ impl Program {
     /// # Errors
     /// When it cannot be translated exactly, or the kernel refuses it.
     pub fn new(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Self> {
-        let compiled = compile(std::slice::from_ref(ruleset), &super::options(hook, sets))
-            .map_err(|diagnostics| match super::refuse(&diagnostics) {
-                Err(error) => error,
-                Ok(()) => anyhow!("refused without an error"),
-            })?;
-        let loaded = load(&compiled.object).context("the kernel refuses the program")?;
+        Self::load(ruleset, hook, &object(ruleset, hook, sets, None)?)
+    }
+
+    /// The same for every way of deciding the rules that makes a difference.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub fn of_every_strategy(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Vec<Self>> {
+        let mut objects: Vec<Vec<u8>> = Vec::new();
+        let mut programs = Vec::new();
+        let forced = Strategy::CLASSIFIERS.into_iter().map(Some);
+        for strategy in [None, Some(Strategy::Straight)].into_iter().chain(forced) {
+            let object = object(ruleset, hook, sets, strategy)?;
+            if objects.contains(&object) {
+                continue;
+            }
+            let mut program = Self::load(ruleset, hook, &object)?;
+            if let Some(strategy) = strategy {
+                program.name += &format!(" by {strategy}");
+            }
+            programs.push(program);
+            objects.push(object);
+        }
+        Ok(programs)
+    }
+
+    fn load(ruleset: &Ruleset, hook: Hook, object: &[u8]) -> Result<Self> {
+        let loaded = load(object).context("the kernel refuses the program")?;
         loaded.maps().fill_devices()?;
         loaded.maps().fill_addresses()?;
         loaded.maps().fill_clock()?;
@@ -48,6 +72,25 @@ impl Program {
                 .collect(),
         })
     }
+}
+
+/// What a ruleset is compiled to at a hook.
+fn object(
+    ruleset: &Ruleset,
+    hook: Hook,
+    sets: &Sets,
+    strategy: Option<Strategy>,
+) -> Result<Vec<u8>> {
+    let options = Options {
+        strategy,
+        ..super::options(hook, sets)
+    };
+    let compiled = compile(std::slice::from_ref(ruleset), &options);
+    let compiled = compiled.map_err(|diagnostics| match super::refuse(&diagnostics) {
+        Err(error) => error,
+        Ok(()) => anyhow!("refused without an error"),
+    })?;
+    Ok(compiled.object)
 }
 
 impl Subject for Program {
