@@ -146,13 +146,18 @@ impl Figures {
     }
 }
 
+/// The rules that packets are measured with.
+pub fn drawn_set(kind: Kind, rules: usize) -> RuleSet {
+    RuleSet::draw(kind, rules, Verdicts::Mixed, SEED)
+}
+
 fn measure_set(
     yardsticks: &Yardsticks,
     kind: Kind,
     rules: usize,
     effort: &Effort,
 ) -> Result<Outcome> {
-    let set = RuleSet::draw(kind, rules, Verdicts::Mixed, SEED);
+    let set = drawn_set(kind, rules);
     let (filter, build) = match subject::build(&set.to_string(), None, &effort.options) {
         Ok(built) => built,
         Err(error) => {

@@ -60,6 +60,9 @@ struct Arguments {
     /// How many bytes the arrays of a run of rules may take
     #[arg(long)]
     max_memory: Option<usize>,
+    /// Only print the rules of the first set, as iptables-save does
+    #[arg(long)]
+    print: bool,
     /// Also the largest rulesets (*.v4, *.v6) of this folder
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
@@ -86,6 +89,12 @@ enum StrategyName {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let effort = effort(&arguments);
+    if arguments.print {
+        if let (Some(&kind), Some(&rules)) = (effort.kinds.first(), effort.rules.first()) {
+            print!("{}", figures::drawn_set(kind, rules));
+        }
+        return Ok(());
+    }
     measure::stay_on_one_processor()?;
     let mut figures = Figures::of_drawn_sets(&effort)?;
     if let Some(folder) = &arguments.files {

@@ -165,7 +165,7 @@ impl Arena {
 
 /// Where the look-ups of a side begin, with figures about them.
 pub struct Draft {
-    /// References, in the order of the lists.
+    /// References: for each column one for each number of the side's address.
     pub starts: Vec<u32>,
     /// Nodes on the way to a list, at most.
     pub depth: u32,
@@ -212,8 +212,8 @@ impl Builder {
         }
     }
 
-    /// Writes the trees of a side, for lists by number and column: the groups of each are in its mask. None
-    /// when lists cannot be cut, or memory is short.
+    /// Writes the trees of a side, those of the first column before those of the next. None when lists cannot
+    /// be cut, or memory is short.
     pub fn side(
         &mut self,
         lists: &Lists,
@@ -221,7 +221,6 @@ impl Builder {
         side: By,
         columns: &[u32],
     ) -> Option<Draft> {
-        let mut known: HashMap<(u32, &[u32]), Written> = HashMap::new();
         let mut draft = Draft {
             starts: Vec::new(),
             depth: 0,
@@ -229,29 +228,30 @@ impl Builder {
             rules: 0.0,
         };
         let (mut leaves, mut steps, mut rules) = (0, 0, 0);
-        for (list, &groups) in lists.iter().zip(columns.iter().cycle()) {
-            let written = match known.get(&(groups, list)) {
-                Some(written) => *written,
-                None => {
-                    let members: Vec<Member> = list
-                        .iter()
-                        .map(|&index| Member::of(&boxes[index as usize], side))
-                        .collect();
-                    let parts = [DESTINATION_PORT, SOURCE_PORT, OTHER];
-                    let cell = Cell {
-                        ranges: parts.map(|part| (0, PARTS[part].max())),
-                        groups,
-                    };
-                    let written = self.tree(&members, &cell, 0)?;
-                    known.insert((groups, list), written);
-                    leaves += written.leaves;
-                    steps += written.steps;
-                    rules += written.rules;
-                    written
-                }
+        for (column, &groups) in columns.iter().enumerate() {
+            let parts = [DESTINATION_PORT, SOURCE_PORT, OTHER];
+            let cell = Cell {
+                ranges: parts.map(|part| (0, PARTS[part].max())),
+                groups,
             };
-            draft.starts.push(written.reference);
-            draft.depth = draft.depth.max(written.depth);
+            let mut known: HashMap<&[u32], Written> = HashMap::new();
+            for list in lists.column(column) {
+                let written = match known.get(list) {
+                    Some(written) => *written,
+                    None => {
+                        let boxes = list.iter().map(|&index| &boxes[index as usize]);
+                        let members: Vec<Member> = boxes.map(|it| Member::of(it, side)).collect();
+                        let written = self.tree(&members, &cell, 0)?;
+                        known.insert(list, written);
+                        leaves += written.leaves;
+                        steps += written.steps;
+                        rules += written.rules;
+                        written
+                    }
+                };
+                draft.starts.push(written.reference);
+                draft.depth = draft.depth.max(written.depth);
+            }
         }
         draft.steps = steps as f64 / leaves.max(1) as f64;
         draft.rules = rules as f64 / leaves.max(1) as f64;

@@ -69,9 +69,11 @@ struct Address {
 #[derive(Clone, Debug)]
 struct Side {
     by: By,
-    /// For each number of the address the trees for usual groups and, where there are such rules, for odd
-    /// ones.
+    /// The trees for usual groups, for each number of the address, and behind them those for odd groups,
+    /// where there are any.
     starts: Array,
+    /// How many numbers there are.
+    numbers: u32,
     /// Nodes on the way to a list, at most and on average.
     depth: u32,
     steps: f64,
@@ -124,6 +126,7 @@ pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Opt
     }
     let sides = drafts.into_iter().map(|(by, draft)| Side {
         by,
+        numbers: (draft.starts.len() / columns.len()) as u32,
         starts: data.array(&draft.starts),
         depth: draft.depth,
         steps: draft.steps,
@@ -171,11 +174,8 @@ impl Classifier for Hybrid {
                 By::Destination => (numbers[1], numbers[0]),
                 By::Nothing => (0, 0),
             };
-            let index = match self.groups.has_odd() {
-                true => 2 * number + u32::from(self.groups.is_odd(group)),
-                false => number,
-            };
-            let start = side.starts.get(&self.data, index);
+            let column = u32::from(self.groups.is_odd(group));
+            let start = side.starts.get(&self.data, column * side.numbers + number);
             let key = Key::new(group, other, source_port, destination_port);
             first = first.min(self.arena.find(start, key, &self.data).unwrap_or(first));
         }
@@ -231,8 +231,8 @@ impl Hybrid {
             By::Nothing => code.mov(START, 0),
         }
         if self.groups.has_odd() {
-            code.alu(Alu::Lsh, START, 1);
             self.groups.emit_is_odd(code, COMMON);
+            code.alu(Alu::Mul, Reg::R2, side.numbers as i32);
             code.alu(Alu::Add, START, Reg::R2);
         }
         side.starts.emit(code, START, place);

@@ -45,20 +45,20 @@ pub struct Box {
     pub side: By,
 }
 
-/// The lists of a side: for each number of its address, one after the other, one for each column.
+/// The lists of a side: for each column one for each number of its address.
 pub struct Lists {
     /// Where each ends in the boxes; the first begins at 0.
     ends: Vec<u32>,
     /// Indices of boxes, in rising order within a list.
     boxes: Vec<u32>,
-    /// The lists of each number, by their index.
-    places: Vec<u32>,
+    /// For each column the lists of all numbers, by their index.
+    places: Vec<Vec<u32>>,
 }
 
 impl Lists {
-    /// The lists in the order in which a look-up finds them.
-    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
-        self.places.iter().map(|&list| {
+    /// The lists of a column, by the numbers of the address.
+    pub fn column(&self, column: usize) -> impl Iterator<Item = &[u32]> {
+        self.places[column].iter().map(|&list| {
             let begin = match list {
                 0 => 0,
                 _ => self.ends[list as usize - 1],
@@ -196,7 +196,7 @@ impl Space {
         let mut lists = Lists {
             ends: Vec::new(),
             boxes: Vec::new(),
-            places: Vec::with_capacity(count as usize * columns.len()),
+            places: vec![Vec::with_capacity(count as usize); columns.len()],
         };
         // Those that the present number is right for, for each column.
         let mut current: Vec<Vec<u32>> = vec![Vec::new(); columns.len()];
@@ -230,13 +230,14 @@ impl Space {
                 change(&mut current, &mut known, *index, true);
                 starting = rest;
             }
-            for (list, known) in current.iter().zip(&mut known) {
+            let own = current.iter().zip(&mut known).zip(&mut lists.places);
+            for ((list, known), places) in own {
                 let place = *known.get_or_insert_with(|| {
                     lists.boxes.extend(list);
                     lists.ends.push(lists.boxes.len() as u32);
                     lists.ends.len() as u32 - 1
                 });
-                lists.places.push(place);
+                places.push(place);
             }
             if lists.boxes.len() > 4 * memory / LISTED {
                 return None;
