@@ -5,9 +5,11 @@
 //!
 //! ```text
 //! node:  u32 threshold, u8 left, u8 right, u16, u32 reference if at least, u32 reference if less
-//! rule:  u64 lower ends, u64 upper ends, u32 groups, u32 decision
+//! rule:  u64 lower ends, u64 upper ends, u64 answer, u32 groups, u32
 //! ```
-//! A node compares one field of the [`key`](super::key): what is left of the key shifted left and right.
+//! A node compares one field of the [`key`](super::key): what is left of the key shifted left and right. An
+//! *answer* has the number of a decision in its high half, so that the least is that of the first, and
+//! the word of its outcome in the low half.
 
 use std::collections::HashMap;
 
@@ -27,7 +29,7 @@ const FEW: usize = 4;
 /// Nodes on the way to a list, at most.
 const MAX_DEPTH: u32 = 16;
 /// Bytes of a rule.
-const RULE: usize = 24;
+pub const RULE: usize = 32;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// Thresholds that are tried for each field.
@@ -39,8 +41,8 @@ const SHADOWS: usize = 64;
 const SHIFTS: i16 = 4;
 const BRANCHES: i16 = 8;
 const UPPER: i16 = 8;
-const GROUPS: i16 = 16;
-const DECISION: i16 = 20;
+const ANSWER: i16 = 16;
+const GROUPS: i16 = 24;
 
 /// The bytes of all trees and lists, in a classifier's data.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +61,8 @@ impl Arena {
         8 * self.units as usize
     }
 
-    /// The decision of the first rule that a key meets from a reference on.
-    pub fn find(&self, mut reference: u32, key: Key, data: &Data) -> Option<u32> {
+    /// The answer of the first rule that a key meets from a reference on.
+    pub fn find(&self, mut reference: u32, key: Key, data: &Data) -> Option<u64> {
         loop {
             if reference == 0 {
                 return None;
@@ -77,7 +79,7 @@ impl Arena {
                     let groups = data.word(rule + GROUPS as usize);
                     ends.contain(key) && groups >> key.get(GROUP) & 1 == 1
                 });
-                return met.next().map(|rule| data.word(rule + DECISION as usize));
+                return met.next().map(|rule| data.long(rule + ANSWER as usize));
             }
             let shifts = data.word(begin + SHIFTS as usize);
             let value = key.0 << (shifts & 0xff) >> (shifts >> 8 & 0xff);
@@ -86,7 +88,7 @@ impl Arena {
         }
     }
 
-    /// Writes R0 = the decision of the first rule that the key in R5 meets from the reference in R3 on, if
+    /// Writes R0 = the answer of the first rule that the key in R5 meets from the reference in R3 on, if
     /// that is less than what R0 holds; goes to `done` then. R1 to R4 are lost.
     pub fn emit(&self, code: &mut Code, depth: u32, place: Place, done: Label) {
         let list = code.label();
@@ -142,7 +144,7 @@ impl Arena {
             code.alu(Alu::And, Reg::R2, 1);
             code.branch(Cond::Eq, Reg::R2, 0, next);
         }
-        code.load(Size::W, Reg::R1, START, DECISION);
+        code.load(Size::D, Reg::R1, START, ANSWER);
         code.branch(Cond::Ge, Reg::R1, FIRST, done);
         code.mov(FIRST, Reg::R1);
         code.jump(done);
@@ -302,8 +304,8 @@ impl Builder {
             let ends = Ends::new(&member.ranges);
             self.bytes.extend(ends.low.to_le_bytes());
             self.bytes.extend(ends.high.to_le_bytes());
-            self.bytes.extend(member.groups.to_le_bytes());
-            self.bytes.extend(member.decision.to_le_bytes());
+            self.bytes.extend(member.answer.to_le_bytes());
+            self.bytes.extend(u64::from(member.groups).to_le_bytes());
         }
         Some(Written {
             reference: begin << COUNT_BITS | members.len() as u32,
@@ -346,7 +348,7 @@ struct Member {
     /// Of destination port, source port and the other address.
     ranges: [(u32, u32); 3],
     groups: u32,
-    decision: u32,
+    answer: u64,
 }
 
 impl Member {
@@ -360,7 +362,7 @@ impl Member {
         Member {
             ranges: [destination_port, source_port, other],
             groups: it.groups,
-            decision: it.decision,
+            answer: it.answer,
         }
     }
 

@@ -26,18 +26,18 @@ use super::outcome::Outcomes;
 use super::problem::Problem;
 use super::search::{Interval, Search, access};
 use super::{Classifier, Limits};
-use crate::asm::{Alu, Code, Cond, Reg, Size};
+use crate::asm::{Alu, Code, Cond, Imm64, Reg, Size};
 use crate::emit::test::PACKET;
 use arena::Arena;
 use groups::Groups;
 use key::Key;
-use sides::Space;
+use sides::{Space, answer};
 
 /// The groups, then the ports with them.
 const COMMON: Reg = Reg::R8;
 /// The numbers of the source, in the low half, and of the destination.
 const ADDRESSES: Reg = Reg::R7;
-/// The first rule found; until then, the destination's number.
+/// The answer of the first rule found; until then, the destination's number.
 const FIRST: Reg = Reg::R0;
 /// Where a side's tree begins, and what is looked up there.
 const START: Reg = Reg::R3;
@@ -54,8 +54,8 @@ pub struct Hybrid {
     ports: [Option<usize>; 2],
     sides: Vec<Side>,
     arena: Arena,
-    /// The outcomes of the rules, those of packets that none is for last.
-    words: Array,
+    /// The answer for packets that no rule is for.
+    last: u64,
 }
 
 /// How an address becomes a number.
@@ -134,8 +134,8 @@ pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Opt
     });
     let sides = sides.collect();
     let arena = arena.finish(&mut data);
-    let words: Vec<u32> = decisions.iter().map(|decision| decision.word).collect();
-    let words = data.array(&words);
+    let last = decisions.last()?;
+    let last = answer(decisions.len() - 1, last.word);
     (data.len() <= limits.memory).then_some(Hybrid {
         data,
         groups,
@@ -143,15 +143,8 @@ pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Opt
         ports: space.ports,
         sides,
         arena,
-        words,
+        last,
     })
-}
-
-impl Hybrid {
-    /// The index of the last decision, which takes every packet.
-    fn last(&self) -> u32 {
-        self.words.length - 1
-    }
 }
 
 impl Classifier for Hybrid {
@@ -167,7 +160,7 @@ impl Classifier for Hybrid {
             None => 0,
         });
         let [source_port, destination_port] = self.ports.map(|port| at(port) as u16);
-        let mut first = self.last();
+        let mut first = self.last;
         for side in &self.sides {
             let (number, other) = match side.by {
                 By::Source => (numbers[0], numbers[1]),
@@ -179,7 +172,7 @@ impl Classifier for Hybrid {
             let key = Key::new(group, other, source_port, destination_port);
             first = first.min(self.arena.find(start, key, &self.data).unwrap_or(first));
         }
-        self.words.get(&self.data, first)
+        first as u32
     }
 
     fn emit(&self, code: &mut Code, place: Place) {
@@ -194,7 +187,7 @@ impl Classifier for Hybrid {
         code.alu(Alu::Lsh, FIRST, 32);
         code.alu(Alu::Or, ADDRESSES, FIRST);
         key::emit_common(code, COMMON, self.ports.map(|port| port.is_some()));
-        code.mov(FIRST, self.last() as i32);
+        code.load_imm64(FIRST, Imm64::Number(self.last));
         for side in &self.sides {
             let done = code.label();
             self.emit_start(code, side, place);
@@ -203,8 +196,7 @@ impl Classifier for Hybrid {
             self.arena.emit(code, side.depth, place, done);
             code.bind(done);
         }
-        code.mov(Reg::R8, FIRST);
-        self.words.emit(code, Reg::R8, place);
+        code.alu32(Alu::Mov, Reg::R8, FIRST);
     }
 
     fn nanoseconds(&self) -> f64 {
@@ -215,7 +207,7 @@ impl Classifier for Hybrid {
             let walk = 2.5 * side.steps + 3.0 * side.rules;
             3.0 + access(side.starts.size()) + arena + walk
         });
-        self.groups.nanoseconds() + searches + sides.sum::<f64>() + access(self.words.size())
+        self.groups.nanoseconds() + searches + sides.sum::<f64>()
     }
 }
 

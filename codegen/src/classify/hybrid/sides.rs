@@ -1,6 +1,7 @@
 //! Which side a rule belongs to, and the lists of rules at each side.
 
 use super::By;
+use super::arena::RULE;
 use super::groups::Groups;
 use super::key::{DESTINATION_PORT, OTHER, PARTS, SOURCE_PORT};
 use crate::classify::decisions::Decision;
@@ -9,8 +10,6 @@ use crate::field::Field;
 
 /// Boxes that one decision may become.
 const MAX_BOXES: usize = 64;
-/// Bytes that a rule takes in a list.
-const LISTED: usize = 24;
 
 /// The dimensions that sides are about.
 #[derive(Clone, Debug)]
@@ -19,6 +18,11 @@ pub struct Space {
     pub addresses: [Option<Axis>; 2],
     /// Source and destination port.
     pub ports: [Option<usize>; 2],
+}
+
+/// The number of a decision in the high half, the word of its outcome in the low half.
+pub fn answer(decision: usize, word: u32) -> u64 {
+    (decision as u64) << 32 | u64::from(word)
 }
 
 /// An address, cut where rules begin and end.
@@ -39,8 +43,8 @@ pub struct Box {
     pub ports: [(u32, u32); 2],
     /// The groups, as a mask.
     pub groups: u32,
-    /// The index of the decision.
-    pub decision: u32,
+    /// The index of the decision and its word: see [`answer`].
+    pub answer: u64,
     /// Where it is looked up.
     pub side: By,
 }
@@ -148,7 +152,7 @@ impl Space {
                                 addresses: [source, destination],
                                 ports: [source_port, destination_port],
                                 groups: mask,
-                                decision: index as u32,
+                                answer: answer(index, decision.word),
                                 side,
                             });
                         }
@@ -239,7 +243,7 @@ impl Space {
                 });
                 places.push(place);
             }
-            if lists.boxes.len() > 4 * memory / LISTED {
+            if lists.boxes.len() > 4 * memory / RULE {
                 return None;
             }
         }
