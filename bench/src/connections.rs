@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use ipt2bpf_codegen::options::{Options, XdpPath};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::effort::Effort;
 use crate::oracle::{Header, Oracle};
@@ -16,7 +16,7 @@ use crate::subject;
 const SEED: u64 = 5;
 
 /// A packet of an established connection, by the same rules.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ConnectionCost {
     /// How many rules follow the first.
     pub rules: usize,

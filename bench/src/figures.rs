@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use ipt2bpf_difftest::tool;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::connections::{self, ConnectionCost};
 use crate::effort::Effort;
@@ -18,7 +18,7 @@ use crate::wire::{self, WireCost};
 const SEED: u64 = 0x1b2b_0f5e_ed00;
 
 /// Figures with the circumstances under which they were made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Figures {
     /// The day, as 2026-11-21.
     pub date: String,
@@ -37,7 +37,7 @@ pub struct Figures {
 }
 
 /// Figures of one drawn set.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct SetFigures {
     /// What it is like.
     pub kind: Kind,
@@ -48,7 +48,7 @@ pub struct SetFigures {
 }
 
 /// What became of a set.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It runs.
@@ -68,7 +68,7 @@ pub enum Outcome {
 }
 
 /// Figures of one set behind an interface.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct WireFigures {
     /// What the set is like.
     pub kind: Kind,

@@ -13,7 +13,7 @@ use ipt2bpf_difftest::ipsets::Ipsets;
 use ipt2bpf_difftest::packets::Packets;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::Traffic;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::effort::Effort;
 use crate::packet_cost::{PacketCost, Yardsticks};
@@ -25,7 +25,7 @@ const LARGEST: usize = 10;
 const LENGTH: usize = 96;
 
 /// Figures of one file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct FileFigures {
     /// Its name.
     pub name: String,
@@ -36,7 +36,7 @@ pub struct FileFigures {
 }
 
 /// What became of a file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileOutcome {
     /// It runs.

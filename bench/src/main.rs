@@ -66,6 +66,9 @@ struct Arguments {
     /// Also the largest rulesets (*.v4, *.v6) of this folder
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
+    /// Measure nothing; take the figures of an earlier run, as --json wrote them
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
     /// Write all figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -95,11 +98,13 @@ fn main() -> Result<()> {
         }
         return Ok(());
     }
-    measure::stay_on_one_processor()?;
-    let mut figures = Figures::of_drawn_sets(&effort)?;
-    if let Some(folder) = &arguments.files {
-        figures.files = files::measure(folder, &Yardsticks::load()?, &effort)?;
-    }
+    let figures = match &arguments.from {
+        Some(path) => {
+            let json = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            serde_json::from_slice(&json).context("not what --json wrote")?
+        }
+        None => measured(&arguments, &effort)?,
+    };
     print!("{}", report::markdown(&figures));
     if let Some(path) = &arguments.json {
         let json = serde_json::to_string_pretty(&figures)?;
@@ -114,6 +119,15 @@ fn main() -> Result<()> {
         readme::update(path, &report::summary(&figures))?;
     }
     Ok(())
+}
+
+fn measured(arguments: &Arguments, effort: &Effort) -> Result<Figures> {
+    measure::stay_on_one_processor()?;
+    let mut figures = Figures::of_drawn_sets(effort)?;
+    if let Some(folder) = &arguments.files {
+        figures.files = files::measure(folder, &Yardsticks::load()?, effort)?;
+    }
+    Ok(figures)
 }
 
 fn effort(arguments: &Arguments) -> Effort {

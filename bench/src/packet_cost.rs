@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_runtime::{Loaded, TestPacket, Traffic};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::effort::Effort;
 use crate::measure::{median, timed};
@@ -26,7 +26,7 @@ pub struct Yardsticks {
 
 /// Nanoseconds for a packet. What it costs to bring each packet before the program is taken off: it is
 /// what the empty program takes longer with it than without.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct PacketCost {
     /// The empty program.
     pub empty_ns: f64,

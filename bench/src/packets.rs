@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use fastrand::Rng;
 use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::frame::{HOST_MAC, PEER_MAC};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::oracle::{Header, Oracle};
 use crate::rules::{ICMP, Match, RuleSet, TCP, UDP};
@@ -17,7 +17,7 @@ const PACKET: usize = 40;
 const TRIES: usize = 200;
 
 /// What packets a program gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mix {
     /// Each drawn for a rule of its own.

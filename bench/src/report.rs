@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use ipt2bpf_codegen::classify::Strategy;
-
 use crate::figures::{Figures, Outcome};
 use crate::files::FileOutcome;
 use crate::goals::{Bound, goals};
 use crate::packets::Mix;
+use crate::rules::Kind;
 use crate::wire::Contestant;
 
 /// Everything that was measured.
@@ -24,16 +23,47 @@ pub fn markdown(figures: &Figures) -> String {
     parts.collect::<Vec<String>>().join("\n")
 }
 
-/// What a reader of the README wants: the goals, and where they come from.
+/// What a reader of the README wants: ACLs of all sizes in one table, the plot, and the goals.
 pub fn summary(figures: &Figures) -> String {
-    [
-        circumstances(figures),
-        packets(figures),
-        frames(figures),
-        connections(figures),
-        goal_table(figures),
-    ]
-    .join("\n")
+    let mut text = circumstances(figures);
+    text += "\nRules as in an access control list, each packet drawn for some rule, counters on. A packet by \
+             BPF_PROG_TEST_RUN, and how many times a program's that only reads the headers; a frame from a veth \
+             device to its drop, in XDP or in raw PREROUTING, and how many times ours:\n\n\
+             | rules | packet | compile, load | frame at XDP | iptables-legacy | iptables-nft | nft |\n\
+             |---:|---:|---:|---:|---:|---:|---:|\n";
+    for set in figures.sets.iter().filter(|set| set.kind == Kind::Acl) {
+        let (packet, build) = match &set.outcome {
+            Outcome::Measured { build, costs, .. } => {
+                let random = costs.iter().find(|(mix, _)| *mix == Mix::Random);
+                let packet =
+                    random.map(|(_, it)| format!("{} ns ({:.1})", short(it.filter_ns), it.ratio));
+                let compile = short(build.parse_ms + build.compile_ms);
+                let build = format!("{compile} + {} ms", short(build.load_ms));
+                (packet, Some(build))
+            }
+            Outcome::Failed { .. } => (None, None),
+        };
+        let frame = |contestant| {
+            let cost = figures.frame(Kind::Acl, set.rules, contestant)?;
+            Some(match contestant {
+                Contestant::Ours => format!("{} ns", short(cost.ns)),
+                _ => format!("{} ns ({})", short(cost.ns), short(cost.times_ours)),
+            })
+        };
+        let cells = [
+            packet,
+            build,
+            frame(Contestant::Ours),
+            frame(Contestant::IptablesLegacy),
+            frame(Contestant::IptablesNft),
+            frame(Contestant::Nft),
+        ];
+        let cells = cells.map(|cell| cell.unwrap_or("–".into()));
+        let rules = grouped(set.rules as i64);
+        writeln!(text, "| {rules} | {} |", cells.join(" | ")).ok();
+    }
+    text += "\n![Nanoseconds for a frame over the number of rules](bench/frames.svg)\n\n";
+    text + &goal_table(figures)
 }
 
 fn circumstances(figures: &Figures) -> String {
@@ -67,11 +97,6 @@ fn grouped(number: i64) -> String {
     text
 }
 
-fn names(strategies: &[Strategy]) -> String {
-    let names = strategies.iter().map(Strategy::to_string);
-    names.collect::<Vec<String>>().join(", ")
-}
-
 fn kilobytes(bytes: u64) -> String {
     grouped(bytes.div_ceil(1024) as i64)
 }
@@ -98,7 +123,7 @@ fn packets(figures: &Figures) -> String {
                 writeln!(
                     text,
                     "| {} | {} | {} | {} | {} |",
-                    names(&build.strategies),
+                    build.strategies.join(", "),
                     short(build.parse_ms + build.compile_ms),
                     short(build.load_ms),
                     kilobytes(build.object_bytes as u64),
@@ -194,7 +219,7 @@ fn files(figures: &Figures) -> String {
                 file.name,
                 short(cost.filter_ns),
                 cost.ratio,
-                names(&build.strategies),
+                build.strategies.join(", "),
                 short(build.parse_ms + build.compile_ms),
                 short(build.load_ms),
                 kilobytes(build.map_bytes),

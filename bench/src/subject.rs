@@ -1,7 +1,6 @@
 //! A ruleset on its way from text to the kernel, with what each step costs.
 
 use anyhow::{Context, Result, anyhow, bail};
-use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
@@ -9,7 +8,7 @@ use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, parse};
 use ipt2bpf_runtime::{Loaded, load};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::timed;
 
@@ -17,7 +16,7 @@ use crate::measure::timed;
 const REPETITIONS: usize = 3;
 
 /// What it costs before the first packet.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Build {
     /// Milliseconds from the text to rules.
     pub parse_ms: f64,
@@ -30,7 +29,7 @@ pub struct Build {
     /// Bytes of the kernel's memory that its maps take.
     pub map_bytes: u64,
     /// How its rules are tried, each way once.
-    pub strategies: Vec<Strategy>,
+    pub strategies: Vec<String>,
 }
 
 /// Reads, compiles and loads a text.
@@ -47,8 +46,9 @@ pub fn build(text: &str, family: Option<Family>, options: &Options) -> Result<(L
     let mut strategies = Vec::new();
     let stages = compiled.stats().stages;
     for segment in stages.iter().flat_map(|stage| &stage.segments) {
-        if !strategies.contains(&segment.strategy) {
-            strategies.push(segment.strategy);
+        let strategy = segment.strategy.to_string();
+        if !strategies.contains(&strategy) {
+            strategies.push(strategy);
         }
     }
     let build = Build {

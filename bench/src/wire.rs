@@ -18,7 +18,7 @@ use ipt2bpf_difftest::frame::HOST_MAC;
 use ipt2bpf_difftest::{netns, tool};
 use ipt2bpf_runtime::{Loaded, Registry, Traffic, interfaces};
 use nix::sched::{CloneFlags, setns};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::effort::Effort;
 use crate::measure::median;
@@ -39,7 +39,7 @@ const BATCH: u32 = 64;
 const MOST_FRAMES: u32 = 1 << 16;
 
 /// Who drops the frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contestant {
     /// An XDP program that does nothing else.
@@ -85,7 +85,7 @@ impl fmt::Display for Contestant {
 }
 
 /// What a frame costs a contestant.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct WireCost {
     /// Who.
     pub contestant: Contestant,
