@@ -263,6 +263,8 @@ pub enum StrategyName {
     Tables,
     /// A look-up, where rules differ in one field only
     Lookup,
+    /// Lists of rules for each address
+    Hybrid,
 }
 
 impl From<StrategyName> for Option<Strategy> {
@@ -272,6 +274,7 @@ impl From<StrategyName> for Option<Strategy> {
             StrategyName::Straight => Some(Strategy::Straight),
             StrategyName::Tables => Some(Strategy::Tables),
             StrategyName::Lookup => Some(Strategy::Lookup),
+            StrategyName::Hybrid => Some(Strategy::Hybrid),
         }
     }
 }

@@ -55,6 +55,7 @@ mod ring;
 mod sets;
 mod sys;
 mod test_run;
+mod traffic;
 mod turn;
 
 pub use addresses::addresses;
@@ -71,4 +72,5 @@ pub use others::{Neighbour, xdp_program};
 pub use ring::{Enough, Ring, since_epoch};
 pub use sets::{Changed, LiveSet};
 pub use test_run::{TestPacket, TestRun};
+pub use traffic::Traffic;
 pub use turn::{Turn, Wait};

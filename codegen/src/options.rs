@@ -123,9 +123,12 @@ pub struct Options {
     pub max_memory: usize,
 }
 
-/// What the arrays of a segment may take unless it is said otherwise: the largest map of one value that
-/// kernel 5.10 makes.
-pub const DEFAULT_MAX_MEMORY: usize = 4 << 20;
+/// What the arrays of a segment may take unless it is said otherwise.
+pub const DEFAULT_MAX_MEMORY: usize = 64 << 20;
+
+/// The largest map of one value that every kernel makes (`KMALLOC_MAX_SIZE`; `array_map_alloc_check`,
+/// kernel/bpf/arraymap.c).
+pub const MAX_VALUE: usize = 4 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -172,6 +175,8 @@ impl KernelVersion {
     pub const LOOP: KernelVersion = KernelVersion::new(5, 17);
     /// `bpf_ktime_get_tai_ns`.
     pub const TAI: KernelVersion = KernelVersion::new(6, 1);
+    /// Maps whose only value is larger than [`MAX_VALUE`]: the oldest kernel that it was tried on.
+    pub const LARGE_VALUES: KernelVersion = KernelVersion::new(6, 18);
     /// `bpf_cast_to_kern_ctx` for every type of program.
     pub const KERNEL_CONTEXT: KernelVersion = KernelVersion::new(6, 2);
 

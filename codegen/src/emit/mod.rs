@@ -21,7 +21,7 @@ use crate::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
     RULES_MAP,
 };
-use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
+use crate::options::{DeviceNames, KernelVersion, MAX_VALUE, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
 use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
@@ -185,6 +185,11 @@ pub fn emit(
         kernel = kernel.max(KernelVersion::KERNEL_CONTEXT);
     }
     module.functions.extend(callees.functions);
+    let large =
+        |map: &Map| matches!(&map.kind, MapKind::Constant { bytes } if bytes.len() > MAX_VALUE);
+    if module.maps.iter().any(large) {
+        kernel = kernel.max(KernelVersion::LARGE_VALUES);
+    }
     let plans = filters.iter().zip(plans).flat_map(|(filter, plans)| {
         let families = filter.families.iter().zip(plans);
         families.flat_map(|(family, plans)| {
