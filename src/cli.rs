@@ -14,8 +14,8 @@ use ipt2bpf_umh::place;
 use ipt2bpf_umh::request::Choices;
 
 use crate::{
-    attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log, run,
-    serve, show, zero,
+    attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log,
+    manual, run, serve, show, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -86,6 +86,8 @@ pub enum Command {
     IptablesRestore(iptables::Restore),
     /// The same as iptables-restore, for the rules of IPv6
     Ip6tablesRestore(iptables::Restore),
+    Man(manual::Pages),
+    Completions(manual::Completions),
 }
 
 /// How messages are written.

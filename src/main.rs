@@ -18,6 +18,7 @@ mod iptables;
 mod list;
 mod load;
 mod log;
+mod manual;
 mod messages;
 mod output;
 mod run;
@@ -69,6 +70,8 @@ fn main() -> ExitCode {
         Some(Command::Ip6tablesRestore(arguments)) => {
             return iptables::restore(Family::V6, &arguments, &reporter);
         }
+        Some(Command::Man(arguments)) => manual::pages(&arguments),
+        Some(Command::Completions(arguments)) => manual::completions(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
