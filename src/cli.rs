@@ -15,7 +15,7 @@ use ipt2bpf_umh::request::Choices;
 
 use crate::{
     attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log,
-    metrics, replace, run, serve, set, show, systemd, top, watch, zero,
+    manual, metrics, replace, run, serve, set, show, systemd, top, watch, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -93,6 +93,8 @@ pub enum Command {
     IptablesRestore(iptables::Restore),
     /// The same as iptables-restore, for the rules of IPv6
     Ip6tablesRestore(iptables::Restore),
+    Man(manual::Pages),
+    Completions(manual::Completions),
 }
 
 /// How messages are written.

@@ -20,6 +20,7 @@ mod list;
 mod live;
 mod load;
 mod log;
+mod manual;
 mod messages;
 mod metrics;
 mod output;
@@ -83,6 +84,8 @@ fn main() -> ExitCode {
         Some(Command::Ip6tablesRestore(arguments)) => {
             return iptables::restore(Family::V6, &arguments, &reporter);
         }
+        Some(Command::Man(arguments)) => manual::pages(&arguments),
+        Some(Command::Completions(arguments)) => manual::completions(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
