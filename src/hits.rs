@@ -56,10 +56,10 @@ impl Hits {
             self.partial += 1;
         }
         if let (Some(filter), Judgement::Filtered(outcome, _)) = (filter, judgement) {
-            for counter in outcome.counters(filter) {
+            for (counter, bytes) in outcome.counters(filter) {
                 let traffic = self.by_counter.entry(counter).or_default();
                 traffic.packets += 1;
-                traffic.bytes += packet.bytes.len() as u64;
+                traffic.bytes += bytes;
             }
         }
     }

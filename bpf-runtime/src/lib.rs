@@ -61,7 +61,7 @@ pub use attach::{Attachment, Registry, Site, XdpMode, XdpWish};
 pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};
 pub use events::NetworkChanges;
-pub use flows::TrackedConnection;
+pub use flows::{TableStatistics, TrackedConnection};
 pub use load::{Loaded, load, load_keeping};
 pub use lock::Turn;
 pub use log::{Log, LogNames};

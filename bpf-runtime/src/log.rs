@@ -105,7 +105,7 @@ impl LogNames {
             out_device: &out_device,
             link,
             mark: record.mark,
-            owner: None,
+            owner: record.owner,
         };
         Ok(Some(line(&told.prefix, &sight, told.details)))
     }

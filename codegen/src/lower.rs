@@ -215,6 +215,7 @@ impl Lowering<'_> {
                 occasion,
                 number,
                 bytes: LINE_BYTES,
+                owner: false,
             })
         };
         for (chain, &number) in self.chains.iter_mut().zip(&self.numbers) {

@@ -15,7 +15,9 @@ use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::{addrtype, cgroup, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
-use crate::meaning::{change_mark, change_tos, classify, ct, hops, mss, tell, trace};
+use crate::meaning::{
+    change_ecn, change_mark, change_tos, classify, ct, hops, mss, strip_options, tell, trace,
+};
 use crate::meaning::{connbytes, connlimit, connmark, conntrack};
 use crate::meaning::{hashlimit, limit, quota, recent, reject, set, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
@@ -44,6 +46,16 @@ pub trait Perform: fmt::Display {
 
     /// Whether later rules see another IP header than the bytes of the packet.
     fn changes_header(&self) -> bool {
+        false
+    }
+
+    /// Whether netfilter changes the TCP header, and neither the packet nor what later rules see of it does.
+    fn leaves_tcp_header(&self) -> bool {
+        false
+    }
+
+    /// Whether it writes to the packet.
+    fn rewrites(&self) -> bool {
         false
     }
 
@@ -164,8 +176,14 @@ routines! {
     ChangeTos(change_tos::ChangeTos),
     /// `-j TTL` and `-j HL`
     ChangeHops(hops::ChangeHops),
+    /// `-j ECN`
+    ChangeCongestion(change_ecn::ChangeCongestion),
     /// `-j TCPMSS`
+    ChangeSegment(mss::ChangeSegment),
+    /// `-j TCPMSS` and `-j TCPOPTSTRIP` where packets cannot be written
     DemandTcpHeader(mss::DemandTcpHeader),
+    /// `-j TCPOPTSTRIP`
+    StripOptions(strip_options::StripOptions),
     /// `-j CT` and `-j NOTRACK`
     GiveState(ct::GiveState),
     /// `-j CLASSIFY`

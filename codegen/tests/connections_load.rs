@@ -120,3 +120,14 @@ fn half_of_each_connection_is_not_enough() {
         assert_eq!(warned, !whole, "{hooks:?}");
     }
 }
+
+#[test]
+fn who_asks_for_translated_connections_is_told_that_there_are_none() {
+    for (states, told) in [("DNAT", true), ("NEW,SNAT", true), ("NEW", false)] {
+        let rules = format!("-A INPUT -m conntrack --ctstate {states} -j ACCEPT\n");
+        let compiled = compile(&filter(Family::V4, &rules), &Options::default());
+        let said = compiled.expect("compiles").diagnostics;
+        let warned = said.iter().any(|it| it.message.contains("SNAT or DNAT"));
+        assert_eq!(warned, told, "{states}: {said:?}");
+    }
+}

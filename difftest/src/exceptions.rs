@@ -23,7 +23,7 @@ pub fn may_be_counted_unseen(frame: &Frame) -> bool {
 }
 
 /// Whether a rule that packets have met can make them longer: TCPMSS adds an option of four bytes to a SYN
-/// that has none, which our programs do not. The compiler says so; bytes are then not compared.
+/// that has none, which programs at cgroup_skb do not. The compiler says so; bytes are then not compared.
 pub fn may_grow(rules: &[CountedRule]) -> bool {
     let mut met = rules.iter().filter(|rule| rule.counters.packets > 0);
     met.any(|rule| rule.text.contains(" -j TCPMSS "))

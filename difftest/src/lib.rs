@@ -42,6 +42,7 @@ pub mod compare;
 pub mod constants;
 pub mod exceptions;
 pub mod extension_header;
+pub mod flood;
 pub mod frame;
 pub mod host;
 pub mod ipsets;

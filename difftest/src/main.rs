@@ -1,7 +1,8 @@
 //! `ipt2bpf-difftest FRAMES FILE...` tries save files, named `.v4` or `.v6` at their end, with the sets
 //! that they ask for in a file of the same name and `.ipset`, on this many generated frames each; `ipt2bpf-difftest random RULESETS FRAMES` tries random rulesets;
 //! `ipt2bpf-difftest stateful CONVERSATIONS FILE...` tries those of the files that track connections, each in
-//! every setting on so many conversations. All tell at the end what showed together, and exit with 1 when
+//! every setting on so many conversations; `ipt2bpf-difftest flood SOURCES ESTABLISHED ROOM` floods a table that
+//! has room for so many connections with SYNs of so many sources. All tell at the end what showed together, and exit with 1 when
 //! anything differs.
 
 use std::process::ExitCode;
@@ -11,11 +12,11 @@ use ipt2bpf_difftest::ipsets::Ipsets;
 use ipt2bpf_difftest::stateful::{self, Setting};
 use ipt2bpf_difftest::tally::Tally;
 use ipt2bpf_difftest::trials::{self, Outcome};
-use ipt2bpf_difftest::{packets, random};
+use ipt2bpf_difftest::{flood, packets, random};
 use ipt2bpf_parser::ruleset::Family;
 
 const USAGE: &str = "usage: ipt2bpf-difftest FRAMES FILE... | random RULESETS FRAMES | \
-                     stateful CONVERSATIONS FILE...";
+                     stateful CONVERSATIONS FILE... | flood SOURCES ESTABLISHED ROOM";
 
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +30,12 @@ fn main() -> Result<ExitCode> {
         ),
         ["stateful", conversations, ref files @ ..] => {
             try_conversations(conversations.parse().context(USAGE)?, files, seed)?
+        }
+        ["flood", sources, established, room] => {
+            let number = |text: &str| text.parse::<u32>().context(USAGE);
+            let report = flood::run(number(room)?, number(established)?, number(sources)?)?;
+            println!("{report}");
+            report.survivors == report.established
         }
         [frames, ref files @ ..] => try_files(frames.parse().context(USAGE)?, files, seed)?,
         [] => bail!(USAGE),

@@ -3,10 +3,14 @@
 
 mod attach;
 mod kill;
+mod options;
 mod others;
 mod places;
+mod run;
 mod see;
+mod serve;
 mod sets;
 mod soak;
+mod transfers;
 mod units;
 mod watch;

@@ -78,8 +78,18 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn call(&mut self, method: &str, parameters: &Value) -> Result<Answer, ClientError> {
-        self.send(&json!({ "method": method, "parameters": parameters }))?;
-        self.receive()
+        let sent = self.send(&json!({ "method": method, "parameters": parameters }));
+        match sent {
+            // Who hangs up early may have said why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.receive().map_err(|failure| match failure {
+                    ClientError::Failed(_) => failure,
+                    _ => error.into(),
+                })
+            }
+            Err(error) => Err(error.into()),
+            Ok(()) => self.receive(),
+        }
     }
 
     /// Calls a method that answers more than once; [`Client::receive`] gives the answers.

@@ -80,7 +80,8 @@ impl Place {
         Ok(objects)
     }
 
-    /// Attaches programs in the place of what is there, in one step. Returns what is good to know.
+    /// Attaches programs in the place of what is there, in one step; those of interfaces run where they are wished.
+    /// Returns what is good to know.
     ///
     /// # Errors
     /// What the kernel says; then nothing has changed.

@@ -257,6 +257,16 @@ pub fn set_index(name: &str) -> Option<u16> {
     (asked == 0 && index != NO_SET).then_some(index)
 }
 
+/// Closes all descriptors but standard input, output and error.
+///
+/// # Errors
+/// ENOSYS before Linux 5.9.
+pub fn close_others() -> io::Result<()> {
+    // SAFETY: called when this process has opened nothing that it keeps.
+    result(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) })?;
+    Ok(())
+}
+
 /// Takes a descriptor that was handed to this process when it was started.
 ///
 /// # Errors

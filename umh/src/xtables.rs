@@ -336,7 +336,7 @@ impl Tables {
         let invalid = || Errno(libc::EINVAL);
         let (head, counters) = Head::ref_from_prefix(value).map_err(|_| invalid())?;
         let counters = <[XtCounters]>::ref_from_bytes(counters).map_err(|_| invalid())?;
-        if counters.len() != head.number.get() as usize {
+        if counters.is_empty() || counters.len() != head.number.get() as usize {
             return Err(invalid().into());
         }
         let table = table_of(&head.name)?;

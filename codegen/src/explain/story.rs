@@ -234,7 +234,7 @@ impl Way<'_> {
                 self.table = table;
                 self.chain = None;
                 if let (Path::Transit, Route::Transit(device)) = (path, self.subject.route()) {
-                    self.packet = self.packet.clone().leaving_by(device);
+                    self.packet.leave_by(device);
                 }
                 self.heading(chain)
             }
@@ -306,6 +306,9 @@ impl Way<'_> {
                 "INPUT sees fragments only when they are reassembled\n".to_owned()
             }
             Event::Remembered => "the new connection is remembered\n".to_owned(),
+            Event::Exceeded => {
+                "no hop is left: the kernel drops it and tells the sender\n".to_owned()
+            }
         }
     }
 
@@ -323,6 +326,12 @@ impl Way<'_> {
                     }
                     _ => String::new(),
                 }
+            }
+            effect if effect.work().rewrites() => {
+                effect
+                    .work()
+                    .perform(&mut self.packet, &mut World::default());
+                String::new()
             }
             Routine::StartTrace(_) => detail("is traced from here on"),
             Routine::SetPriority(priority) => detail(&format!("sets {priority}")),
@@ -348,6 +357,7 @@ impl Way<'_> {
             in_name: input.clone(),
             out_name: out_device.to_owned(),
             link_header: self.subject.link_header,
+            owner: told.owner,
             mark: told.mark,
             length: told.length,
             bytes: Vec::new(),
@@ -363,7 +373,7 @@ impl Way<'_> {
                 .link_header
                 .map_or(LinkHeader::None, LinkHeader::Ethernet),
             mark: told.mark,
-            owner: None,
+            owner: told.owner,
         };
         let line = line(&way.prefix, &sight, way.details);
         Some(String::from_utf8_lossy(&line).into_owned())
@@ -471,6 +481,7 @@ impl Way<'_> {
                 format!("rule {} of {table} {}{place}", rule + 1, name(*chain))
             }
             Some(Event::Entered(stage)) => format!("{table} {}", name(stage.chain)),
+            Some(Event::Exceeded) => "the kernel drops it, which has no hop left".to_owned(),
             Some(Event::Tracked(_) | Event::Changed(..) | Event::Remembered) => String::new(),
         };
         format!("{answer}{}: {by}\n", shout(outcome.verdict))

@@ -7,8 +7,10 @@ mod aside;
 mod base;
 pub mod bpf;
 pub mod cgroup;
+pub mod change_ecn;
 pub mod change_mark;
 pub mod change_tos;
+mod checksum;
 pub mod classify;
 mod comment;
 pub mod connbytes;
@@ -51,14 +53,17 @@ mod raw;
 mod realm;
 pub mod recent;
 pub mod reject;
+mod rewrite;
 mod rpfilter;
 mod sctp;
 pub mod sctp_chunks;
+mod sender;
 pub mod set;
 mod shared;
 mod socket;
 pub mod statistic;
 pub mod string;
+pub mod strip_options;
 mod tcp;
 mod tcpmss;
 pub mod tell;
@@ -221,6 +226,7 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
         Target::Connsecmark(connsecmark) => connsecmark,
         Target::Ct(ct) => ct,
         Target::Dscp(dscp) => dscp,
+        Target::Ecn(ecn) => ecn,
         Target::Hl(hl) => hl,
         Target::Idletimer(idletimer) => idletimer,
         Target::Led(led) => led,
@@ -234,6 +240,7 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
         Target::Secmark(secmark) => secmark,
         Target::Set(set) => set,
         Target::Tcpmss(tcpmss) => tcpmss,
+        Target::Tcpoptstrip(tcpoptstrip) => tcpoptstrip,
         Target::Tee(tee) => tee,
         Target::Tos(tos) => tos,
         Target::Trace(trace) => trace,

@@ -338,16 +338,17 @@ impl Run<'_, '_> {
         Ok(0)
     }
 
-    /// R1: context, R2: how far the tail moves. Zero, or a negative error number. That it can grow where a
-    /// driver leaves room is not offered.
+    /// R1: context, R2: how far the tail moves. Zero, or a negative error number. New bytes are zero.
     fn adjust_tail(&mut self, registers: &Registers) -> Result<u64, Cause> {
         check_context(registers)?;
         let by = registers.get(2)? as i32;
         let bytes = &mut self.memory.packet.bytes;
+        let grows = usize::try_from(by).unwrap_or(0);
         let cut = by.min(0).unsigned_abs() as usize;
         match bytes.len().checked_sub(cut) {
-            Some(length) if by <= 0 && length >= ETHERNET_HEADER => {
-                bytes.truncate(length);
+            Some(length) if length >= ETHERNET_HEADER && grows <= self.context.tailroom => {
+                bytes.resize(length + grows, 0);
+                self.context.tailroom -= grows;
                 Ok(0)
             }
             _ => Ok(EINVAL.cast_unsigned()),

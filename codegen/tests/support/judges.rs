@@ -115,12 +115,13 @@ fn compare(
     // On a VLAN, the name of the interface is not known, and no rule is met.
     let asks = rules.is_some_and(asks_for_in_device);
     let vlan = hook == Hook::Xdp && drawn.tags.iter().any(|tag| tag & 0x0fff != 0);
-    let mut answer = None;
+    let (mut answer, mut left) = (None, None);
     let (verdict, counted) = match (packet, rules) {
         _ if vlan && asks => (Verdict::Drop, Vec::new()),
         (Some(packet), Some(rules)) => {
             let outcome = evaluate(rules, &packet, route, world);
-            let counted: Vec<u32> = outcome.counters(rules).map(|counter| counter.0).collect();
+            let counted: Vec<_> = outcome.counters(rules).collect();
+            left = Some(frame_with(&frame, bytes.as_slice(), &outcome.packet.left()));
             answer = outcome.rejected.and_then(|(nf_hook, answer)| {
                 let arrival = Arrival {
                     frame: &frame,
@@ -129,7 +130,7 @@ fn compare(
                     source: (!drawn.local).then_some(SOURCE),
                     tick_rate: options.tick_rate,
                 };
-                reply(answer, &packet, arrival, world)
+                reply(answer, &outcome.packet, arrival, world)
             });
             (outcome.verdict, counted)
         }
@@ -159,7 +160,7 @@ fn compare(
     let real = u128::from(world.seconds.unsigned_abs()) * 1_000_000_000;
     context.boot_time = (real - u128::from(REAL_LESS_BOOT)) as u64;
     context.atomic_time = (real + u128::from(TAI_LESS_REAL)) as u64;
-    let (returned, left) = machine
+    let (returned, after) = machine
         .run_and_write(hook, &mut context)
         .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
     let passed = returned == if hook == Hook::Xdp { 2 } else { 1 };
@@ -170,12 +171,15 @@ fn compare(
         hook,
         drawn
     );
-    let sent = (hook == Hook::Xdp && returned == 3).then_some(left);
+    if let (Hook::Xdp, 2, Some(left)) = (hook, returned, left) {
+        prop_assert_eq!(&after, &left, "the frame of {:?}", drawn);
+    }
+    let sent = (hook == Hook::Xdp && returned == 3).then_some(after);
     prop_assert_eq!(sent, answer, "answer at {} to {:?}", hook, drawn);
     let mut expected = before;
-    for counter in counted {
-        expected[counter as usize].0 += 1;
-        expected[counter as usize].1 += bytes.len() as u64;
+    for (counter, bytes) in counted {
+        expected[counter.0 as usize].0 += 1;
+        expected[counter.0 as usize].1 += bytes;
     }
     prop_assert_eq!(
         machine.counters(),
@@ -206,11 +210,22 @@ fn compare(
     Ok(())
 }
 
+/// A frame whose packet has become another; what lies behind it stays.
+fn frame_with(frame: &[u8], packet: &[u8], new: &[u8]) -> Vec<u8> {
+    let start = frame::header_length(frame).unwrap_or(frame.len());
+    let mut bytes = [&frame[..start], new].concat();
+    let behind = frame.get(bytes.len()..).unwrap_or_default();
+    assert!(new.len() >= packet.len(), "packets only grow");
+    bytes.extend(behind);
+    bytes
+}
+
 fn telling(record: Record) -> Telling {
     Telling {
         occasion: record.occasion,
         number: record.number,
         nf_hook: record.nf_hook,
+        owner: record.owner,
         mark: record.mark,
         length: record.length,
         bytes: record.bytes,

@@ -102,13 +102,13 @@ impl Subject for Reference {
             .with(metadata(&frame.bytes, index));
         self.world.jiffies = kernel::jiffies().into();
         let outcome = evaluate(&self.filter, &packet, destination, &mut self.world);
-        for counter in outcome.counters(&self.filter) {
+        for (counter, bytes) in outcome.counters(&self.filter) {
             let counters = self
                 .counters
                 .get_mut(counter.0 as usize)
                 .context("a counter outside the layout")?;
             counters.packets += 1;
-            counters.bytes += packet.len();
+            counters.bytes += bytes;
         }
         Ok(match outcome.verdict {
             semantic::Verdict::Accept => Verdict::Accept,

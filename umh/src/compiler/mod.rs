@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::failure::Failure;
 use crate::frame::Frame;
 use crate::sandbox::{self, SandboxError};
+use crate::sys;
 use job::{Answer, Job};
 
 /// The most bytes of a job.
@@ -63,6 +64,8 @@ pub enum CompilerError {
 /// # Errors
 /// [`CompilerError`].
 pub fn run(memory: u64) -> Result<(), CompilerError> {
+    // Whatever the parent was started with is not for us.
+    sys::close_others()?;
     let host = Host::read();
     sandbox::enter(memory)?;
     let mut pipe = Parent;

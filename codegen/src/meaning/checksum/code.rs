@@ -1,13 +1,12 @@
-//! The Internet checksum (RFC 1071) over a part of the packet.
+//! The same in bytecode, at XDP.
 //!
 //! Sums are of 16-bit words as a little-endian machine loads them, which gives the bytes of the right
 //! sum in memory order.
 
 use ipt2bpf_parser::ruleset::Family;
 
-use super::code::point;
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Reg, Size};
-use crate::emit::link::{Linker, PACKET};
+use crate::emit::link::{Linker, PACKET, point};
 use crate::field::Field;
 
 /// What the function gives when the packet does not have the bytes: no sum of 16 bits.
@@ -127,5 +126,37 @@ pub fn pseudo_header(
             code.load(Size::W, spare, PACKET, place.offset + word);
             code.alu(Alu::Add, sum, spare);
         }
+    }
+}
+
+/// A checksum that changes with what it covers, as [`changed`](super::changed) has it.
+pub struct Change {
+    /// The new checksum's complement, not folded.
+    sum: Reg,
+}
+
+impl Change {
+    /// Begins with the checksum in a register, which becomes the sum.
+    pub fn of(code: &mut Code, checksum: Reg) -> Self {
+        code.alu(Alu::Xor, checksum, 0xffff);
+        Change { sum: checksum }
+    }
+
+    /// A word of at most 32 bits in a register is no longer covered. The register is lost.
+    pub fn take(&self, code: &mut Code, word: Reg) {
+        code.alu32(Alu::Xor, word, -1);
+        code.alu(Alu::Add, self.sum, word);
+    }
+
+    /// A word in a register is covered now.
+    pub fn put(&self, code: &mut Code, word: Reg) {
+        code.alu(Alu::Add, self.sum, word);
+    }
+
+    /// Writes the new checksum behind R4. R1 is lost.
+    pub fn finish(self, code: &mut Code, at: i16) {
+        fold(code, self.sum, Reg::R1);
+        code.alu(Alu::Xor, self.sum, 0xffff);
+        code.store(Size::H, Reg::R4, at, self.sum);
     }
 }
