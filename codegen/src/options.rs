@@ -164,6 +164,8 @@ impl KernelVersion {
     pub const BASELINE: KernelVersion = KernelVersion::new(5, 10);
     /// Global functions take pointers ("bpf: Support pointers in global func args").
     pub const GLOBAL_POINTERS: KernelVersion = KernelVersion::new(5, 12);
+    /// `bpf_fib_lookup` tells the MTU.
+    pub const PATH_MTU: KernelVersion = KernelVersion::new(5, 12);
     /// `bpf_for_each_map_elem`.
     pub const FOR_EACH: KernelVersion = KernelVersion::new(5, 13);
     /// `bpf_loop`.

@@ -13,6 +13,7 @@ use crate::addresses::AddressEntry;
 use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
+use crate::meaning::rewrite::path_mtu::UNBOUNDED;
 use crate::meaning::{addrtype, cgroup, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{
@@ -219,6 +220,8 @@ pub struct World {
     pub minutes_west: i32,
     /// The connections.
     pub flows: Flows,
+    /// The most bytes that the routes of a forwarded packet let through, its own and that back.
+    pub path_mtu: [u32; 2],
     /// What is known of the types of addresses; nothing when a loader has told nothing.
     pub addresses: Vec<AddressEntry>,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
@@ -249,6 +252,7 @@ impl Default for World {
             minutes_west: 0,
             tick_rate: DEFAULT_TICK_RATE,
             flows: Flows::new(),
+            path_mtu: [UNBOUNDED; 2],
             addresses: Vec::new(),
             random: Vec::new(),
             state: HashMap::new(),

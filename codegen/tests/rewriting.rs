@@ -38,6 +38,9 @@ const CHANGES: [&str; 17] = [
     "-j ECN --ecn-ip-ect 1",
 ];
 
+/// What changes forwarded packets only.
+const CLAMP: &str = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
+
 /// What sees them afterwards.
 const READERS: [&str; 14] = [
     "",
@@ -57,7 +60,11 @@ const READERS: [&str; 14] = [
 ];
 
 fn rule(chain: &'static str) -> impl Strategy<Value = String> {
-    let change = (select(&CHANGES[..]), any::<bool>()).prop_map(move |(change, logs)| {
+    let mut changes = CHANGES.to_vec();
+    if matches!(chain, "FORWARD" | "POSTROUTING") {
+        changes.extend([CLAMP; 2]);
+    }
+    let change = (select(changes), any::<bool>()).prop_map(move |(change, logs)| {
         let log = if logs { "-j LOG\n" } else { "" };
         format!(
             "-A {chain} {change}\n{}",
@@ -219,7 +226,11 @@ fn every_change(family: Family) -> String {
             .map(|rule| format!("-A {chain} {rule}\n"))
             .collect::<String>()
     });
-    of_family(family, &format!("*mangle\n{}COMMIT\n", rules.concat()))
+    let rules = rules.concat();
+    of_family(
+        family,
+        &format!("*mangle\n{rules}-A FORWARD {CLAMP}\nCOMMIT\n"),
+    )
 }
 
 #[test]

@@ -50,6 +50,11 @@ const RULES6: [&str; 9] = [
     "-p tcp -j TCPOPTSTRIP --strip-options 3,4,5,8,19,200,255",
 ];
 
+/// What changes forwarded packets only.
+const CLAMP: &str = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
+/// What the interface lets through.
+const MTU: &str = "1300";
+
 /// Matches of rules that see what the others have changed.
 const READERS: [&str; 6] = [
     "-m length --length 60:64",
@@ -201,7 +206,8 @@ fn forwarded(family: Family, mut packet: Vec<u8>) -> Option<Vec<u8>> {
 fn compare(family: Family, rules: &[&str], seed: u64) -> Result<[usize; 2]> {
     netns::isolated(|| {
         let host = Host::new(&[INTERFACE.into()], &Routing::transit())?;
-        tool::run("ip", &["link", "set", INTERFACE, "arp", "off"], "")?;
+        let setting = ["link", "set", INTERFACE, "mtu", MTU, "arp", "off"];
+        tool::run("ip", &setting, "")?;
         let index = interfaces()?
             .into_iter()
             .find(|interface| interface.name == INTERFACE)
@@ -209,10 +215,10 @@ fn compare(family: Family, rules: &[&str], seed: u64) -> Result<[usize; 2]> {
             .index;
         let mut random = Rng::with_seed(seed);
         let mut compared = [0, 0];
-        for (chain, rule) in ["PREROUTING", "FORWARD", "POSTROUTING"]
-            .iter()
-            .flat_map(|chain| rules.iter().map(move |rule| (chain, rule)))
-        {
+        let chains = ["PREROUTING", "FORWARD", "POSTROUTING"].into_iter();
+        let anywhere = chains.flat_map(|chain| rules.iter().map(move |rule| (chain, *rule)));
+        let behind_routing = ["FORWARD", "POSTROUTING"].map(|chain| (chain, CLAMP));
+        for (chain, rule) in anywhere.chain(behind_routing) {
             let other = rules[random.usize(..rules.len())];
             let text = text(family, chain, rule, other);
             netfilter::load(family, &text)?;
@@ -251,7 +257,7 @@ fn compare(family: Family, rules: &[&str], seed: u64) -> Result<[usize; 2]> {
                 let at_end = kernel
                     .as_ref()
                     .is_some_and(|it| matches!(hops(family, it), 0 | 255));
-                if at_end && chain != &"PREROUTING" || at_end && other.contains("-j TTL") {
+                if at_end && (chain != "PREROUTING" || other.contains("-j TTL")) {
                     continue;
                 }
                 ensure!(

@@ -45,7 +45,7 @@ pub enum Judgement {
     /// No rule sees it, for this reason.
     Unfiltered(String),
     /// It went through the rules, which told this of it.
-    Filtered(Outcome, Vec<Telling>),
+    Filtered(Box<Outcome>, Vec<Telling>),
 }
 
 impl Judgement {
@@ -131,7 +131,7 @@ impl<'a> Bench<'a> {
         };
         self.draw();
         let outcome = evaluate(filter, &packet, subject.route(), &mut self.world);
-        Judgement::Filtered(outcome, std::mem::take(&mut self.world.told))
+        Judgement::Filtered(Box::new(outcome), std::mem::take(&mut self.world.told))
     }
 
     /// Random numbers for the next packet: xorshift (G. Marsaglia, 2003).

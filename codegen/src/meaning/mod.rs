@@ -53,7 +53,7 @@ mod raw;
 mod realm;
 pub mod recent;
 pub mod reject;
-mod rewrite;
+pub mod rewrite;
 mod rpfilter;
 mod sctp;
 pub mod sctp_chunks;

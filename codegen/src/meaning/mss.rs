@@ -6,13 +6,15 @@ use std::fmt;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_parser::targets::tcpmss::Tcpmss;
 
+use super::rewrite::path_mtu::{self, Way};
 use super::rewrite::{self, tcp};
 use super::{Context, Refusal, TargetAction, TargetMeaning};
-use crate::asm::{Alu, Cond, Label, Reg, Size};
-use crate::emit::link::{Body, Call, Linker, PACKET, point};
+use crate::asm::{Alu, Cond, FunctionId, Label, Reg, Size};
+use crate::emit::link::{Body, CONTEXT, Call, Linker, PACKET, point};
 use crate::emit::options::END;
 use crate::emit::worker::forget;
 use crate::field::{Field, layout};
+use crate::options::KernelVersion;
 use crate::packet::Packet;
 use crate::routine::{Perform, World};
 use crate::semantic::Action;
@@ -26,10 +28,19 @@ const LONGEST: i32 = 60;
 
 impl TargetMeaning for Tcpmss {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
+        let told = context
+            .options
+            .target_kernel
+            .is_none_or(|kernel| kernel >= KernelVersion::PATH_MTU);
         let (effect, note) = match self {
             Tcpmss::Set(size) if rewrite::is_possible(context) => (
-                ChangeSegment(*size).into(),
+                ChangeSegment(Limit::Size(*size)).into(),
                 "where a driver leaves no room behind a frame, no option is added",
+            ),
+            Tcpmss::ClampToPmtu if rewrite::is_possible(context) && told => (
+                ChangeSegment(Limit::Path).into(),
+                "the MTU of an IPv4 route counts where it is locked, else the interface's; where a driver \
+                 leaves no room behind a frame, no option is added",
             ),
             Tcpmss::Set(_) | Tcpmss::ClampToPmtu => (
                 DemandTcpHeader.into(),
@@ -56,7 +67,24 @@ fn assumed(family: Family) -> u16 {
 
 /// Lowers the size, or adds the option to a segment without data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ChangeSegment(u16);
+pub struct ChangeSegment(Limit);
+
+/// The greatest size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Limit {
+    /// This.
+    Size(u16),
+    /// What the routes of the packet and back let through.
+    Path,
+}
+
+/// Bytes of the headers of a segment without options.
+fn headers(family: Family) -> u32 {
+    match family {
+        Family::V4 => 20 + 20,
+        Family::V6 => 40 + 20,
+    }
+}
 
 /// On the stack: the options, the new size, the old one, whether the checksum is to be finished.
 const OPTIONS: i16 = -40;
@@ -65,18 +93,28 @@ const OLD: i16 = -52;
 const UNFINISHED: i16 = -60;
 
 impl Perform for ChangeSegment {
-    fn perform(&self, packet: &mut Packet<'_>, _: &mut World) -> u32 {
+    fn perform(&self, packet: &mut Packet<'_>, world: &mut World) -> u32 {
         if packet.get(Field::FragmentOffset) != 0 {
             return 0;
         }
         let Some(header) = tcp::header_length(packet) else {
             return 1;
         };
+        let size = match self.0 {
+            Limit::Size(size) => size,
+            Limit::Path => {
+                let [there, back] = world.path_mtu;
+                match there.min(back).checked_sub(headers(packet.family())) {
+                    None | Some(0) => return 1,
+                    Some(size) => size as u16,
+                }
+            }
+        };
         let start = packet.transport();
         let segment = &packet.bytes()[start..];
         match find(&segment[tcp::HEADER..header]) {
-            Some((at, old)) if old > self.0 => {
-                let (at, [high, low]) = (tcp::HEADER + at, self.0.to_be_bytes());
+            Some((at, old)) if old > size => {
+                let (at, [high, low]) = (tcp::HEADER + at, size.to_be_bytes());
                 let whole = tcp::is_unfinished(packet);
                 let segment = &mut packet.bytes_mut()[start..];
                 segment[at + 2..at + 4].copy_from_slice(&[high, low]);
@@ -86,7 +124,7 @@ impl Perform for ChangeSegment {
                 }
             }
             None if segment.len() == header && header < LONGEST as usize => {
-                let size = self.0.min(assumed(packet.family()));
+                let size = size.min(assumed(packet.family()));
                 add(packet, size);
             }
             _ => {}
@@ -97,10 +135,17 @@ impl Perform for ChangeSegment {
     fn link(&self, linker: &mut Linker<'_>) -> Call {
         let family = linker.family;
         let unfinished = tcp::unfinished(linker);
+        let (size, path_mtu) = match self.0 {
+            Limit::Size(size) => (size, None),
+            Limit::Path => (0, Some(path_mtu::link(linker))),
+        };
         let function = linker.function("change_segment_size", 1, |body| {
             let [broken, done, found] = [(); 3].map(|()| body.code.label());
             body.code.store(Size::W, Reg::R10, NEW, Reg::R3);
             tcp::whole(body, broken, done);
+            if let Some(path_mtu) = path_mtu {
+                clamp(body, family, path_mtu, broken);
+            }
             tcp::call(body, unfinished);
             body.code.store(Size::W, Reg::R10, UNFINISHED, Reg::R0);
             tcp::copy_options(body, OPTIONS, OLD, broken);
@@ -144,12 +189,23 @@ impl Perform for ChangeSegment {
         });
         Call {
             function,
-            arguments: vec![self.0.into()],
+            arguments: vec![size.into()],
         }
     }
 
     fn reads(&self) -> Vec<Field> {
-        tcp::READS.to_vec()
+        let mut fields = tcp::READS.to_vec();
+        if self.0 == Limit::Path {
+            fields.push(Field::TypeOfService);
+        }
+        fields
+    }
+
+    fn kernel(&self) -> KernelVersion {
+        match self.0 {
+            Limit::Size(_) => KernelVersion::BASELINE,
+            Limit::Path => KernelVersion::PATH_MTU,
+        }
     }
 
     fn rewrites(&self) -> bool {
@@ -205,6 +261,30 @@ fn add(packet: &mut Packet<'_>, size: u16) {
     };
     let length = u16::from_be_bytes([bytes[at], bytes[at + 1]]).wrapping_add(OPTION as u16);
     rewrite::ip_header(packet, at, &length.to_be_bytes());
+}
+
+/// The size that the routes let through onto the stack; a route for nothing but headers drops the packet.
+fn clamp(body: &mut Body, family: Family, path_mtu: FunctionId, broken: Label) {
+    let there = Reg::R8;
+    for way in [Way::There, Way::Back] {
+        let code = &mut body.code;
+        code.mov(Reg::R1, CONTEXT);
+        code.mov(Reg::R2, PACKET);
+        code.mov(Reg::R3, way as i32);
+        code.call_function(path_mtu);
+        if way == Way::There {
+            code.mov(there, Reg::R0);
+        }
+    }
+    let code = &mut body.code;
+    let less = code.label();
+    code.branch(Cond::Le, Reg::R0, there, less);
+    code.mov(Reg::R0, there);
+    code.bind(less);
+    let headers = headers(family) as i32;
+    code.branch(Cond::Le, Reg::R0, headers, broken);
+    code.alu(Alu::Sub, Reg::R0, headers);
+    code.store(Size::W, Reg::R10, NEW, Reg::R0);
 }
 
 /// The same in bytecode: R8 is the number of bytes of options on the stack.
@@ -302,7 +382,10 @@ fn link_add(body: &mut Body, family: Family, done: Label) {
 
 impl fmt::Display for ChangeSegment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "maximum segment at most {}", self.0)
+        match self.0 {
+            Limit::Size(size) => write!(f, "maximum segment at most {size}"),
+            Limit::Path => f.write_str("maximum segment at most what the path takes"),
+        }
     }
 }
 

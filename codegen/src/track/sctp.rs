@@ -20,8 +20,8 @@ pub fn warning(filters: &[Filter]) -> Option<Diagnostic> {
             .into(),
         span: rule.span,
         label: String::new(),
-        in_tool: None,
         help: Some("bound what begins a connection with `-m sctp --chunk-types only INIT`".into()),
+        in_tool: None,
     })
 }
 

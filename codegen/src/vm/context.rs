@@ -52,6 +52,8 @@ pub struct FibAnswer {
     pub code: i64,
     /// The interface the packet would leave by.
     pub ifindex: u32,
+    /// The MTU of the route; 0 where the lookup knows none.
+    pub mtu: u16,
     /// The source address that it gives with [`FIB_SOURCE`], IPv4's in the first four bytes.
     pub source: [u8; 16],
 }

@@ -44,6 +44,10 @@ pub(super) const MAX_LOOPS: u32 = 8 << 20;
 /// Size of `struct bpf_fib_lookup`, and where its `ifindex` is.
 const FIB_SIZE: usize = 64;
 const FIB_IFINDEX: u64 = 8;
+/// `tot_len`, and `mtu_result` in its place.
+const FIB_LENGTH: u64 = 6;
+/// `BPF_FIB_LKUP_RET_FRAG_NEEDED`
+const FIB_TOO_LONG: u64 = 8;
 const FIB_SOURCE_ADDRESS: u64 = 16;
 const AF_INET: u64 = 2;
 
@@ -277,6 +281,15 @@ impl Run<'_, '_> {
             let to = parameters.wrapping_add(FIB_SOURCE_ADDRESS);
             let to = self.memory.bytes_mut(to, source.len())?;
             to.copy_from_slice(source);
+        }
+        // What is longer than the route lets through is told first.
+        let length = parameters.wrapping_add(FIB_LENGTH);
+        let asked = self.memory.load(length, 2)?;
+        if answer.code == 0 && answer.mtu != 0 {
+            self.memory.store(length, 2, answer.mtu.into())?;
+            if asked > answer.mtu.into() {
+                return Ok(FIB_TOO_LONG);
+            }
         }
         Ok(answer.code.cast_unsigned())
     }

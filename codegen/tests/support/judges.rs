@@ -8,6 +8,7 @@ use ipt2bpf_codegen::frame::{self, ip_packet};
 use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::log::record::{RING, Record};
 use ipt2bpf_codegen::meaning::reject::reply::{Arrival, reply};
+use ipt2bpf_codegen::meaning::rewrite::path_mtu::UNBOUNDED;
 use ipt2bpf_codegen::meaning::tell::Telling;
 use ipt2bpf_codegen::module::{ADDRESSES_MAP, Hook};
 use ipt2bpf_codegen::options::{Options, XdpPath};
@@ -49,6 +50,9 @@ fn clock_value() -> Vec<u8> {
 /// What routing prefers as the source of what the host sends.
 const SOURCE: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff];
 
+/// What routes let through.
+const MTU: u16 = 700;
+
 /// Compares the two sides on one packet at one hook.
 fn compare(
     compiled: &Compiled,
@@ -61,6 +65,8 @@ fn compare(
     let before = machine.counters();
     let told_before = machine.records(RING).len();
     world.told.clear();
+    let path_mtu = if drawn.local { UNBOUNDED } else { MTU.into() };
+    world.path_mtu = [path_mtu; 2];
     world.written = Written::default();
     let filter = compiled
         .filters
@@ -154,6 +160,7 @@ fn compare(
     context.fib = FibAnswer {
         code: if drawn.local { 4 } else { 0 },
         source: SOURCE,
+        mtu: MTU,
         ifindex: ((drawn.interface + 1) % INTERFACES.len()) as u32 + 1,
     };
     context.jiffies = world.jiffies;

@@ -1,6 +1,7 @@
 //! What targets that change packets have in common. Programs may write to packets at XDP only; at the
 //! other hooks the rules that follow see the new values, and the packet keeps the old.
 
+pub mod path_mtu;
 pub mod tcp;
 
 use ipt2bpf_parser::ruleset::Family;
