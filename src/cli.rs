@@ -14,8 +14,8 @@ use ipt2bpf_umh::place;
 use ipt2bpf_umh::request::Choices;
 
 use crate::{
-    attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log, run,
-    serve, show, zero,
+    attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log,
+    metrics, replace, run, serve, set, show, systemd, top, watch, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -65,12 +65,19 @@ pub enum Command {
     Explain(explain::Arguments),
     Load(load::Arguments),
     Attach(attach::Arguments),
+    Replace(replace::Arguments),
     Detach(detach::Arguments),
     /// Lists what ipt2bpf has attached
     List,
+    #[command(visible_alias = "save")]
     Show(show::Arguments),
     Log(log::Arguments),
     Conntrack(conntrack::Arguments),
+    Set(set::Arguments),
+    Top(top::Arguments),
+    Metrics(metrics::Arguments),
+    Systemd(systemd::Arguments),
+    Watch(watch::Arguments),
     Zero(zero::Arguments),
     Run(run::Arguments),
     Serve(serve::Arguments),

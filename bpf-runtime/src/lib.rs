@@ -29,6 +29,7 @@
 //! Linux 5.10, and the capabilities `CAP_BPF` and `CAP_NET_ADMIN`. Replacing what is attached and
 //! [`Attachment::maps`] also need `CAP_SYS_ADMIN`, because they look objects up by id.
 
+mod accounts;
 mod addresses;
 pub mod attach;
 mod bpffs;
@@ -39,6 +40,7 @@ mod connections;
 pub mod counters;
 mod devices;
 mod error;
+mod events;
 mod flows;
 pub mod kernel;
 mod load;
@@ -50,6 +52,7 @@ mod netlink;
 mod others;
 mod pin;
 mod ring;
+mod sets;
 mod sys;
 mod test_run;
 mod turn;
@@ -58,6 +61,7 @@ pub use addresses::addresses;
 pub use attach::{Attachment, Registry, Site, XdpMode, XdpWish};
 pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};
+pub use events::NetworkChanges;
 pub use flows::{TableStatistics, TrackedConnection};
 pub use load::{Loaded, load, load_keeping};
 pub use log::{Log, LogNames};
@@ -65,5 +69,6 @@ pub use maps::{Counter, Maps};
 pub use names::system_names;
 pub use others::{Neighbour, xdp_program};
 pub use ring::{Enough, Ring, since_epoch};
+pub use sets::{Changed, LiveSet};
 pub use test_run::{TestPacket, TestRun};
 pub use turn::{Turn, Wait};

@@ -110,6 +110,9 @@ pub struct Options {
     pub device_names: DeviceNames,
     /// The sets that `-m set` and `-j SET` may ask for.
     pub sets: Sets,
+    /// Whether those sets that can be are kept in maps that can be changed while programs run. A loader
+    /// fills them; before that they are empty.
+    pub live_sets: bool,
     /// Ticks of the kernel's clock in a second (`CONFIG_HZ`), by which `-m limit` and its like count.
     pub tick_rate: u32,
     /// The oldest kernel the object must load on; when not given, the oldest that the rulesets allow.
@@ -135,6 +138,7 @@ impl Default for Options {
             ignore_nat: false,
             device_names: DeviceNames::default(),
             sets: Sets::default(),
+            live_sets: false,
             tick_rate: DEFAULT_TICK_RATE,
             target_kernel: None,
             strategy: None,

@@ -163,7 +163,7 @@ impl Filter {
             ..Input::default()
         };
         if sets::are_asked_for(&input.rulesets) {
-            input::read_kernel_sets(&mut input)?;
+            input::read_running_sets(&mut input, std::slice::from_ref(&self.maps))?;
         }
         let (loaded, compiled) = running::load(
             &input,

@@ -4,7 +4,7 @@
 //! [`outcome`](crate::classify::outcome)). What it says is data: which counters are moved, and what the
 //! function gives back. So the code is the same for any number of rules.
 
-use super::rules::{self, CONTEXT, Stage};
+use super::rules::{self, CONTEXT, Counters, Stage};
 use super::test::PACKET;
 use crate::asm::{Alu, Code, Cond, Imm64, Label, MapId, Op, Operand, Reg, Size};
 use crate::classify::data::Place;
@@ -152,7 +152,8 @@ impl Writer<'_> {
             code.branch(Cond::Eq, Reg::R7, RECORD as i32, record);
         }
         code.branch(Cond::Eq, Reg::R8, NOTHING as i32, counted);
-        rules::count(code, self.stage.count, Reg::R8.into());
+        let Counters { map, counting, .. } = self.stage.counters;
+        rules::count_here(code, map, counting, Reg::R8);
         code.bind(counted);
         self.leave();
         if has_records {
@@ -189,7 +190,7 @@ impl Writer<'_> {
             code.branch(Cond::Le, Reg::R1, number as i32, done);
             let counter = 4 * (RECORD_HEAD + number) as i16;
             code.load(Size::W, Reg::R7, Reg::R8, counter);
-            rules::count(code, self.stage.count, Reg::R7.into());
+            rules::count(code, self.stage.counters.function, Reg::R7.into());
         }
         code.bind(done);
         code.load(Size::W, Reg::R7, Reg::R8, 0);

@@ -14,7 +14,7 @@ use crate::module::Hook;
 use crate::packet::{Connected, Devices, Metadata, Packet};
 use crate::routine::{Routine, World};
 use crate::semantic::{ChainId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test, Verdict};
-use crate::track::state;
+use crate::track::{Flow, Key, state};
 use ipt2bpf_parser::ruleset::{Family, NfHook, TableKind};
 use ipt2bpf_parser::span::Sources;
 
@@ -103,6 +103,13 @@ impl<'a> Bench<'a> {
             .saturating_mul(rate)
             .saturating_add(part)
             .max(*jiffies);
+    }
+
+    /// Makes a connection known, which is forgotten so many seconds after the time that clocks have now.
+    pub fn remember(&mut self, key: Key, flow: Flow, seconds_left: u32) {
+        let left = seconds_left.saturating_mul(self.world.tick_rate);
+        let expires = (self.world.jiffies as u32).wrapping_add(left);
+        self.world.flows.insert(key, Flow { expires, ..flow });
     }
 
     /// The rules for a subject.
