@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_runtime::{Attachment, Loaded, Maps, Registry, XdpMode};
+use ipt2bpf_runtime::{Attachment, Loaded, Maps, Registry, XdpWish};
 
-use crate::cli::Place;
+use crate::cli::{Place, XdpModeName};
 use crate::failure::Usage;
 use crate::messages::Reporter;
 use crate::running;
@@ -25,25 +25,70 @@ use crate::sets::Snapshot;
 pub struct Arguments {
     #[command(flatten)]
     place: Place,
+    /// Where an XDP program runs; one that replaces another runs where that did
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        default_value = "auto",
+        conflicts_with = "cgroup"
+    )]
+    xdp_mode: XdpModeName,
     #[command(flatten)]
     running: running::Arguments,
     /// Stay, look at the kernel's sets every so many seconds, and attach anew when they have changed
     ///
     /// Counters go on. An error ends this, and what is attached stays.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with = "ipset")]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with_all = ["ipset", "live_sets"])]
     follow: Option<u64>,
 }
 
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     let Arguments {
         place,
+        xdp_mode,
         running,
         follow,
     } = arguments;
+    let wish = XdpWish::from(*xdp_mode);
     if follow.is_some() && running.reads_standard_input() {
         let message = "--follow reads the rules again, so they must be in files";
         return Err(Usage(message.into()).into());
     }
+    let hooks = hooks(place, running)?;
+    // Before the work of loading, so that a missing BPF file system is told at once.
+    let registry = Registry::find()?;
+    let seen = Snapshot::of_kernel_if(follow.is_some())?;
+    let load = || {
+        let replaced = replaced(place, &hooks, &registry)?;
+        running.load(hooks.clone(), &replaced, reporter)
+    };
+    let turn = registry.turn()?;
+    let loaded = load()?;
+    loaded.maps().seed_connections()?;
+    put(place, wish, &registry, &loaded, reporter)?;
+    drop(turn);
+    match (follow, seen) {
+        (Some(seconds), Some(seen)) => {
+            let period = Duration::from_secs((*seconds).max(1));
+            let replace = |before: &Loaded| {
+                let _turn = registry.turn()?;
+                let next = load()?;
+                next.maps().seed_counters(&before.maps().counters()?)?;
+                put(place, wish, &registry, &next, reporter)?;
+                Ok(next)
+            };
+            keep_up(period, seen, loaded, replace)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The hooks of a place that the user wants, all when none is named.
+///
+/// # Errors
+/// [`Usage`] for those of other places.
+pub fn hooks(place: &Place, running: &running::Arguments) -> Result<Vec<Hook>> {
     let possible: &[Hook] = match place.cgroup {
         Some(_) => &[Hook::CgroupIngress, Hook::CgroupEgress],
         None => &[Hook::Xdp],
@@ -60,78 +105,44 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     if hooks.is_empty() {
         hooks = possible.to_vec();
     }
-    // Before the work of loading, so that a missing BPF file system is told at once.
-    let registry = Registry::find()?;
-    let seen = Snapshot::of_kernel_if(follow.is_some())?;
-    let load = || {
-        let replaced = replaced(place, &hooks, &registry)?;
-        running.load(hooks.clone(), &replaced, reporter)
-    };
-    let loaded = load()?;
-    loaded.maps().seed_connections()?;
-    put(place, &registry, &loaded, reporter)?;
-    match (follow, seen) {
-        (Some(seconds), Some(seen)) => {
-            let period = Duration::from_secs((*seconds).max(1));
-            keep_up(period, seen, loaded, load, |loaded| {
-                put(place, &registry, loaded, reporter)
-            })
-        }
-        _ => Ok(()),
-    }
+    Ok(hooks)
 }
 
-/// Loads and attaches anew whenever the kernel's sets have changed; ends with an error only.
+/// Replaces what is loaded whenever the kernel's sets have changed; ends with an error only.
 fn keep_up(
     period: Duration,
     mut seen: Snapshot,
     mut loaded: Loaded,
-    load: impl Fn() -> Result<Loaded>,
-    attach: impl Fn(&Loaded) -> Result<()>,
+    replace: impl Fn(&Loaded) -> Result<Loaded>,
 ) -> Result<()> {
     loop {
         sleep(period);
         let now = Snapshot::of_kernel()?;
-        if !now.differs_from(&seen) {
-            continue;
+        if now.differs_from(&seen) {
+            loaded = replace(&loaded)?;
+            seen = now;
         }
-        let next = load()?;
-        next.maps().seed_counters(&loaded.maps().counters()?)?;
-        attach(&next)?;
-        (loaded, seen) = (next, now);
     }
 }
 
 /// Attaches to a place.
-fn put(place: &Place, registry: &Registry, loaded: &Loaded, reporter: &Reporter) -> Result<()> {
-    if let Some(cgroup) = &place.cgroup {
-        registry.attach_cgroup(loaded, cgroup)?;
-    } else {
-        let interfaces: Vec<&str> = place.xdp.iter().map(String::as_str).collect();
-        let tracks_leaving = loaded.hooks().any(|hook| hook == Hook::CgroupEgress);
-        let modes = match tracks_leaving {
-            true => registry.attach_xdp_with_companion(loaded, &interfaces)?,
-            false => registry.attach_xdp(loaded, &interfaces)?,
-        };
-        if tracks_leaving {
-            reporter.note(
-                "rules ask for connections: a program at the root cgroup tracks what this host sends",
-            );
-        }
-        for (interface, mode) in interfaces.iter().zip(modes) {
-            if let XdpMode::Generic { reason } = mode {
-                reporter.note(&format!(
-                    "the driver of {interface} runs no XDP programs ({reason}); the program runs in the \
-                     stack, where it costs more"
-                ));
-            }
+pub fn put(
+    place: &Place,
+    wish: XdpWish,
+    registry: &Registry,
+    loaded: &Loaded,
+    reporter: &Reporter,
+) -> Result<()> {
+    if let Some(place) = place.chosen() {
+        for note in place.put(registry, loaded, wish)? {
+            reporter.note(&note);
         }
     }
     Ok(())
 }
 
 /// The maps of the programs that are replaced at these hooks of a place.
-fn replaced(place: &Place, hooks: &[Hook], registry: &Registry) -> Result<Vec<Maps>> {
+pub fn replaced(place: &Place, hooks: &[Hook], registry: &Registry) -> Result<Vec<Maps>> {
     let mut attachments = Vec::new();
     if let Some(cgroup) = &place.cgroup {
         attachments = registry.at_cgroup(cgroup)?;

@@ -50,28 +50,10 @@ pub fn only(registry: &Registry) -> Result<Vec<Attachment>> {
     Ok(all)
 }
 
-/// A place in words.
-pub fn name(site: &Site) -> String {
-    match site {
-        Site::Cgroup {
-            path: Some(path), ..
-        } => path.display().to_string(),
-        Site::Cgroup { id, path: None } => format!("cgroup {id}"),
-        Site::Interface {
-            name: Some(name), ..
-        } => name.clone(),
-        Site::Interface {
-            netns,
-            index,
-            name: None,
-        } => format!("interface {index} of network namespace {netns}"),
-    }
-}
-
 /// A place as it is chosen on the command line.
-fn option(site: &Site) -> String {
+pub fn option(site: &Site) -> String {
     match site {
-        Site::Cgroup { .. } => format!("--cgroup {}", name(site)),
-        Site::Interface { .. } => format!("--xdp {}", name(site)),
+        Site::Cgroup { .. } => format!("--cgroup {site}"),
+        Site::Interface { .. } => format!("--xdp {site}"),
     }
 }

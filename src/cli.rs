@@ -9,9 +9,14 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DEFAULT_MAX_MEMORY, Options, XdpPath};
 use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
-use ipt2bpf_runtime::kernel;
+use ipt2bpf_runtime::{XdpWish, kernel};
+use ipt2bpf_umh::place;
+use ipt2bpf_umh::request::Choices;
 
-use crate::{attach, check, compile, conntrack, detach, explain, load, log, show, zero};
+use crate::{
+    attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log,
+    metrics, replace, run, serve, set, show, systemd, top, watch, zero,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,13 +65,34 @@ pub enum Command {
     Explain(explain::Arguments),
     Load(load::Arguments),
     Attach(attach::Arguments),
+    Replace(replace::Arguments),
     Detach(detach::Arguments),
     /// Lists what ipt2bpf has attached
     List,
+    #[command(visible_alias = "save")]
     Show(show::Arguments),
     Log(log::Arguments),
     Conntrack(conntrack::Arguments),
+    Set(set::Arguments),
+    Top(top::Arguments),
+    Metrics(metrics::Arguments),
+    Systemd(systemd::Arguments),
+    Watch(watch::Arguments),
     Zero(zero::Arguments),
+    Run(run::Arguments),
+    Serve(serve::Arguments),
+    Call(call::Arguments),
+    #[command(hide = true)]
+    Compiler(compiler::Arguments),
+    Iptables(iptables::Arguments),
+    /// The same as iptables, for the rules of IPv6
+    Ip6tables(iptables::Arguments),
+    IptablesSave(iptables::Save),
+    /// The same as iptables-save, for the rules of IPv6
+    Ip6tablesSave(iptables::Save),
+    IptablesRestore(iptables::Restore),
+    /// The same as iptables-restore, for the rules of IPv6
+    Ip6tablesRestore(iptables::Restore),
 }
 
 /// How messages are written.
@@ -308,6 +334,15 @@ pub struct Leniency {
 }
 
 impl Leniency {
+    /// The same, for tables that change while the helper runs.
+    pub fn choices(self) -> Choices {
+        Choices {
+            approximate: Some(self.approximate),
+            ignore_nat: Some(self.ignore_nat),
+            ..Choices::default()
+        }
+    }
+
     /// The choices, changed by these arguments.
     pub fn apply(self, options: Options) -> Options {
         Options {
@@ -319,7 +354,7 @@ impl Leniency {
 }
 
 /// Where programs are attached.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[group(id = "place", multiple = false)]
 pub struct Place {
     /// A directory of the cgroup v2 hierarchy
@@ -328,6 +363,39 @@ pub struct Place {
     /// A network interface; may be repeated
     #[arg(long, value_name = "IFACE")]
     pub xdp: Vec<String>,
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpModeName {
+    /// In the driver where it can, else in the stack
+    #[default]
+    Auto,
+    /// In the driver or not at all
+    Native,
+    /// In the stack
+    Skb,
+}
+
+impl From<XdpModeName> for XdpWish {
+    fn from(name: XdpModeName) -> XdpWish {
+        match name {
+            XdpModeName::Auto => XdpWish::Auto,
+            XdpModeName::Native => XdpWish::Native,
+            XdpModeName::Skb => XdpWish::Generic,
+        }
+    }
+}
+
+impl Place {
+    /// What the user chooses, if anything.
+    pub fn chosen(&self) -> Option<place::Place> {
+        match &self.cgroup {
+            Some(path) => Some(place::Place::Cgroup(path.clone())),
+            None if self.xdp.is_empty() => None,
+            None => Some(place::Place::Interfaces(self.xdp.clone())),
+        }
+    }
 }
 
 #[cfg(test)]

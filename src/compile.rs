@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use ipt2bpf_codegen::compile::{compile, translate};
 use ipt2bpf_codegen::listing::listing;
+use ipt2bpf_codegen::needs::{Filled, warnings};
 use ipt2bpf_codegen::options::{DeviceNames, KernelVersion};
+use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_parser::input::{Input, has_errors};
 
-use crate::addresses;
 use crate::cli::{Clock, Deciding, Hooks, Leniency, MessageFormat, Rules, Sets, Tracking};
-use crate::clock;
-use crate::devices::{self, Filled};
 use crate::failure::Usage;
-use crate::input::{Input, has_errors};
+use crate::input;
 use crate::messages::Reporter;
 use crate::output;
 
@@ -46,7 +46,7 @@ pub struct Arguments {
     ///
     /// From 6.2 on, programs read the names of interfaces from the kernel's own structures. The loader
     /// must then know .ksyms, as libbpf and bpftool do.
-    #[arg(long, value_name = "X.Y", value_parser = kernel_version)]
+    #[arg(long, value_name = "X.Y")]
     target_kernel: Option<KernelVersion>,
     /// With --emit rules, print counters before rules, as iptables-save -c
     #[arg(short, long)]
@@ -73,26 +73,12 @@ enum Form {
     Stats,
 }
 
-/// Reads `6.1`.
-fn kernel_version(text: &str) -> Result<KernelVersion, String> {
-    let (major, minor) = text.split_once('.').ok_or("write it as 6.1")?;
-    let number = |digits: &str| digits.parse().map_err(|_| "write it as 6.1".to_owned());
-    let version = KernelVersion::new(number(major)?, number(minor)?);
-    match version < KernelVersion::BASELINE {
-        true => Err(format!(
-            "{} is the oldest supported",
-            KernelVersion::BASELINE
-        )),
-        false => Ok(version),
-    }
-}
-
 pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     let form = arguments.form();
     if arguments.counters && form != Form::Rules {
         return Err(Usage("--counters goes with --emit rules".into()).into());
     }
-    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
+    let input = input::read_all(&arguments.rules, &arguments.sets)?;
     let written = match input.has_errors() {
         true => Err(Vec::new()),
         false => arguments.translate(&input, form, reporter.format)?,
@@ -131,7 +117,7 @@ impl Arguments {
         let options = self.tracking.apply(self.leniency.apply(options));
         let mut options = self.deciding.apply(options);
         options.target_kernel = self.target_kernel;
-        options.sets = input.known_sets();
+        options.sets = codegen::Sets::new(&input.sets);
         if self.target_kernel >= Some(KernelVersion::KERNEL_CONTEXT) {
             options.device_names = DeviceNames::Relocated;
         }
@@ -158,14 +144,7 @@ impl Arguments {
             Form::Stats if format == MessageFormat::Json => json(&compiled.stats())?,
             Form::Stats => compiled.stats().to_string().into_bytes(),
             _ => {
-                said.extend(devices::warning(
-                    &compiled,
-                    &options,
-                    Filled::Later,
-                    &input.sources,
-                ));
-                said.extend(addresses::warning(&compiled, Filled::Later));
-                said.extend(clock::warning(&compiled, &options, Filled::Later));
+                said.extend(warnings(&compiled, &options, Filled::Later, &input.sources));
                 compiled.object
             }
         };
@@ -177,20 +156,4 @@ fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value).context("the JSON form")?;
     text.push(b'\n');
     Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernel_versions_are_read() {
-        assert_eq!(kernel_version("6.12"), Ok(KernelVersion::new(6, 12)));
-        assert_eq!(
-            kernel_version("4.19"),
-            Err("5.10 is the oldest supported".to_owned())
-        );
-        assert_eq!(kernel_version("6"), Err("write it as 6.1".to_owned()));
-        assert_eq!(kernel_version("6.x"), Err("write it as 6.1".to_owned()));
-    }
 }

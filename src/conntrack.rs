@@ -11,7 +11,7 @@ use clap::Args;
 use ipt2bpf_codegen::track::tuple::{Tuple, icmp_of};
 use ipt2bpf_codegen::track::{Flow, Key, status};
 use ipt2bpf_parser::ruleset::Family;
-use ipt2bpf_runtime::{Maps, Registry, TrackedConnection};
+use ipt2bpf_runtime::{Maps, Registry, TableStatistics, TrackedConnection};
 
 use crate::cli::Place;
 use crate::messages::Reporter;
@@ -20,7 +20,7 @@ use crate::{attachments, output};
 /// How often the table is looked at by those who follow it.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Lists, counts, deletes or follows the connections that attached programs track
+/// Lists, counts, deletes or follows the connections that attached programs track, or tells what became of them
 ///
 /// Each is a line as conntrack prints it: protocol, its number, seconds until the connection is forgotten,
 /// the state of TCP, the two directions with their counts, and the mark.
@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Print connections that come, change or go, looking twice a second
     #[arg(short = 'E', long, group = "action")]
     event: bool,
+    /// Print how many have come, and how many made way for others
+    #[arg(short = 'S', long, group = "action")]
+    stats: bool,
     #[command(flatten)]
     wanted: Wanted,
 }
@@ -116,6 +119,10 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     if arguments.event {
         return follow(&tables, &arguments.wanted);
     }
+    if arguments.stats {
+        let lines = tables.iter().map(statistics).collect::<Result<String>>()?;
+        return output::print(lines.as_bytes());
+    }
     let mut text = String::new();
     let mut number = 0;
     for table in &tables {
@@ -137,6 +144,22 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     let done = if arguments.delete { "deleted" } else { "shown" };
     reporter.note(&format!("{number} flow entries have been {done}"));
     Ok(())
+}
+
+/// A table's numbers, as far as conntrack(8) has them under its names.
+fn statistics(table: &Maps) -> Result<String> {
+    let TableStatistics {
+        room,
+        inserted,
+        insert_failed,
+        expired,
+        early_dropped,
+    } = table.table_statistics()?;
+    let entries = table.connections()?.len();
+    Ok(format!(
+        "entries={entries} max={room} insert={inserted} insert_failed={insert_failed} expired={expired} \
+         early_drop={early_dropped}\n"
+    ))
 }
 
 /// The tables of a place, or of the only one; programs of one object share theirs.

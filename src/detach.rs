@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use ipt2bpf_runtime::Registry;
+use ipt2bpf_runtime::{Attachment, Registry};
 
 use crate::attachments;
 use crate::cli::Place;
@@ -17,7 +17,12 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let registry = Registry::find()?;
-    for attachment in attachments::at(&arguments.place, &registry)? {
+    let _turn = registry.turn()?;
+    registry.sweep()?;
+    let mut attachments = attachments::at(&arguments.place, &registry)?;
+    // Who tracks for a program goes behind it.
+    attachments.sort_by_key(Attachment::is_companion);
+    for attachment in attachments {
         registry.detach(&attachment)?;
     }
     Ok(())

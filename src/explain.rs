@@ -9,23 +9,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::{ArgAction, Args};
 use ipt2bpf_codegen::compile::translate;
+use ipt2bpf_codegen::explain;
+use ipt2bpf_codegen::explain::story::{Bench, Subject};
+use ipt2bpf_codegen::explain::words::PacketWords;
 use ipt2bpf_codegen::field::Field;
 use ipt2bpf_codegen::log::book::Book;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::packet::{Devices, Metadata};
-use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_codegen::sets as codegen;
+use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
+use ipt2bpf_parser::input::Input;
 use ipt2bpf_parser::ruleset::Family;
 
 use crate::capture::{self, Content, IpPacket};
 use crate::cli::{HookName, Leniency, Rules, Sets};
 use crate::failure::Usage;
 use crate::hits::Hits;
-use crate::input::Input;
+use crate::input;
+use crate::live::Live;
 use crate::messages::Reporter;
 use crate::output;
-use crate::story::{Bench, Subject};
-use crate::words::PacketWords;
+use crate::show::Selection;
 
 const PACKETS: &str = "\
 Packets:
@@ -51,6 +56,9 @@ Packets meet the rules one after the other: limits, lists and connections know t
 numbers are the same in each run.";
 
 /// Says which rules packets meet and what becomes of them; needs no root
+///
+/// With --live, which does need root: what a running filter would do with them now. Its rules, the elements
+/// of its sets and its connections are read, and nothing in it changes.
 #[derive(Debug, Args)]
 #[command(after_help = PACKETS)]
 pub struct Arguments {
@@ -94,6 +102,11 @@ pub struct Arguments {
     hook: Option<HookName>,
     #[command(flatten)]
     leniency: Leniency,
+    /// Ask the filter that runs at a place, or the only one, instead of rules in files
+    #[arg(long, conflicts_with_all = ["files", "ipset", "pcap", "approximate", "ignore_nat"])]
+    live: bool,
+    #[command(flatten)]
+    selection: Selection,
     /// Show what matching rules saw, and the rules that did not match and why; for a capture, what became
     /// of each packet, and all that when given twice
     #[arg(short, long, action = ArgAction::Count)]
@@ -109,19 +122,43 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
 
 /// Tells of the packets that the user describes.
 fn explain_packets(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
-    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
+    if !arguments.live && !arguments.selection.is_empty() {
+        return Err(Usage("--cgroup, --xdp and --pin go with --live".into()).into());
+    }
     let hooks = arguments.packets.iter().map(|packet| {
         let place = format!(": {}", packet.text);
         hook_of(&packet.devices, arguments.hook, &place)
     });
     let hooks: Vec<Hook> = hooks.collect::<Result<_>>()?;
-    let options = options(arguments, &input, hooks.clone());
-    let (filters, _, said) = translate(&input.rulesets, &options);
-    conclude(&input, said, reporter)?;
+    let live = match arguments.live {
+        true => Some(Live::read(&arguments.selection)?),
+        false => None,
+    };
+    let from_files;
+    let (input, options) = match &live {
+        Some(live) => (&live.input, live.options(hooks.clone())?),
+        None => {
+            from_files = input::read_all(&arguments.rules, &arguments.sets)?;
+            let options = options(arguments, &from_files, hooks.clone());
+            (&from_files, options)
+        }
+    };
+    let (filters, _, mut said) = translate(&input.rulesets, &options);
+    if live.is_some() {
+        // When it was attached, all was said that is no reason to stop.
+        said.retain(|it| it.severity == Severity::Error);
+    }
+    conclude(input, said, reporter)?;
     let book = Book::new(&input.rulesets);
     let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     bench.set_clock(since_1970.unwrap_or_default());
+    if let Some(live) = &live {
+        live.tell(&mut bench)?;
+        for caveat in live.caveats()? {
+            reporter.note(&caveat);
+        }
+    }
     let mut text = String::new();
     for (packet, hook) in arguments.packets.iter().zip(hooks) {
         let subject = Subject {
@@ -132,7 +169,7 @@ fn explain_packets(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
             bytes: &packet.bytes,
             devices: &packet.devices,
             metadata: &packet.metadata,
-            link_header: link_header(packet),
+            link_header: packet.link_header(),
         };
         let judgement = bench.judge(&subject);
         if !text.is_empty() {
@@ -148,7 +185,7 @@ fn explain_capture(arguments: &Arguments, file: &Path, reporter: &Reporter) -> R
     let name = file.display().to_string();
     let bytes = read(arguments, file).with_context(|| name.clone())?;
     let placing = Placing::new(arguments)?;
-    let input = Input::read(&arguments.rules)?.with_sets(&arguments.sets)?;
+    let input = input::read_all(&arguments.rules, &arguments.sets)?;
     let options = options(arguments, &input, placing.hooks());
     let (filters, layout, said) = translate(&input.rulesets, &options);
     conclude(&input, said, reporter)?;
@@ -212,7 +249,7 @@ fn explain_capture(arguments: &Arguments, file: &Path, reporter: &Reporter) -> R
 fn options(arguments: &Arguments, input: &Input, hooks: Vec<Hook>) -> Options {
     arguments.leniency.apply(Options {
         hooks,
-        sets: input.known_sets(),
+        sets: codegen::Sets::new(&input.sets),
         ..Options::default()
     })
 }
@@ -239,19 +276,6 @@ fn read(arguments: &Arguments, file: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// The Ethernet header of a packet whose sender is told: to nobody in particular.
-fn link_header(packet: &PacketWords) -> Option<[u8; 14]> {
-    let sender = packet.metadata.source_mac?;
-    let ethertype = match packet.family {
-        Family::V4 => [0x08, 0x00],
-        Family::V6 => [0x86, 0xdd],
-    };
-    let mut header = [0; 14];
-    header[6..12].copy_from_slice(&sender);
-    header[12..].copy_from_slice(&ethertype);
-    Some(header)
 }
 
 /// A packet of a capture as a line, in the words that describe packets.
@@ -370,24 +394,6 @@ impl Placing {
 
 /// Where a packet with these interfaces is; what it is called stands behind a complaint.
 fn hook_of(devices: &Devices, wanted: Option<HookName>, called: &str) -> Result<Hook> {
-    let has_input = !devices.input.is_empty();
-    let has_output = !devices.output.is_empty();
-    let hook = match (wanted, has_input, has_output) {
-        (Some(name), ..) => name.into(),
-        (None, true, true) => Hook::Xdp,
-        (None, false, true) => Hook::CgroupEgress,
-        (None, _, false) => Hook::CgroupIngress,
-    };
-    let misplaced = match hook {
-        Hook::CgroupIngress if has_output => Some("out"),
-        Hook::CgroupEgress if has_input => Some("in"),
-        _ => None,
-    };
-    match misplaced {
-        Some(word) => {
-            let message = format!("a packet at {hook} has no `{word}` interface{called}");
-            Err(Usage(message).into())
-        }
-        None => Ok(hook),
-    }
+    let hook = explain::hook_of(devices, wanted.map(Hook::from));
+    hook.map_err(|complaint| Usage(format!("{complaint}{called}")).into())
 }

@@ -26,9 +26,22 @@ impl std::fmt::Display for Usage {
 }
 impl std::error::Error for Usage {}
 
+/// A command that was run has failed, and has said so itself.
+#[derive(Debug)]
+pub struct Exit(pub u8);
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the command has ended with status {}", self.0)
+    }
+}
+impl std::error::Error for Exit {}
+
 /// The exit code for an error.
 pub fn exit_code(error: &Error) -> u8 {
-    if is_broken_pipe(error) {
+    if let Some(Exit(code)) = error.downcast_ref() {
+        *code
+    } else if is_broken_pipe(error) {
         0
     } else if error.is::<Usage>() {
         2

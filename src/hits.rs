@@ -7,8 +7,8 @@ use ipt2bpf_codegen::semantic::{CounterId, End, FamilyFilter, Filter, Verdict};
 use ipt2bpf_parser::ruleset::Ruleset;
 
 use crate::capture::IpPacket;
-use crate::messages::count;
-use crate::story::{Judgement, shout};
+use ipt2bpf_codegen::explain::story::{Judgement, shout};
+use ipt2bpf_codegen::messages::count;
 
 /// Counts of packets.
 #[derive(Debug, Default)]
@@ -56,10 +56,10 @@ impl Hits {
             self.partial += 1;
         }
         if let (Some(filter), Judgement::Filtered(outcome, _)) = (filter, judgement) {
-            for counter in outcome.counters(filter) {
+            for (counter, bytes) in outcome.counters(filter) {
                 let traffic = self.by_counter.entry(counter).or_default();
                 traffic.packets += 1;
-                traffic.bytes += packet.bytes.len() as u64;
+                traffic.bytes += bytes;
             }
         }
     }

@@ -8,15 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use ipt2bpf_codegen::log::book::{Book, Told};
-use ipt2bpf_codegen::log::line::{LinkHeader, Sight, line};
+use ipt2bpf_codegen::log::book::Told;
 use ipt2bpf_codegen::log::pcap;
 use ipt2bpf_codegen::log::record::Record;
-use ipt2bpf_parser::span::Sources;
-use ipt2bpf_parser::{ParseOptions, parse};
-use ipt2bpf_runtime::{
-    Enough, Interface, LinkLayer, Maps, Ring, interfaces, link_layer, since_epoch,
-};
+use ipt2bpf_runtime::{Enough, Log, LogNames, Ring, since_epoch};
 
 use crate::show::{InForce, Selection};
 
@@ -55,79 +50,34 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let objects = arguments.selection.objects()?;
-    let mut sources = Vec::new();
-    for InForce { place, maps } in objects {
-        sources.extend(Source::open(place, maps)?);
+    let mut logs = Vec::new();
+    for InForce { place, maps, .. } in objects {
+        logs.extend(Log::open(maps)?.map(|log| (place, log)));
     }
     ensure!(
-        !sources.is_empty(),
+        !logs.is_empty(),
         "no rule in force logs anything: there is no LOG, NFLOG or TRACE among them"
     );
     let mut sink = Sink::open(arguments)?;
     loop {
-        for source in &mut sources {
-            source.read(&mut sink)?;
+        for (place, log) in &mut logs {
+            let mut result = Ok(());
+            let lost = log.read(|record, told| {
+                result = sink.take(record, told);
+                match result.is_err() || sink.left == Some(0) {
+                    true => Enough::Yes,
+                    false => Enough::No,
+                }
+            })?;
+            if lost > 0 {
+                anstream::eprintln!("ipt2bpf: {place}: {lost} records were lost");
+            }
+            result?;
             if sink.left == Some(0) {
                 return Ok(());
             }
         }
-        Ring::wait(sources.iter().map(|source| &source.ring), PATIENCE)?;
-    }
-}
-
-/// The ring of one object.
-struct Source {
-    place: String,
-    maps: Maps,
-    ring: Ring,
-    book: Book,
-    /// How many lost records were spoken of.
-    lost: u64,
-}
-
-impl Source {
-    /// None when no rule of the object tells anything.
-    fn open(place: String, maps: Maps) -> Result<Option<Self>> {
-        let ring = match maps.ring() {
-            Ok(ring) => ring,
-            Err(ipt2bpf_runtime::Error::NoMap { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let mut sources = Sources::default();
-        let id = sources.add("rules", maps.rules_text()?);
-        let rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
-        Ok(Some(Source {
-            place,
-            maps,
-            ring,
-            book: Book::new(&rulesets),
-            lost: 0,
-        }))
-    }
-
-    /// Hands on what is there.
-    fn read(&mut self, sink: &mut Sink) -> Result<()> {
-        let mut result = Ok(());
-        self.ring.read(|bytes| {
-            let record = Record::read(bytes);
-            // Of a program that the text does not belong to, nothing can be said.
-            if let Some(record) = record
-                && let Some(told) = self.book.told(&record)
-            {
-                result = sink.take(&record, &told);
-            }
-            match result.is_err() || sink.left == Some(0) {
-                true => Enough::Yes,
-                false => Enough::No,
-            }
-        });
-        let lost = self.maps.lost_records()?;
-        if lost > self.lost {
-            let more = lost - self.lost;
-            anstream::eprintln!("ipt2bpf: {}: {more} records were lost", self.place);
-            self.lost = lost;
-        }
-        result
+        Ring::wait(logs.iter().map(|(_, log)| log.ring()), PATIENCE)?;
     }
 }
 
@@ -138,7 +88,7 @@ struct Sink {
     group: Option<u16>,
     /// How many more are wanted.
     left: Option<u64>,
-    interfaces: Vec<Interface>,
+    names: LogNames,
 }
 
 impl Sink {
@@ -160,7 +110,7 @@ impl Sink {
             pcap: pcap.transpose()?,
             group: arguments.group,
             left: arguments.count,
-            interfaces: interfaces()?,
+            names: LogNames::new()?,
         })
     }
 
@@ -182,27 +132,9 @@ impl Sink {
     }
 
     fn line(&mut self, record: &Record, told: &Told) -> Result<()> {
-        let Some(family) = record.family() else {
+        let Some(mut line) = self.names.line(record, told)? else {
             return Ok(());
         };
-        let in_device = self.name(record.in_index, &record.in_name)?;
-        let out_device = self.name(record.out_index, &record.out_name)?;
-        let link = match (record.link_header, link_layer(&in_device)) {
-            (Some(header), Some(LinkLayer::Ethernet)) => LinkHeader::Ethernet(header),
-            (Some(header), Some(LinkLayer::Loopback)) => LinkHeader::Plain(header),
-            _ => LinkHeader::None,
-        };
-        let sight = Sight {
-            family,
-            bytes: &record.bytes,
-            length: record.length,
-            in_device: &in_device,
-            out_device: &out_device,
-            link,
-            mark: record.mark,
-            owner: None,
-        };
-        let mut line = line(&told.prefix, &sight, told.details);
         match &self.syslog {
             Some(socket) => {
                 let mut message = format!("<{}>ipt2bpf: ", KERNEL | told.level).into_bytes();
@@ -217,21 +149,5 @@ impl Sink {
             }
         }
         Ok(())
-    }
-
-    /// The name of an interface: the program's where it knows it, else that of this namespace.
-    fn name(&mut self, index: u32, known: &str) -> Result<String> {
-        if index == 0 || !known.is_empty() {
-            return Ok(known.to_owned());
-        }
-        let find = |interfaces: &[Interface]| {
-            let found = interfaces.iter().find(|interface| interface.index == index);
-            found.map(|interface| interface.name.clone())
-        };
-        if let Some(name) = find(&self.interfaces) {
-            return Ok(name);
-        }
-        self.interfaces = interfaces()?;
-        Ok(find(&self.interfaces).unwrap_or_else(|| format!("if{index}")))
     }
 }

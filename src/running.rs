@@ -2,18 +2,18 @@
 
 use anyhow::Result;
 use clap::Args;
-use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
-use ipt2bpf_runtime::{Loaded, Maps, kernel};
+use ipt2bpf_codegen::needs::{Filled, warnings};
+use ipt2bpf_codegen::options::{DeviceNames, Options};
+use ipt2bpf_codegen::sets as codegen;
+use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_parser::input::Input;
+use ipt2bpf_runtime::{Loaded, Maps, counters, kernel};
 
-use crate::addresses;
 use crate::cli::{Deciding, Hooks, Leniency, Rules, Sets, Tracking};
-use crate::clock;
-use crate::counters;
-use crate::devices::{self, Filled};
 use crate::failure::Told;
-use crate::input::Input;
+use crate::input;
 use crate::messages::Reporter;
 use crate::sets;
 
@@ -32,6 +32,13 @@ pub struct Arguments {
     tracking: Tracking,
     #[command(flatten)]
     deciding: Deciding,
+    /// Keep sets where `ipt2bpf set` can change them while packets pass
+    ///
+    /// A look-up then takes longer. Sets whose elements have two networks or an interface, lists, and
+    /// networks with timeouts stay as they are when the rules are loaded. Rules that replace others with
+    /// such sets keep them so, and their elements, too, unless --ipset gives others.
+    #[arg(long)]
+    live_sets: bool,
     /// Begin with the counters of the rules, not with zero
     #[arg(short, long)]
     counters: bool,
@@ -47,6 +54,11 @@ impl Arguments {
         files.is_empty() || files.iter().any(|file| file.as_os_str() == "-")
     }
 
+    /// Whether counters begin with those of the rules.
+    pub fn seeds_counters(&self) -> bool {
+        self.counters
+    }
+
     /// Compiles for these hooks (all when there is none) and loads. The programs know the interfaces of
     /// this network namespace and the time, and count from zero or from what the rules say. What outlives a
     /// reload of rules is taken from the maps of what they replace.
@@ -54,46 +66,19 @@ impl Arguments {
     /// # Errors
     /// [`Told`] when the rules cannot be translated, or what the kernel says.
     pub fn load(&self, hooks: Vec<Hook>, replaced: &[Maps], reporter: &Reporter) -> Result<Loaded> {
-        let input = Input::read(&self.rules)?;
-        let input = match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
-            true => input.with_kernel_sets()?,
-            false => input.with_sets(&self.sets)?,
-        };
-        let options = self.tracking.apply(self.leniency.apply(Options {
-            // A program at an interface sees only what arrives there.
-            companion: hooks == [Hook::Xdp],
-            hooks,
-            device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
-            target_kernel: kernel_version(),
-            sets: input.known_sets(),
-            tick_rate: kernel::tick_rate(),
-            ..self.hooks.options()
-        }));
-        let options = self.deciding.apply(options);
-        let mut said = input.diagnostics.clone();
-        let compiled = match input.has_errors() {
-            true => None,
-            false => compile(&input.rulesets, &options)
-                .map_err(|errors| said.extend(errors))
-                .ok(),
-        };
-        if let Some(compiled) = &compiled {
-            said.extend(compiled.diagnostics.clone());
-            said.extend(devices::warning(
-                compiled,
-                &options,
-                Filled::Now,
-                &input.sources,
-            ));
-            said.extend(addresses::warning(compiled, Filled::Now));
-            said.extend(clock::warning(compiled, &options, Filled::Now));
+        let mut input = input::read(&self.rules)?;
+        match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
+            true => input::read_running_sets(&mut input, replaced)?,
+            false => input::read_sets(&mut input, &self.sets)?,
         }
-        reporter.conclude(said, &input.sources, self.deny_warnings)?;
-        let compiled = compiled.ok_or(Told)?;
-        let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
-        loaded.maps().fill_devices()?;
-        loaded.maps().fill_addresses()?;
-        loaded.maps().fill_clock()?;
+        let choices = self.leniency.apply(self.hooks.options());
+        let choices = Options {
+            live_sets: self.live_sets,
+            ..self.deciding.apply(self.tracking.apply(choices))
+        };
+        let (loaded, compiled) = load(&input, hooks, choices, replaced, |said| {
+            reporter.conclude(said, &input.sources, self.deny_warnings)
+        })?;
         if self.counters {
             let values = counters::of_text(&input.rulesets, &compiled.counters);
             loaded.maps().seed_counters(&values)?;
@@ -102,10 +87,52 @@ impl Arguments {
     }
 }
 
-/// The running kernel; none when its release cannot be read, or is older than the oldest that anything
-/// is made for, which then says so itself.
-fn kernel_version() -> Option<KernelVersion> {
-    let (major, minor) = kernel::version()?;
-    let version = KernelVersion::new(major.try_into().ok()?, minor.try_into().ok()?);
-    Some(version.max(KernelVersion::BASELINE))
+/// Compiles rules for these hooks of the running kernel with the user's choices, and loads them in the place
+/// of others. What is to be said of the rules is told before anything is loaded.
+///
+/// # Errors
+/// [`Told`] when the rules cannot be translated, what the teller makes of what is said, and what the kernel
+/// says.
+pub fn load(
+    input: &Input,
+    hooks: Vec<Hook>,
+    choices: Options,
+    replaced: &[Maps],
+    tell: impl FnOnce(Vec<Diagnostic>) -> Result<()>,
+) -> Result<(Loaded, Compiled)> {
+    let mut live_sets = choices.live_sets;
+    for maps in replaced {
+        live_sets |= !maps.live_sets()?.is_empty();
+    }
+    let options = Options {
+        live_sets,
+        // A program at an interface sees only what arrives there.
+        companion: hooks == [Hook::Xdp],
+        hooks,
+        device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
+        target_kernel: kernel::target(),
+        sets: codegen::Sets::new(&input.sets),
+        tick_rate: kernel::tick_rate(),
+        ..choices
+    };
+    let mut said = input.diagnostics.clone();
+    let compiled = match input.has_errors() {
+        true => None,
+        false => compile(&input.rulesets, &options)
+            .map_err(|errors| said.extend(errors))
+            .ok(),
+    };
+    if let Some(compiled) = &compiled {
+        said.extend(compiled.diagnostics.clone());
+        said.extend(warnings(compiled, &options, Filled::Now, &input.sources));
+    }
+    tell(said)?;
+    let compiled = compiled.ok_or(Told)?;
+    let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
+    loaded.maps().fill()?;
+    for set in loaded.maps().live_sets()? {
+        let given = input.sets.iter().find(|it| it.name.value == set.name());
+        set.fill(given.map_or(&[], |given| &given.entries))?;
+    }
+    Ok((loaded, compiled))
 }

@@ -11,7 +11,14 @@
 //! cgroup once, and pinned beside each program that it serves; it goes with the last of them.
 //!
 //! There is nothing else to keep: the link holds its program, the program its maps.
+//!
+//! # Sudden ends
+//! A process may be killed between any two steps. No step takes a filter away from a hook that is to keep
+//! one, and what is left of the others [`Registry::sweep`] removes, with which attaching begins: a pin that
+//! was to replace another, a companion without its program, a link whose place is gone, an empty directory.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -25,6 +32,7 @@ use crate::devices;
 use crate::error::{Error, Step};
 use crate::load::{Loaded, kernel_types};
 use crate::maps::Maps;
+use crate::others::xdp_program;
 use crate::sys::{Link, LinkPlace, Object, Program};
 
 /// Our directory in a BPF file system.
@@ -66,6 +74,25 @@ pub enum Site {
     },
 }
 
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Site::Cgroup {
+                path: Some(path), ..
+            } => write!(f, "{}", path.display()),
+            Site::Cgroup { id, path: None } => write!(f, "cgroup {id}"),
+            Site::Interface {
+                name: Some(name), ..
+            } => f.write_str(name),
+            Site::Interface {
+                netns,
+                index,
+                name: None,
+            } => write!(f, "interface {index} of network namespace {netns}"),
+        }
+    }
+}
+
 /// One program at one hook of one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
@@ -83,13 +110,27 @@ pub struct Attachment {
     pub pin: PathBuf,
 }
 
+/// How an XDP program is to run at interfaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpWish {
+    /// In the driver where it can, else in the stack.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the stack.
+    Generic,
+}
+
 /// How an XDP program runs at an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum XdpMode {
     /// In the driver, before the kernel makes a socket buffer.
     Native,
-    /// In the stack, slower, because the driver refused.
-    Generic {
+    /// In the stack, slower, as it was to be.
+    Generic,
+    /// In the stack because the driver refused.
+    Refused {
         /// The driver's answer.
         reason: String,
     },
@@ -111,6 +152,11 @@ impl Registry {
         Registry { root: root.into() }
     }
 
+    /// The directory of the pins.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Attaches the cgroup_skb programs of an object to a cgroup v2 directory, beside whatever others
     /// have attached there. What this registry has attached to the same hooks before is replaced
     /// without a gap; a hook that the object has no program for keeps what it has. Either all programs
@@ -126,6 +172,7 @@ impl Registry {
                 hook: Hook::CgroupIngress,
             });
         }
+        self.sweep()?;
         let dir = self.root.join(CGROUP_DIR).join(cgroup.id.to_string());
         let mut changes = Changes::below(&self.root);
         for hook in hooks {
@@ -139,15 +186,20 @@ impl Registry {
     }
 
     /// Attaches the XDP program of an object to interfaces of the network namespace of the calling
-    /// thread, in the driver where it can, else in the stack. What this registry has attached there
-    /// before is replaced without a gap. Either all interfaces get the program or, after an error,
-    /// none. Returns the mode for each interface.
+    /// thread. What this registry has attached there before is replaced without a gap, and runs where it
+    /// did. Either all interfaces get the program or, after an error, none. Returns the mode for each
+    /// interface.
     ///
     /// # Errors
-    /// [`Error::NoInterface`], [`Error::NoProgram`], [`Error::NoBpffs`]; [`Error::Refused`] also when
-    /// someone else's XDP program runs at an interface.
-    pub fn attach_xdp(&self, loaded: &Loaded, interfaces: &[&str]) -> Result<Vec<XdpMode>, Error> {
-        self.attach_xdp_beside(loaded, interfaces, None)
+    /// [`Error::NoInterface`], [`Error::NoProgram`], [`Error::NoBpffs`], [`Error::Refused`];
+    /// [`Error::OtherXdp`] when someone else's XDP program runs at an interface.
+    pub fn attach_xdp(
+        &self,
+        loaded: &Loaded,
+        interfaces: &[&str],
+        wish: XdpWish,
+    ) -> Result<Vec<XdpMode>, Error> {
+        self.attach_xdp_beside(loaded, interfaces, wish, None)
     }
 
     /// As [`Registry::attach_xdp`], with the object's program for `cgroup_skb/egress` at the root cgroup,
@@ -159,58 +211,125 @@ impl Registry {
         &self,
         loaded: &Loaded,
         interfaces: &[&str],
+        wish: XdpWish,
     ) -> Result<Vec<XdpMode>, Error> {
         let program = loaded.program(Hook::CgroupEgress)?;
-        let root = Cgroup::root()?;
-        let companion = Link::cgroup(program, &root.dir, kernel_types(Hook::CgroupEgress).1)
-            .map_err(Error::refused(Step::Attach(Hook::CgroupEgress)))?;
-        self.attach_xdp_beside(loaded, interfaces, Some(&companion))
+        self.attach_xdp_beside(loaded, interfaces, wish, Some(program))
     }
 
     fn attach_xdp_beside(
         &self,
         loaded: &Loaded,
         interfaces: &[&str],
-        companion: Option<&Link>,
+        wish: XdpWish,
+        companion: Option<&Program>,
     ) -> Result<Vec<XdpMode>, Error> {
         let program = loaded.program(Hook::Xdp)?;
         let netns = current_netns()?;
-        let interfaces = interfaces
+        let places = interfaces
             .iter()
-            .map(|name| devices::interface(name))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut modes = Vec::with_capacity(interfaces.len());
-        let mut dirs = Vec::with_capacity(interfaces.len());
+            .map(|name| {
+                let index = devices::interface(name)?.index;
+                let dir = self.root.join(XDP_DIR).join(format!("{netns}_{index}"));
+                Ok((index, dir))
+            })
+            .collect::<Result<Vec<(u32, PathBuf)>, Error>>()?;
+        self.sweep()?;
         let mut changes = Changes::below(&self.root);
-        for interface in interfaces {
-            let dir = self
-                .root
-                .join(XDP_DIR)
-                .join(format!("{netns}_{}", interface.index));
+        // First, because rules that ask for connections drop answers as long as nobody tracks questions.
+        if let Some(companion) = companion {
+            let dirs: Vec<&Path> = places.iter().map(|(_, dir)| dir.as_path()).collect();
+            self.put_companion(companion, &dirs, &mut changes)?;
+        }
+        let mut modes = Vec::with_capacity(places.len());
+        for (index, dir) in &places {
             let mut mode = XdpMode::Kept;
-            changes.put(
-                program,
-                Hook::Xdp,
-                LinkPlace::Xdp(interface.index),
-                &dir,
-                || {
-                    let (link, chosen) = attach_xdp_link(program, interface.index)?;
+            changes
+                .put(program, Hook::Xdp, LinkPlace::Xdp(*index), dir, || {
+                    let (link, chosen) = attach_xdp_link(program, *index, wish)?;
                     mode = chosen;
                     Ok(link)
-                },
-            )?;
+                })
+                .map_err(|error| told_of_other(error, *index))?;
             modes.push(mode);
-            dirs.push(dir);
         }
-        for dir in dirs {
-            let pin = dir.join(Hook::CgroupEgress.program_name());
-            match companion {
-                Some(link) => bpffs::replace(link, &pin)?,
-                None => bpffs::remove(&pin)?,
+        if companion.is_none() {
+            for (_, dir) in &places {
+                bpffs::remove(&companion_pin(dir))?;
             }
         }
         changes.keep();
         Ok(modes)
+    }
+
+    /// Has one companion serve the programs of some directories: one that serves them already, if it serves
+    /// no others that have connections of their own, else a new one.
+    fn put_companion(
+        &self,
+        program: &Program,
+        dirs: &[&Path],
+        changes: &mut Changes,
+    ) -> Result<(), Error> {
+        let mut known = Vec::new();
+        for dir in bpffs::entries(&self.root.join(XDP_DIR))? {
+            if let Some(Object::Link(link)) = bpffs::open(&companion_pin(&dir))? {
+                known.push((dir, link));
+            }
+        }
+        let serves_ours = |id: u32| {
+            known
+                .iter()
+                .any(|(dir, link)| link.id == id && dirs.contains(&dir.as_path()))
+        };
+        let serves_others = |id: u32| {
+            known
+                .iter()
+                .any(|(dir, link)| link.id == id && !dirs.contains(&dir.as_path()))
+        };
+        let position = known
+            .iter()
+            .position(|(_, link)| serves_ours(link.id) && !serves_others(link.id));
+        let link = match position {
+            Some(position) => {
+                let (_, link) = known.swap_remove(position);
+                changes.replace(&link, program, Hook::CgroupEgress)?;
+                link
+            }
+            None => {
+                let root = Cgroup::root()?;
+                Link::cgroup(program, &root.dir, kernel_types(Hook::CgroupEgress).1)
+                    .map_err(Error::refused(Step::Attach(Hook::CgroupEgress)))?
+            }
+        };
+        for dir in dirs {
+            changes.make_dir(dir)?;
+            changes.pin_companion(&link, companion_pin(dir))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a process that was killed has left, and links whose place is gone. What filters
+    /// something stays.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Io`].
+    pub fn sweep(&self) -> Result<(), Error> {
+        for dir in bpffs::entries(&self.root.join(CGROUP_DIR))? {
+            sweep_dir(&dir)?;
+            remove_empty(&self.root, &dir);
+        }
+        for dir in bpffs::entries(&self.root.join(XDP_DIR))? {
+            sweep_dir(&dir)?;
+            if bpffs::open(&dir.join(Hook::Xdp.program_name()))?.is_none() {
+                bpffs::remove(&companion_pin(&dir))?;
+            }
+            remove_empty(&self.root, &dir);
+        }
+        for kind in [CGROUP_DIR, XDP_DIR] {
+            remove_empty(&self.root, &self.root.join(kind));
+        }
+        remove_empty(&self.root, &self.root);
+        Ok(())
     }
 
     /// Everything that this registry has attached, in the order of the pins. Files below the root that
@@ -272,15 +391,30 @@ impl Registry {
         Ok(attachments)
     }
 
-    /// Detaches a program at once and removes its pin, and the directories that are empty then.
+    /// The programs that run at a place, with their maps, to be attached elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], also when nothing runs there any more.
+    pub fn running_at(&self, site: &Site) -> Result<Loaded, Error> {
+        let mut programs = BTreeMap::new();
+        for attachment in self.list()?.into_iter().filter(|it| it.site == *site) {
+            let program =
+                Program::from_id(attachment.program_id).map_err(Error::refused(Step::Inspect))?;
+            programs.insert(attachment.hook, program);
+        }
+        Loaded::of_programs(programs)
+    }
+
+    /// Detaches a program at once and removes its pin, and the directories that are empty then. A companion
+    /// is detached behind its program.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Io`].
     pub fn detach(&self, attachment: &Attachment) -> Result<(), Error> {
-        let is_companion = matches!(attachment.site, Site::Interface { .. })
-            && attachment.hook == Hook::CgroupEgress;
         // A companion may serve other interfaces, and goes with its last pin.
-        if !is_companion && let Some(Object::Link(link)) = bpffs::open(&attachment.pin)? {
+        if !attachment.is_companion()
+            && let Some(Object::Link(link)) = bpffs::open(&attachment.pin)?
+        {
             detach_link(&link, attachment.hook)?;
         }
         bpffs::remove(&attachment.pin)?;
@@ -292,6 +426,11 @@ impl Registry {
 }
 
 impl Attachment {
+    /// Whether this only tracks connections for an XDP program.
+    pub fn is_companion(&self) -> bool {
+        matches!(self.site, Site::Interface { .. }) && self.hook != Hook::Xdp
+    }
+
     /// The maps of the program that is attached: its counters and the text of its rules.
     ///
     /// # Errors
@@ -320,6 +459,11 @@ enum Change {
         link: Link,
         before: Program,
     },
+    /// A companion has another link, or one where there was none.
+    Companion {
+        before: Option<Link>,
+        pin: PathBuf,
+    },
 }
 
 impl Changes {
@@ -331,6 +475,12 @@ impl Changes {
         }
     }
 
+    fn make_dir(&mut self, dir: &Path) -> Result<(), Error> {
+        bpffs::create_dir(dir)?;
+        self.dirs.push(dir.to_owned());
+        Ok(())
+    }
+
     /// Puts a program to a place: into the link that is pinned in `dir`, or into a new one.
     fn put(
         &mut self,
@@ -340,26 +490,41 @@ impl Changes {
         dir: &Path,
         create: impl FnOnce() -> io::Result<Link>,
     ) -> Result<(), Error> {
-        bpffs::create_dir(dir)?;
-        self.dirs.push(dir.to_owned());
+        self.make_dir(dir)?;
         let pin = dir.join(hook.program_name());
         match bpffs::open(&pin)? {
             Some(Object::Link(link)) if link.place == place => {
-                let before =
-                    Program::from_id(link.program_id).map_err(Error::refused(Step::Inspect))?;
-                link.update(program)
-                    .map_err(Error::refused(Step::Replace(hook)))?;
-                self.done.push(Change::Replaced { link, before });
-                return Ok(());
+                return self.replace(&link, program, hook);
             }
-            // The link of a place that was removed, or that someone detached, is of no more use.
-            Some(Object::Link(link)) if is_dead(link.place) => bpffs::remove(&pin)?,
             Some(_) => return Err(Error::NotOurs { path: pin }),
             None => {}
         }
         let link = create().map_err(Error::refused(Step::Attach(hook)))?;
         bpffs::pin(&link, &pin)?;
         self.done.push(Change::Created { link, hook, pin });
+        Ok(())
+    }
+
+    /// Puts a program into a link.
+    fn replace(&mut self, link: &Link, program: &Program, hook: Hook) -> Result<(), Error> {
+        let before = Program::from_id(link.program_id).map_err(Error::refused(Step::Inspect))?;
+        let link = link.again().map_err(Error::refused(Step::Inspect))?;
+        link.update(program)
+            .map_err(Error::refused(Step::Replace(hook)))?;
+        self.done.push(Change::Replaced { link, before });
+        Ok(())
+    }
+
+    /// Pins the link of a companion, in the place of another if there is one.
+    fn pin_companion(&mut self, link: &Link, pin: PathBuf) -> Result<(), Error> {
+        let before = match bpffs::open(&pin)? {
+            Some(Object::Link(before)) if before.id == link.id => return Ok(()),
+            Some(Object::Link(before)) => Some(before),
+            Some(_) => return Err(Error::NotOurs { path: pin }),
+            None => None,
+        };
+        bpffs::replace(link, &pin)?;
+        self.done.push(Change::Companion { before, pin });
         Ok(())
     }
 
@@ -381,12 +546,32 @@ impl Drop for Changes {
                 Change::Replaced { link, before } => {
                     let _ = link.update(&before);
                 }
+                Change::Companion { before, pin } => {
+                    let _ = match before {
+                        Some(link) => bpffs::replace(&link, &pin),
+                        None => bpffs::remove(&pin),
+                    };
+                }
             }
         }
         for dir in &self.dirs {
             remove_empty(&self.root, dir);
         }
     }
+}
+
+/// Removes pins below a directory that never got their names, and those of links whose place is gone.
+fn sweep_dir(dir: &Path) -> Result<(), Error> {
+    for hook in Hook::ALL {
+        let pin = dir.join(hook.program_name());
+        bpffs::remove(&bpffs::unnamed(&pin))?;
+        if let Some(Object::Link(link)) = bpffs::open(&pin)?
+            && is_dead(link.place)
+        {
+            bpffs::remove(&pin)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a directory and those above it, up to the root, as far as they are empty.
@@ -399,6 +584,11 @@ fn remove_empty(root: &Path, dir: &Path) {
     }
 }
 
+/// Where the companion of the XDP program of a directory is pinned.
+fn companion_pin(dir: &Path) -> PathBuf {
+    dir.join(Hook::CgroupEgress.program_name())
+}
+
 fn detach_link(link: &Link, hook: Hook) -> Result<(), Error> {
     match link.detach() {
         // Its place is gone already.
@@ -407,19 +597,32 @@ fn detach_link(link: &Link, hook: Hook) -> Result<(), Error> {
     }
 }
 
-fn attach_xdp_link(program: &Program, ifindex: u32) -> io::Result<(Link, XdpMode)> {
-    let refusal = match Link::xdp(program, ifindex, XDP_NATIVE) {
-        Ok(link) => return Ok((link, XdpMode::Native)),
-        Err(error) => error,
-    };
-    match refusal.raw_os_error() {
-        // These do not depend on the mode.
-        Some(libc::EPERM | libc::EBUSY | libc::EEXIST | libc::ENODEV) => Err(refusal),
-        _ => {
-            let link = Link::xdp(program, ifindex, XDP_GENERIC)?;
-            let reason = refusal.to_string();
-            Ok((link, XdpMode::Generic { reason }))
-        }
+fn attach_xdp_link(program: &Program, ifindex: u32, wish: XdpWish) -> io::Result<(Link, XdpMode)> {
+    let native = || Link::xdp(program, ifindex, XDP_NATIVE).map(|link| (link, XdpMode::Native));
+    let generic = |mode| Link::xdp(program, ifindex, XDP_GENERIC).map(|link| (link, mode));
+    match wish {
+        XdpWish::Native => native(),
+        XdpWish::Generic => generic(XdpMode::Generic),
+        XdpWish::Auto => native().or_else(|refusal| match refusal.raw_os_error() {
+            // These do not depend on the mode.
+            Some(libc::EPERM | libc::EBUSY | libc::EEXIST | libc::ENODEV) => Err(refusal),
+            _ => generic(XdpMode::Refused {
+                reason: refusal.to_string(),
+            }),
+        }),
+    }
+}
+
+/// Names the program that is in the way, where one is.
+fn told_of_other(error: Error, index: u32) -> Error {
+    let taken = matches!(&error, Error::Refused { source, step: Step::Attach(Hook::Xdp), .. }
+        if matches!(source.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)));
+    match xdp_program(index) {
+        Ok(Some(program)) if taken => Error::OtherXdp {
+            interface: devices::name_of(index).unwrap_or_else(|| index.to_string()),
+            program,
+        },
+        _ => error,
     }
 }
 

@@ -56,11 +56,16 @@ pub fn pin(object: impl AsFd, path: &Path) -> Result<(), Error> {
     sys::pin(object, path).map_err(Error::refused(Step::Pin(path.to_owned())))
 }
 
-/// Pins an object in the place of what is there, which is gone at the same moment.
-pub fn replace(object: impl AsFd, path: &Path) -> Result<(), Error> {
+/// What a pin is called before it takes the place of another.
+pub fn unnamed(path: &Path) -> PathBuf {
     let mut new = path.as_os_str().to_owned();
     new.push("_new");
-    let new = PathBuf::from(new);
+    PathBuf::from(new)
+}
+
+/// Pins an object in the place of what is there, which is gone at the same moment.
+pub fn replace(object: impl AsFd, path: &Path) -> Result<(), Error> {
+    let new = unnamed(path);
     remove(&new)?;
     pin(object, &new)?;
     fs::rename(&new, path).map_err(|error| {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use ipt2bpf_codegen::module::Hook;
 use thiserror::Error;
 
+use crate::others::Neighbour;
+
 /// Why something could not be loaded, attached or read.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -61,6 +63,17 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// An interface runs one XDP program, and it is another's.
+    #[error(
+        "{interface} already runs an XDP program that ipt2bpf did not attach: id {}{}; {}",
+        program.id, Named(&program.name), way_out(program, interface)
+    )]
+    OtherXdp {
+        /// The interface.
+        interface: String,
+        /// The program there.
+        program: Neighbour,
+    },
     /// Programs can be attached to directories of the cgroup v2 hierarchy only.
     #[error("{} is not a cgroup v2 directory", path.display())]
     NotCgroup {
@@ -89,6 +102,14 @@ pub enum Error {
         /// How many it holds.
         room: u32,
     },
+    /// There are more elements than a set takes.
+    #[error("the set {name} is full: it takes {room} elements (its `maxelem`)")]
+    SetFull {
+        /// Its name.
+        name: String,
+        /// How many it takes.
+        room: u32,
+    },
     /// A file could not be used.
     #[error("{}: {source}", path.display())]
     Io {
@@ -104,7 +125,7 @@ impl Error {
     pub fn kernel_refused(&self) -> bool {
         matches!(
             self,
-            Error::Refused { .. } | Error::NoBpffs | Error::NoCgroups
+            Error::Refused { .. } | Error::OtherXdp { .. } | Error::NoBpffs | Error::NoCgroups
         )
     }
 
@@ -149,6 +170,8 @@ pub enum Step {
     BindMap(String),
     /// To describe or hand out an object.
     Inspect,
+    /// To tell when the network changes.
+    ListenToNetwork,
     /// To run a program on a test packet.
     TestRun(Hook),
     /// To pin an object.
@@ -173,6 +196,7 @@ impl fmt::Display for Step {
             Step::LoadProgram(hook) => write!(f, "load the {hook} program"),
             Step::BindMap(name) => write!(f, "bind the map `{name}` to a program"),
             Step::Inspect => f.write_str("describe a BPF object"),
+            Step::ListenToNetwork => f.write_str("tell when the network changes"),
             Step::TestRun(hook) => write!(f, "test the {hook} program"),
             Step::Pin(path) => write!(f, "pin {}", path.display()),
             Step::OpenPin(path) => write!(f, "open {}", path.display()),
@@ -204,9 +228,8 @@ impl fmt::Display for Advice<'_> {
                 "the verifier rejected the program; this is a fault in ipt2bpf or an old kernel \
                  (5.10 is the oldest supported)"
             }
-            (libc::EBUSY | libc::EEXIST, Step::Attach(Hook::Xdp)) => {
-                "the interface already runs an XDP program that ipt2bpf did not attach; \
-                 `ip link set dev IFACE xdp off` removes it"
+            (libc::EOPNOTSUPP, Step::Attach(Hook::Xdp)) => {
+                "its driver runs no XDP programs; `--xdp-mode skb` runs them in the stack"
             }
             (libc::EINVAL, Step::BindMap(_) | Step::Attach(_) | Step::Detach(_)) => {
                 "this kernel may be too old (5.10 is the oldest supported)"
@@ -214,6 +237,37 @@ impl fmt::Display for Advice<'_> {
             _ => return Ok(()),
         };
         write!(f, "\n{advice}")
+    }
+}
+
+/// A program's name, when it has one.
+struct Named<'a>(&'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            name => write!(f, " ({name})"),
+        }
+    }
+}
+
+/// How to make room at an interface.
+fn way_out(program: &Neighbour, interface: &str) -> String {
+    match program.name.as_str() {
+        // The name of the program of libxdp that calls others (xdp-dispatcher.c.in of xdp-tools).
+        "xdp_dispatcher" => format!(
+            "it is the dispatcher of libxdp, and `xdp-loader unload {interface} --all` removes it with \
+             what it calls"
+        ),
+        name if name == Hook::Xdp.program_name() => format!(
+            "it was attached below another BPF file system; `bpftool link` lists the links of programs, \
+             and `bpftool link detach id LINK` or `ip link set dev {interface} xdp off` removes it"
+        ),
+        _ => format!(
+            "`ip link set dev {interface} xdp off` removes it, or, where a link holds it \
+             (`bpftool link` lists them), `bpftool link detach id LINK`"
+        ),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use aya_obj::generated::bpf_map_type;
 use ipt2bpf_codegen::track::tcp::GONE;
 use ipt2bpf_codegen::track::value::SIZE;
-use ipt2bpf_codegen::track::{FLOWS_MAP, Flow, Key};
+use ipt2bpf_codegen::track::{FLOWS_MAP, Flow, Key, STATISTICS_MAP, statistics};
 
 use crate::error::{Error, Step};
 use crate::kernel;
@@ -21,6 +21,21 @@ pub struct TrackedConnection {
     pub flow: Flow,
     /// Seconds until it is forgotten if nothing happens.
     pub seconds_left: u32,
+}
+
+/// What has become of connections since the table was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableStatistics {
+    /// How many connections the table has room for.
+    pub room: u32,
+    /// Connections that programs have entered.
+    pub inserted: u64,
+    /// Connections that they could not enter; their next packets begin them again.
+    pub insert_failed: u64,
+    /// Connections that had expired or ended, and left when a new one came.
+    pub expired: u64,
+    /// Connections that were not assured, and made way for a new one in a flood.
+    pub early_dropped: u64,
 }
 
 impl Maps {
@@ -71,6 +86,28 @@ impl Maps {
             last = Some(bytes);
         }
         Ok(found)
+    }
+
+    /// What has become of connections. The parts may be of moments that differ a little.
+    ///
+    /// # Errors
+    /// [`Error::NoMap`] when nothing is tracked, [`Error::Refused`].
+    pub fn table_statistics(&self) -> Result<TableStatistics, Error> {
+        let map = self.get(STATISTICS_MAP)?;
+        let mut value = map.value_buffer();
+        map.lookup(&0u32.to_ne_bytes(), &mut value)
+            .map_err(Error::refused(Step::ReadMap(STATISTICS_MAP.to_owned())))?;
+        let number = |at: i16| {
+            let bytes = value.get(at as usize..).and_then(|rest| rest.first_chunk());
+            bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+        };
+        Ok(TableStatistics {
+            room: self.flows()?.max_entries,
+            inserted: number(statistics::INSERTED),
+            insert_failed: number(statistics::INSERT_FAILED),
+            expired: number(statistics::EXPIRED),
+            early_dropped: number(statistics::EARLY_DROPPED),
+        })
     }
 
     /// Enters a connection, in the place of one that is there.

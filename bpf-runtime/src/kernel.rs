@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ipt2bpf_codegen::options::DeviceAccess;
+use ipt2bpf_codegen::options::{DeviceAccess, KernelVersion};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
@@ -47,6 +47,14 @@ fn rate_of(period: Timespec) -> u32 {
 /// The version of the running kernel, major and minor; `None` where its name does not begin so.
 pub fn version() -> Option<(u32, u32)> {
     parse_version(rustix::system::uname().release().to_str().ok()?)
+}
+
+/// The running kernel as a target of the compiler; none when its release cannot be read. One older than the
+/// oldest that anything is made for counts as that, and then says so itself.
+pub fn target() -> Option<KernelVersion> {
+    let (major, minor) = version()?;
+    let version = KernelVersion::new(major.try_into().ok()?, minor.try_into().ok()?);
+    Some(version.max(KernelVersion::BASELINE))
 }
 
 /// Reads the beginning of a release like `6.1.0-18-amd64`.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic;
 
 use aya_obj::btf::BtfFeatures;
@@ -37,6 +37,21 @@ impl Loaded {
     /// The maps.
     pub fn maps(&self) -> &Maps {
         &self.maps
+    }
+
+    /// The descriptors of the programs.
+    pub fn descriptors(&self) -> impl Iterator<Item = (Hook, BorrowedFd<'_>)> {
+        self.programs()
+            .map(|(hook, program)| (hook, program.as_fd()))
+    }
+
+    /// Programs that run already, which hold their maps.
+    pub(crate) fn of_programs(programs: BTreeMap<Hook, Program>) -> Result<Loaded, Error> {
+        let maps = match programs.values().next() {
+            Some(program) => Maps::of_program(program)?,
+            None => Maps::new(Vec::new()),
+        };
+        Ok(Loaded { programs, maps })
     }
 
     pub(crate) fn program(&self, hook: Hook) -> Result<&Program, Error> {

@@ -130,6 +130,52 @@ impl Maps {
         Ok(())
     }
 
+    /// Sets some counters, by their numbers. Packets counted during the call may be lost.
+    ///
+    /// # Errors
+    /// [`Error::NoMap`], [`Error::Refused`].
+    pub fn set_counters(&self, counters: &[(u32, Counter)]) -> Result<(), Error> {
+        let map = self.counters_map()?;
+        let mut values = map.value_buffer();
+        for (index, counter) in counters {
+            values[..COUNTER_SIZE].copy_from_slice(&counter.to_bytes());
+            map.update(&index.to_ne_bytes(), &values)
+                .map_err(Error::refused(Step::WriteMap(COUNTERS_MAP.to_owned())))?;
+        }
+        Ok(())
+    }
+
+    /// Adds to some counters, by their number. What packets count on other CPUs between reading and writing a
+    /// counter is lost.
+    ///
+    /// # Errors
+    /// [`Error::NoMap`], [`Error::Refused`], also for a number that no counter has.
+    pub fn add_to_counters(&self, more: &[(u32, Counter)]) -> Result<(), Error> {
+        let map = self.counters_map()?;
+        let refused = || Error::refused(Step::WriteMap(COUNTERS_MAP.to_owned()));
+        let mut values = map.value_buffer();
+        for (index, more) in more {
+            let key = index.to_ne_bytes();
+            map.lookup(&key, &mut values).map_err(refused())?;
+            // The first CPU gets the whole of it.
+            if let Some(first) = values.first_chunk_mut::<COUNTER_SIZE>() {
+                *first = Counter::from_bytes(first).plus(*more).to_bytes();
+            }
+            map.update(&key, &values).map_err(refused())?;
+        }
+        Ok(())
+    }
+
+    /// Fills all that the programs want to know of this machine: interfaces, addresses, the time.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::MapTooSmall`], [`Error::Refused`].
+    pub fn fill(&self) -> Result<(), Error> {
+        self.fill_devices()?;
+        self.fill_addresses()?;
+        self.fill_clock()
+    }
+
     /// Sets all counters to zero.
     ///
     /// # Errors
@@ -175,6 +221,14 @@ impl Counter {
         Counter {
             packets: self.packets.wrapping_add(other.packets),
             bytes: self.bytes.wrapping_add(other.bytes),
+        }
+    }
+
+    /// What has been counted since it was like this.
+    pub fn since(self, earlier: Counter) -> Counter {
+        Counter {
+            packets: self.packets.wrapping_sub(earlier.packets),
+            bytes: self.bytes.wrapping_sub(earlier.bytes),
         }
     }
 }

@@ -86,24 +86,29 @@ impl Maps {
     }
 }
 
-/// The pins that an earlier call has made: programs that bear our names, and the maps they hold.
+/// The pins that an earlier call has made, be it that it was killed: programs that bear our names, and the
+/// maps beside them that do.
 fn our_pins(dir: &Path, maps_dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut pins = Vec::new();
-    let mut map_ids = Vec::new();
     for hook in Hook::ALL {
         let path = dir.join(hook.program_name());
-        if let Some(Object::Program(program)) = bpffs::open(&path)?
-            && program.name == hook.program_name()
-        {
-            map_ids.extend(program.map_ids);
-            pins.push(path);
+        for path in [bpffs::unnamed(&path), path] {
+            if let Some(Object::Program(program)) = bpffs::open(&path)?
+                && program.name == hook.program_name()
+            {
+                pins.push(path);
+            }
         }
     }
+    if pins.is_empty() {
+        return Ok(pins);
+    }
     for path in bpffs::entries(maps_dir)? {
-        if let Some(Object::Map(map)) = bpffs::open(&path)?
-            && map_ids.contains(&map.id)
-        {
-            pins.push(path);
+        if let Some(Object::Map(map)) = bpffs::open(&path)? {
+            let named = maps_dir.join(pin_name(&map.name));
+            if path == named || path == bpffs::unnamed(&named) {
+                pins.push(path);
+            }
         }
     }
     Ok(pins)

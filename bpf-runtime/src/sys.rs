@@ -615,6 +615,11 @@ impl Link {
         })
     }
 
+    /// The same link once more.
+    pub fn again(&self) -> io::Result<Link> {
+        Link::describe(self.fd.try_clone()?)
+    }
+
     /// Puts another program in the place of the present one, atomically.
     pub fn update(&self, program: &Program) -> io::Result<()> {
         let mut attr = attr();
@@ -665,6 +670,42 @@ pub fn hardware_kind(socket: BorrowedFd<'_>, name: &str) -> Option<u16> {
     // SAFETY: every member of the union may be read: zeroes are valid for all of them, and after a call
     // that succeeds this is the one that was written.
     (result == 0).then_some(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+/// The ids of the programs of a cgroup for an attach type: those attached to it, or those in effect there in
+/// their order (`BPF_F_QUERY_EFFECTIVE`).
+pub fn cgroup_programs(
+    cgroup: impl AsFd,
+    attach_type: bpf_attach_type,
+    effective: bool,
+) -> io::Result<Vec<u32>> {
+    const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+    // The limit of the kernel is 64 for each cgroup (BPF_CGROUP_MAX_PROGS); nesting adds up.
+    let mut ids = vec![0u32; 64];
+    loop {
+        let mut attr = attr();
+        // SAFETY: every member of the union is plain integers.
+        let a = unsafe { &mut attr.query };
+        a.__bindgen_anon_1.target_fd = raw(&cgroup);
+        a.attach_type = attach_type as u32;
+        a.query_flags = if effective { BPF_F_QUERY_EFFECTIVE } else { 0 };
+        a.prog_ids = ids.as_mut_ptr() as u64;
+        a.__bindgen_anon_2.prog_cnt = ids.len() as u32;
+        // SAFETY: the kernel writes at most prog_cnt ids.
+        let result = unsafe { bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr) };
+        // SAFETY: the kernel has written integers to the member that it was given.
+        let count = unsafe { attr.query.__bindgen_anon_2.prog_cnt } as usize;
+        match result {
+            Ok(_) => {
+                ids.truncate(count);
+                return Ok(ids);
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && count > ids.len() => {
+                ids.resize(count, 0);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Gives an object a name in a BPF file system.

@@ -9,6 +9,7 @@ use ipt2bpf_parser::span::Span;
 use ipt2bpf_parser::{Counts, heading};
 use serde::Serialize;
 
+use crate::choices;
 use crate::classify::Strategy;
 use crate::counters::CounterLayout;
 use crate::emit::{Emitted, emit, reach, weight};
@@ -20,6 +21,7 @@ use crate::plan::{Segment, StagePlan, straight_nanoseconds};
 use crate::semantic::{FamilyFilter, Filter, Tracking, family_name};
 use crate::simplify::simplify;
 use crate::stale;
+use crate::track::sctp;
 
 /// What became of rulesets.
 #[derive(Debug)]
@@ -44,13 +46,15 @@ pub struct Compiled {
 pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
     let (filters, counters, mut diagnostics) = translate(rulesets, options);
     diagnostics.extend(half_tracked(&filters, options));
+    diagnostics.extend(sctp::warning(&filters));
     if diagnostics
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error)
     {
         return Err(diagnostics);
     }
-    let text = rulesets.iter().flat_map(rules_text).collect();
+    let mut text = choices::note(options).into_bytes();
+    text.extend(rulesets.iter().flat_map(rules_text));
     let emitted = emit(&filters, counters.len(), text, options).map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]
@@ -186,6 +190,7 @@ fn half_tracked(filters: &[Filter], options: &Options) -> Option<Diagnostic> {
         ),
         span: rule.span,
         label: String::new(),
+        in_tool: None,
         help: Some(help.into()),
     })
 }
@@ -211,6 +216,7 @@ fn too_large(message: String, span: Span) -> Diagnostic {
         message,
         span,
         label: String::new(),
+        in_tool: None,
         help: Some("make fewer rules jump to the same chains, or split the ruleset".into()),
     }
 }

@@ -35,6 +35,10 @@ pub struct Outcome {
     pub rejected: Option<(NfHook, Answer)>,
     /// What happened on its way, in order.
     pub trace: Vec<Event>,
+    /// Its length before any rule, as counters count it.
+    pub length: u64,
+    /// The packet as the rules have left it.
+    pub packet: Packet<'static>,
 }
 
 /// One thing that happened to a packet.
@@ -63,32 +67,41 @@ pub enum Event {
     Changed(ChainId, usize, Field, u128),
     /// All rules have accepted it, and the connection that it begins is remembered.
     Remembered,
+    /// It was to be forwarded with its last hop: the kernel drops it before FORWARD and tells the sender.
+    Exceeded,
 }
 
 /// The fields that effects of rules change.
-pub const CHANGEABLE: [Field; 5] = [
+pub const CHANGEABLE: [Field; 7] = [
     Field::Mark,
     Field::TypeOfService,
     Field::TimeToLive,
+    Field::Length,
+    Field::MaximumSegment,
     Field::CtState,
     Field::CtMark,
 ];
 
 impl Outcome {
-    /// The counters that the packet moved, in order.
+    /// The counters that the packet moved, in order, and by how many bytes each.
     pub fn counters<'a>(
         &'a self,
         filter: &'a FamilyFilter,
-    ) -> impl Iterator<Item = CounterId> + 'a {
-        let counters = self.trace.iter().filter_map(|event| match *event {
-            Event::Matched(chain, rule) => Some(filter.chain(chain).rules[rule].counter),
+    ) -> impl Iterator<Item = (CounterId, u64)> + 'a {
+        let mut length = self.length;
+        let counters = self.trace.iter().filter_map(move |event| match *event {
+            Event::Matched(chain, rule) => Some((filter.chain(chain).rules[rule].counter, length)),
             Event::Policy(chain) => match filter.chain(chain).end {
-                End::Policy(_, counter) => Some(counter),
+                End::Policy(_, counter) => Some((counter, length)),
                 End::Return => None,
             },
+            Event::Changed(_, _, Field::Length, new) => {
+                length = new as u64;
+                None
+            }
             _ => None,
         });
-        counters.filter(|&counter| counter != CounterId::NONE)
+        counters.filter(|&(counter, _)| counter != CounterId::NONE)
     }
 }
 
@@ -100,21 +113,36 @@ pub fn evaluate(
     world: &mut World,
 ) -> Outcome {
     let mut trace = Vec::new();
+    let length = packet.len();
     let mut packet = packet.clone();
+    let (verdict, rejected) = pass(filter, &mut packet, route, world, &mut trace);
+    Outcome {
+        verdict,
+        rejected,
+        trace,
+        length,
+        packet: packet.into_owned(),
+    }
+}
+
+/// Takes the packet through the stages; gives the verdict, and how its sender is to be told.
+fn pass(
+    filter: &FamilyFilter,
+    packet: &mut Packet<'_>,
+    mut route: Route<'_>,
+    world: &mut World,
+    trace: &mut Vec<Event>,
+) -> (Verdict, Option<(NfHook, Answer)>) {
     let mut untracked = filter.tracking;
     if untracked.is_some_and(|it| it.fragments) && packet.is_later_fragment() {
         trace.push(Event::LaterFragment);
-        return Outcome {
-            verdict: Verdict::Accept,
-            rejected: None,
-            trace,
-        };
+        return (Verdict::Accept, None);
     }
     for stage in &filter.stages {
         if stage.table != TableKind::Raw
             && let Some(tracking) = untracked.take()
         {
-            track(&mut packet, tracking.arrives, world);
+            track(packet, tracking.arrives, world);
             trace.push(Event::Tracked(packet.connection()));
         }
         match (stage.path, route) {
@@ -125,36 +153,34 @@ pub fn evaluate(
                     break;
                 }
             }
-            (Path::Transit, Route::Transit(device)) => packet = packet.leaving_by(device),
+            (Path::Transit, Route::Transit(_)) if packet.has_no_hop_left() => {
+                trace.push(Event::Exceeded);
+                route = Route::Nowhere;
+                continue;
+            }
+            (Path::Transit, Route::Transit(device)) => packet.leave_by(device),
             (Path::Local | Path::Transit, _) => continue,
         }
         trace.push(Event::Entered(*stage));
         packet.set_nf_hook(stage.nf_hook);
-        if run_table(filter, stage.chain, &mut packet, world, &mut trace) == Verdict::Drop {
-            return Outcome {
-                verdict: Verdict::Drop,
-                rejected: packet.rejected().map(|answer| (stage.nf_hook, answer)),
-                trace,
-            };
+        if run_table(filter, stage.chain, packet, world, trace) == Verdict::Drop {
+            let rejected = packet.rejected().map(|answer| (stage.nf_hook, answer));
+            return (Verdict::Drop, rejected);
         }
     }
     if let Some(tracking) = filter.tracking {
         if untracked.is_some() {
-            track(&mut packet, tracking.arrives, world);
+            track(packet, tracking.arrives, world);
             trace.push(Event::Tracked(packet.connection()));
         }
         if route != Route::Nowhere {
-            confirm(&packet, tracking.arrives, world);
+            confirm(packet, tracking.arrives, world);
             if packet.connection().is_unconfirmed {
                 trace.push(Event::Remembered);
             }
         }
     }
-    Outcome {
-        verdict: Verdict::Accept,
-        rejected: None,
-        trace,
-    }
+    (Verdict::Accept, None)
 }
 
 fn run_table(

@@ -215,6 +215,7 @@ impl Lowering<'_> {
                 occasion,
                 number,
                 bytes: LINE_BYTES,
+                owner: false,
             })
         };
         for (chain, &number) in self.chains.iter_mut().zip(&self.numbers) {
@@ -360,6 +361,7 @@ impl Lowering<'_> {
             code: refusal.code,
             message: format!("`{name}` {doing} at {hook}: it {}", refusal.reason),
             span,
+            in_tool: None,
             label: String::new(),
             help: Some(refusal.help),
         });
@@ -371,6 +373,7 @@ impl Lowering<'_> {
             code: "effect",
             message: format!("`{name}` at {}: {note}", self.hook),
             span,
+            in_tool: None,
             label: String::new(),
             help: None,
         });
@@ -461,6 +464,7 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
              VLAN's is not known there"
         ),
         span: asking,
+        in_tool: None,
         label: String::new(),
         help: Some("attach to interfaces without VLANs, or ask for none of `-i`, `--src-group` and `--limit-iface-in` in what runs at xdp".into()),
     })
@@ -482,6 +486,7 @@ fn gro_diagnostic(filter: &FamilyFilter, hook: Hook) -> Option<Diagnostic> {
              that the kernel has joined (GRO) as one packet"
         ),
         span: counting.span,
+        in_tool: None,
         label: String::new(),
         help: Some(
             "count at cgroup_skb/ingress, behind GRO, or only what is never joined, such as `--syn`".into(),
@@ -514,6 +519,7 @@ fn link_local_diagnostic(ruleset: &Ruleset, hook: Hook, options: &Options) -> Op
              forward them to a neighbour"
         ),
         span: forward.span,
+        in_tool: None,
         label: String::new(),
         help: Some(
             "keep the FORWARD rules for link-local destinations in ip6tables as well".into(),
@@ -549,6 +555,7 @@ fn nat_diagnostics(ruleset: &Ruleset, hook: Hook, options: &Options) -> Vec<Diag
                      rules see"
                 ),
                 span: rule.span.0,
+                in_tool: None,
                 label: String::new(),
                 help: Some("leave the nat rules out with --ignore-nat, or use cgroup_skb".into()),
             },
@@ -557,6 +564,7 @@ fn nat_diagnostics(ruleset: &Ruleset, hook: Hook, options: &Options) -> Vec<Diag
                 code: "nat",
                 message: format!("`-j {target}` is left out at {hook}: nat rules are not translated"),
                 span: rule.span.0,
+                in_tool: None,
                 label: String::new(),
                 help: None,
             },

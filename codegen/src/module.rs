@@ -5,13 +5,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::asm::Code;
-use crate::track::{FLOWS_MAP, LOCKS_MAP};
+use crate::track::{FLOWS_MAP, LOCKS_MAP, RING_MAP, STATISTICS_MAP};
 
 /// A place in the kernel that runs a program, named as libbpf names its sections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hook {
     /// `BPF_PROG_TYPE_CGROUP_SKB`, `BPF_CGROUP_INET_INGRESS`; returns 1 to pass, 0 to drop.
     #[serde(rename = "cgroup_skb/ingress")]
@@ -65,7 +65,14 @@ pub const CLOCK_MAP: &str = "clock";
 /// What names of maps begin with whose contents a loader keeps when it replaces a program by one that has a
 /// map of that name and shape: the tables of `-m hashlimit`, the lists of `-m recent` and the connections,
 /// which outlive a reload of rules in the kernel too.
-pub const LASTING_MAPS: [&str; 4] = [HASHLIMIT_MAPS, RECENT_MAPS, FLOWS_MAP, LOCKS_MAP];
+pub const LASTING_MAPS: [&str; 6] = [
+    HASHLIMIT_MAPS,
+    RECENT_MAPS,
+    FLOWS_MAP,
+    LOCKS_MAP,
+    RING_MAP,
+    STATISTICS_MAP,
+];
 /// The beginning of the names of `-m hashlimit` tables.
 pub const HASHLIMIT_MAPS: &str = "HL";
 /// The beginning of the names of `-m recent` lists.

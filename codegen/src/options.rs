@@ -1,6 +1,9 @@
 //! What the user of the compiler may choose.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::asm::KernelField;
 use crate::classify::Strategy;
@@ -75,7 +78,8 @@ impl DeviceAccess {
 }
 
 /// Which of INPUT and FORWARD an XDP program runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum XdpPath {
     /// What the kernel's routing says of each packet (`bpf_fib_lookup`).
     #[default]
@@ -106,6 +110,9 @@ pub struct Options {
     pub device_names: DeviceNames,
     /// The sets that `-m set` and `-j SET` may ask for.
     pub sets: Sets,
+    /// Whether those sets that can be are kept in maps that can be changed while programs run. A loader
+    /// fills them; before that they are empty.
+    pub live_sets: bool,
     /// Ticks of the kernel's clock in a second (`CONFIG_HZ`), by which `-m limit` and its like count.
     pub tick_rate: u32,
     /// The oldest kernel the object must load on; when not given, the oldest that the rulesets allow.
@@ -134,6 +141,7 @@ impl Default for Options {
             ignore_nat: false,
             device_names: DeviceNames::default(),
             sets: Sets::default(),
+            live_sets: false,
             tick_rate: DEFAULT_TICK_RATE,
             target_kernel: None,
             strategy: None,
@@ -159,6 +167,8 @@ impl KernelVersion {
     pub const BASELINE: KernelVersion = KernelVersion::new(5, 10);
     /// Global functions take pointers ("bpf: Support pointers in global func args").
     pub const GLOBAL_POINTERS: KernelVersion = KernelVersion::new(5, 12);
+    /// `bpf_fib_lookup` tells the MTU.
+    pub const PATH_MTU: KernelVersion = KernelVersion::new(5, 12);
     /// `bpf_for_each_map_elem`.
     pub const FOR_EACH: KernelVersion = KernelVersion::new(5, 13);
     /// `bpf_loop`.
@@ -176,8 +186,40 @@ impl KernelVersion {
     }
 }
 
+impl FromStr for KernelVersion {
+    type Err = String;
+
+    /// Reads `6.1`; none older than [`KernelVersion::BASELINE`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (major, minor) = text.split_once('.').ok_or("write it as 6.1")?;
+        let number = |digits: &str| digits.parse().map_err(|_| "write it as 6.1".to_owned());
+        let version = KernelVersion::new(number(major)?, number(minor)?);
+        match version < KernelVersion::BASELINE {
+            true => Err(format!(
+                "{} is the oldest supported",
+                KernelVersion::BASELINE
+            )),
+            false => Ok(version),
+        }
+    }
+}
+
 impl fmt::Display for KernelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_versions_are_read() {
+        assert_eq!("6.12".parse(), Ok(KernelVersion::new(6, 12)));
+        let error = |text: &str| text.parse::<KernelVersion>().unwrap_err();
+        assert_eq!(error("4.19"), "5.10 is the oldest supported");
+        assert_eq!(error("6"), "write it as 6.1");
+        assert_eq!(error("6.x"), "write it as 6.1");
     }
 }

@@ -184,17 +184,21 @@ impl<'a> Packet<'a> {
         self
     }
 
-    /// The same packet on its way to another host by this interface: the kernel has counted the hop before
+    /// Sends it on its way to another host by this interface: the kernel has counted the hop before
     /// FORWARD's rules (`ip_forward`, net/ipv4/ip_forward.c; `ip6_forward`, net/ipv6/ip6_output.c). Packets
-    /// that have no hop left do not come so far.
-    pub fn leaving_by(mut self, device: &str) -> Self {
+    /// that [have no hop left](Self::has_no_hop_left) do not come so far.
+    pub fn leave_by(&mut self, device: &str) {
         self.devices[1] = device_number(device);
         if !self.forwarded {
             self.hops = self.hops.wrapping_sub(1);
             self.forwarded = true;
             self.count_hop();
         }
-        self
+    }
+
+    /// Whether it cannot be forwarded, because this would be one hop too many.
+    pub fn has_no_hop_left(&self) -> bool {
+        !self.forwarded && self.hops <= 1
     }
 
     /// `ip_decrease_ttl` (include/net/ip.h), and the same for IPv6.
@@ -307,6 +311,42 @@ impl<'a> Packet<'a> {
     /// All its bytes, from the IP header on.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The same to be changed. Fields of the transport header follow; those of the IP header and where the
+    /// transport header lies do not.
+    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        self.bytes.to_mut()
+    }
+
+    /// The same packet with bytes of its own.
+    pub fn into_owned(self) -> Packet<'static> {
+        Packet {
+            bytes: Cow::Owned(self.bytes.into_owned()),
+            ..self
+        }
+    }
+
+    /// Its bytes as a program at XDP leaves them: to be forwarded, the packet has the hop that the kernel
+    /// will count. Of the most hops that there are, which a rule may have set, none is left to give back.
+    pub fn left(&self) -> Cow<'_, [u8]> {
+        let mut bytes = self.bytes.clone();
+        let at = match self.family {
+            Family::V4 => 8,
+            Family::V6 => 7,
+        };
+        if !self.forwarded || bytes[at] == u8::MAX {
+            return bytes;
+        }
+        let bytes_left = bytes.to_mut();
+        bytes_left[at] += 1;
+        if self.family == Family::V4 {
+            let sum = u16::from_le_bytes([bytes_left[10], bytes_left[11]]);
+            // All ones and zero are the same sum; the kernel makes zero of what is one less.
+            let sum = sum.checked_sub(1).unwrap_or(0xfffe);
+            bytes_left[10..12].copy_from_slice(&sum.to_le_bytes());
+        }
+        bytes
     }
 
     /// Where the transport header begins, in bytes from the IP header on; 0 where that is unknown.

@@ -13,10 +13,13 @@ use crate::addresses::AddressEntry;
 use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
+use crate::meaning::rewrite::path_mtu::UNBOUNDED;
 use crate::meaning::{addrtype, cgroup, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
-use crate::meaning::{change_mark, change_tos, classify, ct, hops, mss, tell, trace};
-use crate::meaning::{connbytes, connmark, conntrack};
+use crate::meaning::{
+    change_ecn, change_mark, change_tos, classify, ct, hops, mss, strip_options, tell, trace,
+};
+use crate::meaning::{connbytes, connlimit, connmark, conntrack};
 use crate::meaning::{hashlimit, limit, quota, recent, reject, set, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
@@ -44,6 +47,16 @@ pub trait Perform: fmt::Display {
 
     /// Whether later rules see another IP header than the bytes of the packet.
     fn changes_header(&self) -> bool {
+        false
+    }
+
+    /// Whether netfilter changes the TCP header, and neither the packet nor what later rules see of it does.
+    fn leaves_tcp_header(&self) -> bool {
+        false
+    }
+
+    /// Whether it writes to the packet.
+    fn rewrites(&self) -> bool {
         false
     }
 
@@ -104,6 +117,8 @@ routines! {
     ChangeConnectionMark(connmark::ChangeMark),
     /// `-m connbytes`
     HasCarried(connbytes::HasCarried),
+    /// `-m connlimit`
+    CountConnections(connlimit::CountConnections),
     /// `-m conntrack`
     LooksLike(conntrack::tuple::LooksLike),
     /// `-m owner`
@@ -162,8 +177,14 @@ routines! {
     ChangeTos(change_tos::ChangeTos),
     /// `-j TTL` and `-j HL`
     ChangeHops(hops::ChangeHops),
+    /// `-j ECN`
+    ChangeCongestion(change_ecn::ChangeCongestion),
     /// `-j TCPMSS`
+    ChangeSegment(mss::ChangeSegment),
+    /// `-j TCPMSS` and `-j TCPOPTSTRIP` where packets cannot be written
     DemandTcpHeader(mss::DemandTcpHeader),
+    /// `-j TCPOPTSTRIP`
+    StripOptions(strip_options::StripOptions),
     /// `-j CT` and `-j NOTRACK`
     GiveState(ct::GiveState),
     /// `-j CLASSIFY`
@@ -199,6 +220,8 @@ pub struct World {
     pub minutes_west: i32,
     /// The connections.
     pub flows: Flows,
+    /// The most bytes that the routes of a forwarded packet let through, its own and that back.
+    pub path_mtu: [u32; 2],
     /// What is known of the types of addresses; nothing when a loader has told nothing.
     pub addresses: Vec<AddressEntry>,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
@@ -229,6 +252,7 @@ impl Default for World {
             minutes_west: 0,
             tick_rate: DEFAULT_TICK_RATE,
             flows: Flows::new(),
+            path_mtu: [UNBOUNDED; 2],
             addresses: Vec::new(),
             random: Vec::new(),
             state: HashMap::new(),

@@ -299,7 +299,7 @@ impl Rule {
     }
 
     /// Whether it looks at the packet's connection.
-    fn asks_for_connections(&self) -> bool {
+    pub fn asks_for_connections(&self) -> bool {
         let mut asks = false;
         self.leaves(&mut |leaf| {
             asks |= matches!(leaf, Test::Masked { field, .. } | Test::Range { field, .. }

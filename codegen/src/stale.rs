@@ -1,47 +1,91 @@
-//! Matches that read bytes of the IP header which targets of the same hook have changed in netfilter.
+//! Matches that would see what netfilter has changed as it was before.
 //!
-//! `-j TTL`, `HL`, `TOS` and `DSCP` change what later rules see of these fields, but not the packet, which a
-//! cgroup_skb program may not write. So matches on raw bytes (`u32`, `bpf`, `string`) would see the old ones.
+//! A cgroup_skb program may not write to packets. `-j TTL`, `HL`, `TOS` and `DSCP` change there what later
+//! rules see of these fields, but matches on raw bytes (`u32`, `bpf`, `string`) would see the old ones.
+//! `-j TCPMSS`, `TCPOPTSTRIP` and `ECN` change nothing there of the TCP header.
 
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::span::Span;
 
+use crate::field::Field;
 use crate::module::Hook;
-use crate::semantic::{FamilyFilter, Rule, Step};
+use crate::semantic::{FamilyFilter, Step, Test};
 
-/// One error for each rule that reads such bytes. Which rule comes first is not asked: a chain may be
-/// reached on many ways.
+/// One error for each rule that reads what should have changed. Which rule comes first is not asked: a
+/// chain may be reached on many ways.
 pub fn diagnostics(filter: &FamilyFilter, hook: Hook) -> Vec<Diagnostic> {
     let rules = || filter.chains.iter().flat_map(|chain| &chain.rules);
-    let mut effects = rules().flat_map(|rule| &rule.effects);
-    if !effects.any(|effect| effect.work().changes_header()) {
-        return Vec::new();
-    }
-    let reading = rules().filter(|rule| reads_bytes(rule));
-    reading.map(|rule| refused(rule.span, hook)).collect()
+    let effects = || rules().flat_map(|rule| &rule.effects);
+    let ip = effects().any(|effect| effect.work().changes_header());
+    let tcp = effects().any(|effect| effect.work().leaves_tcp_header());
+    let reading = rules().filter_map(|rule| {
+        let steps = || rule.steps.iter();
+        let header = match () {
+            () if ip && steps().any(reads_bytes) => Header::Ip,
+            () if tcp && steps().any(|step| reads_bytes(step) || reads_tcp(step)) => Header::Tcp,
+            () => return None,
+        };
+        Some(refused(rule.span, hook, header))
+    });
+    reading.collect()
 }
 
-fn reads_bytes(rule: &Rule) -> bool {
-    rule.steps.iter().any(|step| match step {
+/// What should have changed.
+#[derive(Clone, Copy)]
+enum Header {
+    Ip,
+    Tcp,
+}
+
+fn reads_bytes(step: &Step) -> bool {
+    match step {
         Step::Ask(routine) => routine.work().sees_hops(),
-        _ => false,
-    })
+        Step::Check { .. } | Step::Doom(_) => false,
+    }
 }
 
-fn refused(span: Span, hook: Hook) -> Diagnostic {
+/// Whether it looks at options of TCP, or at the flags that the options of `-m tcp` leave out.
+fn reads_tcp(step: &Step) -> bool {
+    let (Step::Check { test, .. } | Step::Doom(test)) = step else {
+        return false;
+    };
+    let mut reads = false;
+    test.leaves(&mut |leaf| {
+        reads |= match leaf {
+            Test::TcpOption(_) => true,
+            Test::Range { field, .. } => *field == Field::MaximumSegment,
+            Test::Masked { field, mask, .. } => {
+                *field == Field::MaximumSegment || (*field == Field::TcpFlags && mask & 0xc0 != 0)
+            }
+            Test::Not(_) | Test::All(_) | Test::Any(_) => false,
+        };
+    });
+    reads
+}
+
+fn refused(span: Span, hook: Hook, header: Header) -> Diagnostic {
+    let (what, changed, help) = match header {
+        Header::Ip => (
+            "bytes of the IP header",
+            "the time to live or type of service",
+            "ask for these fields with `-m ttl`, `hl`, `tos` or `dscp`, or change them at another hook",
+        ),
+        Header::Tcp => (
+            "options or flags of the TCP header",
+            "these, which programs cannot",
+            "compile for xdp, whose programs write to packets, or change them at another hook",
+        ),
+    };
     Diagnostic {
         severity: Severity::Error,
         code: "changed-header",
         message: format!(
-            "the rule cannot be translated at {hook}: it reads bytes of the IP header, and other rules \
-             change the time to live or type of service there"
+            "the rule cannot be translated at {hook}: it reads {what}, and other rules change {changed} there"
         ),
         span,
+        in_tool: None,
         label: String::new(),
-        help: Some(
-            "ask for these fields with `-m ttl`, `hl`, `tos` or `dscp`, or change them at another hook"
-                .into(),
-        ),
+        help: Some(help.into()),
     }
 }
 

@@ -28,6 +28,8 @@ const LOOK_UPS: &str = "\
 -A marks -m connmark ! --mark 0x1/0x3 -j amounts
 -A amounts -m connbytes --connbytes 10: --connbytes-mode avgpkt --connbytes-dir both -j DROP
 -A amounts -m connbytes ! --connbytes 1:5 --connbytes-mode packets --connbytes-dir reply
+-A amounts -m connlimit --connlimit-above 6298 --connlimit-mask 24 -j DROP
+-A marks -p tcp -m connlimit ! --connlimit-above 2 --connlimit-daddr
 ";
 
 /// What every kernel takes.
@@ -116,5 +118,16 @@ fn half_of_each_connection_is_not_enough() {
         let said = compile(&rulesets, &lenient).expect("compiles").diagnostics;
         let warned = said.iter().any(|it| it.code == "half-tracked");
         assert_eq!(warned, !whole, "{hooks:?}");
+    }
+}
+
+#[test]
+fn who_asks_for_translated_connections_is_told_that_there_are_none() {
+    for (states, told) in [("DNAT", true), ("NEW,SNAT", true), ("NEW", false)] {
+        let rules = format!("-A INPUT -m conntrack --ctstate {states} -j ACCEPT\n");
+        let compiled = compile(&filter(Family::V4, &rules), &Options::default());
+        let said = compiled.expect("compiles").diagnostics;
+        let warned = said.iter().any(|it| it.message.contains("SNAT or DNAT"));
+        assert_eq!(warned, told, "{states}: {said:?}");
     }
 }

@@ -248,10 +248,6 @@ fn what_cannot_be_exact_is_refused_by_name() {
     let options = at(Hook::CgroupIngress);
     for (lines, code) in [
         (
-            "-A INPUT -m connlimit --connlimit-above 3 -j DROP",
-            "connection-state",
-        ),
-        (
             "-A INPUT -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 1",
             "connection-state",
         ),

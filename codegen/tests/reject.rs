@@ -294,7 +294,7 @@ impl Judge {
             source: None,
             tick_rate: Options::default().tick_rate,
         };
-        reply(answer, &packet, arrival, &mut self.world)
+        reply(answer, &outcome.packet, arrival, &mut self.world)
     }
 }
 

@@ -8,6 +8,7 @@ use common::may_load;
 use ipt2bpf_codegen::asm::{Extern, KernelField};
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::evaluate::{Route, evaluate};
+use ipt2bpf_codegen::log::record::{RING, Record};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceAccess, DeviceNames, KernelVersion, Options};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Opener, Packet, SendingSocket};
@@ -52,8 +53,10 @@ fn rule() -> impl Strategy<Value = String> {
     let class = (not(), select(&[0, 5, 0x8000_0001u32][..]))
         .prop_map(|(not, class)| format!("-m cgroup {not}--cgroup {class}"));
     let verdict = select(&["ACCEPT", "DROP", "RETURN"][..]);
-    (prop_oneof![3 => owner(), 1 => class], verdict)
-        .prop_map(|(test, verdict)| format!("-A OUTPUT {test} -j {verdict}\n"))
+    let rule = (prop_oneof![3 => owner(), 1 => class], verdict)
+        .prop_map(|(test, verdict)| format!("-A OUTPUT {test} -j {verdict}\n"));
+    let log = select(&["-A OUTPUT -j LOG --log-uid\n", "-A OUTPUT -j LOG\n"][..]);
+    prop_oneof![4 => rule, 1 => log.prop_map(str::to_owned)]
 }
 
 fn socket() -> impl Strategy<Value = Option<SendingSocket>> {
@@ -166,18 +169,26 @@ proptest! {
                 let metadata = Metadata { socket: socket.clone(), ..Metadata::default() };
                 let packet = Packet::new(family, &drawn.bytes, &Devices::default());
                 let Some(packet) = packet.map(|it| it.with(metadata)) else { continue };
-                let outcome = evaluate(rules, &packet, Route::Local, &mut World::default());
+                let world = &mut World::default();
+                let outcome = evaluate(rules, &packet, Route::Local, world);
                 let memory = memory(socket.as_ref());
                 let mut context = Context::new(&drawn.bytes);
                 context.protocol = if family == Family::V4 { 0x0800 } else { 0x86dd };
                 context.kernel = &memory;
                 let before = machine.counters();
+                let told_before = machine.records(RING).len();
                 let returned = machine.run(Hook::CgroupEgress, &context).expect("no fault");
+                let told: Vec<_> = machine.records(RING)[told_before..]
+                    .iter()
+                    .map(|record| Record::read(record).map(|record| record.owner))
+                    .collect();
+                let expected: Vec<_> = world.told.iter().map(|told| Some(told.owner)).collect();
+                prop_assert_eq!(told, expected, "{:?}", socket);
                 prop_assert_eq!(returned == 1, outcome.verdict == Verdict::Accept, "{:?}", socket);
                 let mut expected = before;
-                for counter in outcome.counters(rules) {
+                for (counter, bytes) in outcome.counters(rules) {
                     expected[counter.0 as usize].0 += 1;
-                    expected[counter.0 as usize].1 += packet.len();
+                    expected[counter.0 as usize].1 += bytes;
                 }
                 prop_assert_eq!(machine.counters(), expected, "{:?}", socket);
             }

@@ -69,7 +69,7 @@ pub struct Report {
     pub unrouted: usize,
     /// Left out because they wait for reassembly.
     pub held: usize,
-    /// Left out because no program can know their route.
+    /// Left out because no program can know their route, or is shown what the kernel writes into them.
     pub excepted: usize,
     /// Left out because they took a path that was not asked for.
     pub elsewhere: usize,
@@ -254,10 +254,12 @@ impl Trial<'_> {
     fn select(&self, netfilter: &Netfilter<'_>, report: &mut Report) -> Result<Selection<'_>> {
         let all: Vec<&Frame> = self.frames.iter().collect();
         let routes = netfilter.route(&all)?;
+        let raw = exceptions::reads_raw_bytes(self.text);
         let mut selection = Selection::default();
         for (frame, route) in all.into_iter().zip(routes) {
             match &route {
                 route if exceptions::is_unknowable(frame, route) => report.excepted += 1,
+                _ if raw && exceptions::is_written_into(frame) => report.excepted += 1,
                 Route::Unseen => {
                     report.unseen += 1;
                     if !exceptions::may_be_counted_unseen(frame) {

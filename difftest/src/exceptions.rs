@@ -23,8 +23,41 @@ pub fn may_be_counted_unseen(frame: &Frame) -> bool {
 }
 
 /// Whether a rule that packets have met can make them longer: TCPMSS adds an option of four bytes to a SYN
-/// that has none, which our programs do not. The compiler says so; bytes are then not compared.
+/// that has none, which programs at cgroup_skb do not. The compiler says so; bytes are then not compared.
 pub fn may_grow(rules: &[CountedRule]) -> bool {
     let mut met = rules.iter().filter(|rule| rule.counters.packets > 0);
     met.any(|rule| rule.text.contains(" -j TCPMSS "))
+}
+
+/// Whether the kernel writes into the packet between PREROUTING and the chains behind routing: its address or
+/// the time into IPv4 options that ask for it, zeros behind the end of the options (`__ip_options_compile`,
+/// net/ipv4/ip_options.c). Programs are shown the frame as it came; the compiler says so where a rule may read
+/// those bytes.
+pub fn is_written_into(frame: &Frame) -> bool {
+    const RECORD_ROUTE: u8 = 7;
+    const TIMESTAMP: u8 = 68;
+    let packet = frame.untrimmed();
+    let header = packet
+        .first()
+        .map_or(0, |first| usize::from(first & 0xf) * 4);
+    let mut options = packet.get(20..header).unwrap_or_default();
+    while let [kind, rest @ ..] = options {
+        options = match (*kind, rest) {
+            (RECORD_ROUTE | TIMESTAMP, _) => return true,
+            (0, _) => return rest.iter().any(|&byte| byte != 0),
+            (1, _) => rest,
+            (_, [length, ..]) => options
+                .get(usize::from(*length).max(2)..)
+                .unwrap_or_default(),
+            _ => break,
+        };
+    }
+    false
+}
+
+/// Whether a rule of a save text may read any byte of a packet.
+pub fn reads_raw_bytes(text: &str) -> bool {
+    [" -m u32 ", " -m string ", " -m bpf "]
+        .iter()
+        .any(|name| text.contains(name))
 }

@@ -17,7 +17,8 @@ use crate::tool;
 /// Which destinations belong to the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Routing {
-    /// Every unicast address: whatever a packet's destination is, INPUT judges it.
+    /// Every unicast address: whatever the destination of a packet that arrives is, INPUT judges it. What
+    /// the host sends leaves by the interface that it is sent by.
     AllLocal,
     /// Only some; packets to all others are forwarded.
     Router {
@@ -71,6 +72,20 @@ impl Routing {
     }
 }
 
+/// A socket that is bound to an interface finds no other route than that interface's. Where IPv4 finds none,
+/// it takes the destination to be on the link (ip_route_output_key_hash_rcu, net/ipv4/route.c); IPv6 wants a
+/// route.
+fn on_link<'a>(
+    setup: &mut String,
+    interfaces: impl Iterator<Item = &'a String>,
+) -> std::fmt::Result {
+    *setup += "route add local ::/0 dev lo\n";
+    for (metric, name) in (1..).zip(interfaces) {
+        writeln!(setup, "route add ::/0 dev {name} metric {metric}")?;
+    }
+    Ok(())
+}
+
 impl Host {
     /// Makes a host of the calling thread's namespace, which must be a fresh one. Every namespace has a
     /// loopback interface, which may be named as well.
@@ -101,7 +116,8 @@ impl Host {
         }
         match routing {
             Routing::AllLocal => {
-                setup += "route add local 0.0.0.0/0 dev lo\nroute add local ::/0 dev lo\n";
+                setup += "route add local 0.0.0.0/0 dev lo\n";
+                on_link(&mut setup, taps.keys())?;
             }
             Routing::Router { local, routes } => {
                 for part in 0..8u8 {
@@ -121,15 +137,7 @@ impl Host {
                     writeln!(setup, "route replace local {address} dev lo")?;
                 }
             }
-            // A socket that is bound to an interface finds no other route than that interface's. Where
-            // IPv4 finds none, it takes the destination to be on the link
-            // (ip_route_output_key_hash_rcu, net/ipv4/route.c); IPv6 wants a route.
-            Routing::OnLink => {
-                setup += "route add local ::/0 dev lo\n";
-                for (metric, name) in (1..).zip(taps.keys()) {
-                    writeln!(setup, "route add ::/0 dev {name} metric {metric}")?;
-                }
-            }
+            Routing::OnLink => on_link(&mut setup, taps.keys())?,
         }
         tool::run("ip", &["-batch", "-"], &setup)?;
         let senders = Senders::new(interfaces)?;

@@ -32,6 +32,9 @@
 //! nothing answers, no connection is ever confirmed, and every packet meets the same kernel state.
 //! Packets that no table decides about, such as those that the kernel refuses to send, are left out, and
 //! the [`Report`](compare::Report) says how many and why.
+//!
+//! [`stateful`] is for rules on the state of connections: there everything is delivered, and packets come in
+//! conversations.
 //! What depends on time (`limit`) or chance (`statistic`) cannot be compared this way.
 
 pub mod checksum;
@@ -39,6 +42,7 @@ pub mod compare;
 pub mod constants;
 pub mod exceptions;
 pub mod extension_header;
+pub mod flood;
 pub mod frame;
 pub mod host;
 pub mod ipsets;
@@ -50,6 +54,7 @@ pub mod random;
 pub mod reach;
 pub mod scene;
 pub mod sender;
+pub mod stateful;
 pub mod subjects;
 pub mod tally;
 pub mod tool;

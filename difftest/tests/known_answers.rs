@@ -3,6 +3,7 @@
 use anyhow::Result;
 use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::constants::{Constants, Route};
+use ipt2bpf_difftest::exceptions;
 use ipt2bpf_difftest::frame::{Direction, Frame};
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::netfilter::{Judgement, Netfilter, Path, Verdict};
@@ -49,6 +50,18 @@ fn fragment(id: u16, protocol: u8, field: u16, payload: &[u8]) -> Frame {
 
 fn v4(id: u16, protocol: u8, payload: &[u8]) -> Frame {
     fragment(id, protocol, 0, payload)
+}
+
+/// The same with IP options, whose length is a multiple of 4.
+fn with_options(id: u16, options: &[u8], payload: &[u8]) -> Frame {
+    let mut packet = v4(id, UDP, &[options, payload].concat())
+        .untrimmed()
+        .to_vec();
+    packet[0] = 0x45 + (options.len() / 4) as u8;
+    packet[10..12].fill(0);
+    let sum = checksum(&packet[..20 + options.len()]).to_be_bytes();
+    packet[10..12].copy_from_slice(&sum);
+    Frame::received(Family::V4, "eth0", &packet)
 }
 
 /// An IPv6 packet from 2001:db8::1 to 2001:db8::2.
@@ -146,6 +159,30 @@ fn a_short_echo_request_is_dropped_by_a_rule_for_another_type() {
     let frames = [v4(1, ICMP, &echo), v4(2, ICMP, &echo[..4])];
     let (judgements, _) = judge(Routing::AllLocal, rules, &frames).expect("judges");
     assert_eq!(judgements, [ACCEPTED, DROPPED]);
+}
+
+#[test]
+fn the_kernel_writes_into_options_before_input() {
+    if !can_run() {
+        return;
+    }
+    let rules = "*raw\n:PREROUTING ACCEPT\n-A PREROUTING -m u32 --u32 \"24=0\" -j DROP\nCOMMIT\n\
+        *filter\n:INPUT ACCEPT\n-A INPUT -m u32 --u32 \"24=0\" -j DROP\n\
+        -A INPUT -m u32 --u32 \"20&0xff=8\" -j DROP\nCOMMIT\n";
+    let frames = [
+        // Bytes behind the end of the list are cleared,
+        with_options(1, &[0, 53, 255, 255, 27, 25, 188, 53], &UDP_HEADER),
+        // an address is recorded, and the pointer behind it moved from 4 to 8,
+        with_options(2, &[1, 7, 7, 4, 1, 1, 1, 1], &UDP_HEADER),
+        // and other options stay as they are.
+        with_options(3, &[1, 148, 4, 0, 0, 1, 1, 1], &UDP_HEADER),
+    ];
+    let (judgements, counted) = judge(Routing::AllLocal, rules, &frames).expect("judges");
+    assert_eq!(judgements, [DROPPED, DROPPED, ACCEPTED], "{counted:?}");
+    assert_eq!(
+        frames.each_ref().map(exceptions::is_written_into),
+        [true, true, false]
+    );
 }
 
 #[test]

@@ -162,7 +162,7 @@ impl Told {
                 .link_header
                 .map_or(LinkHeader::None, LinkHeader::Ethernet),
             mark: record.mark,
-            owner: None,
+            owner: record.owner,
         };
         let line = line(&told.prefix, &sight, told.details);
         Ok((told.level, String::from_utf8(line)?))

@@ -61,7 +61,8 @@ pub(crate) fn table(table: &Table, diagnostics: &mut Vec<Diagnostic>) {
                                 jump.span,
                                 "this jump closes a loop of chains",
                             )
-                            .with_label(way_round(table, round, to)),
+                            .with_label(way_round(table, round, to))
+                            .refusal("Too many levels of symbolic links."),
                         );
                     }
                     Seen::Done => {}

@@ -29,6 +29,23 @@ pub struct Diagnostic {
     pub label: String,
     /// The way out: what to write or to do instead.
     pub help: Option<String>,
+    /// What iptables itself says, where that is known word for word.
+    #[serde(skip)]
+    pub in_tool: Option<Box<InTool>>,
+}
+
+/// A complaint in the words of iptables, without the program's name and version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InTool {
+    /// The words are wrong: `iptables v1.8.9 (legacy): ` stands before this and a hint at `-h` behind it;
+    /// exit code 2.
+    Usage(String),
+    /// The same without name and version.
+    Bare(String),
+    /// The table is not as the command needs it: `iptables: ` stands before this; exit code 1.
+    Refusal(&'static str),
+    /// There is no such thing in the kernel: as with wrong words, and exit code 3.
+    Unsupported(String),
 }
 
 impl Diagnostic {
@@ -41,6 +58,7 @@ impl Diagnostic {
             span,
             label: String::new(),
             help: None,
+            in_tool: None,
         }
     }
 
@@ -55,6 +73,24 @@ impl Diagnostic {
     /// Sets the words under the caret.
     pub fn with_label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
+        self
+    }
+
+    /// Sets the words of iptables for wrong words.
+    pub(crate) fn usage(mut self, text: impl Into<String>) -> Self {
+        self.in_tool = Some(Box::new(InTool::Usage(text.into())));
+        self
+    }
+
+    /// Sets the words of iptables for wrong words, which stand without its name.
+    pub(crate) fn bare(mut self, text: impl Into<String>) -> Self {
+        self.in_tool = Some(Box::new(InTool::Bare(text.into())));
+        self
+    }
+
+    /// Sets the words of iptables for what a table does not allow.
+    pub(crate) fn refusal(mut self, text: &'static str) -> Self {
+        self.in_tool = Some(Box::new(InTool::Refusal(text)));
         self
     }
 

@@ -3,7 +3,8 @@
 use bstr::BString;
 
 use crate::databases::Names;
-use crate::diagnostic::{Diagnostic, code};
+use crate::diagnostic::{Diagnostic, InTool, code};
+use crate::listing::Listing;
 use crate::matches::Match;
 use crate::print::Line;
 use crate::ruleset::{BaseMatch, Family, Negatable, NfHook, TableKind};
@@ -107,6 +108,8 @@ impl Value<'_> {
 pub(crate) struct Problem {
     pub message: String,
     pub help: Option<String>,
+    /// The words of iptables, where they are known.
+    pub usage: Option<String>,
 }
 
 impl Problem {
@@ -114,7 +117,14 @@ impl Problem {
         Self {
             message: message.into(),
             help: None,
+            usage: None,
         }
+    }
+
+    /// Sets the words of iptables.
+    pub fn usage(mut self, text: impl Into<String>) -> Self {
+        self.usage = Some(text.into());
+        self
     }
 
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
@@ -125,6 +135,7 @@ impl Problem {
     pub fn at(self, span: Span) -> Diagnostic {
         Diagnostic {
             help: self.help,
+            in_tool: self.usage.map(|text| Box::new(InTool::Usage(text))),
             ..Diagnostic::error(code::BAD_VALUE, span, self.message)
         }
     }
@@ -173,6 +184,8 @@ pub(crate) struct Arguments<'a> {
     pub rule: Surroundings<'a>,
     /// The extension's name in the text.
     pub span: Span,
+    /// Its name.
+    pub name: &'static str,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -211,8 +224,11 @@ impl Arguments<'_> {
     /// The option's value, or the error that it is missing.
     pub fn need<T>(&self, option: &'static Opt<T>) -> Result<Negatable<T>, Diagnostic> {
         self.get(option)?.ok_or_else(|| {
-            let message = format!("--{} is missing", option.spec.name());
-            Diagnostic::error(code::MISSING_OPTION, self.span, message)
+            let (extension, name) = (self.name, option.spec.name());
+            let message = format!("--{name} is missing");
+            Diagnostic::error(code::MISSING_OPTION, self.span, message).usage(format!(
+                "{extension}: option \"--{name}\" must be specified\n"
+            ))
         })
     }
 
@@ -269,7 +285,13 @@ impl Arguments<'_> {
                     first.spec.name(),
                     second.spec.name()
                 ),
-            )),
+            )
+            .usage(format!(
+                "{}: option \"--{}\" cannot be used together with \"--{}\".\n",
+                self.name,
+                first.spec.name(),
+                second.spec.name()
+            ))),
             _ => Ok(()),
         }
     }
@@ -283,7 +305,8 @@ impl Arguments<'_> {
                 self.span,
                 format!("this needs {wanted} in the same rule"),
             )
-            .with_help(format!("add {wanted}, not inverted"))),
+            .with_help(format!("add {wanted}, not inverted"))
+            .refusal("Invalid argument. Run `dmesg' for more information.")),
         }
     }
 
@@ -336,6 +359,11 @@ pub(crate) trait Extension: Sized {
 
     /// Writes the options as iptables-save does.
     fn print(&self, line: &mut Line);
+
+    /// Writes what `iptables -L` shows of it.
+    fn list(&self, line: &mut Listing<'_>) {
+        line.saved(|line| self.print(line));
+    }
 }
 
 /// A row of a registry.
@@ -399,6 +427,14 @@ macro_rules! registry {
                 match self {
                     $($enum::$variant(extension) => $crate::extension::Extension::print(extension, line),)+
                     $enum::Unknown(unknown) => unknown.print(line),
+                }
+            }
+
+            /// Writes what `iptables -L` shows of it.
+            pub(crate) fn list(&self, line: &mut $crate::listing::Listing<'_>) {
+                match self {
+                    $($enum::$variant(extension) => $crate::extension::Extension::list(extension, line),)+
+                    $enum::Unknown(unknown) => line.saved(|line| unknown.print(line)),
                 }
             }
         }

@@ -5,6 +5,7 @@ use bstr::{BStr, ByteSlice};
 use serde::Serialize;
 
 use crate::extension::Problem;
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::byte;
@@ -43,6 +44,21 @@ impl HeaderTest {
             let options: Vec<String> = options.iter().map(HeaderOption::save).collect();
             line.word(options_option);
             line.word(options.join(","));
+        }
+    }
+}
+
+impl HeaderTest {
+    /// What `-L` shows of it behind the match's name.
+    pub(crate) fn list(&self, line: &mut Listing<'_>, name: &str) {
+        line.word(name);
+        if let Some(length) = &self.length {
+            let sign = sign(length.negated);
+            line.word(format_args!("length:{sign}{}", length.value.value));
+        }
+        if let Some(options) = &self.options {
+            let options: Vec<String> = options.iter().map(HeaderOption::save).collect();
+            line.word(format_args!("opts {}", options.join(",")));
         }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn protocol_number(name: &[u8]) -> Option<u8> {
 }
 
 /// The name that iptables-save prints for a protocol number.
-pub(crate) fn protocol_name(number: u8) -> Option<&'static str> {
+pub fn protocol_name(number: u8) -> Option<&'static str> {
     PROTOCOLS
         .iter()
         .find(|row| row.1 == number)
@@ -100,6 +100,13 @@ pub(crate) fn service_of(name: &[u8], protocol: u8) -> Option<u16> {
             protocols.contains(&protocol) && names.iter().any(|it| it.as_bytes() == name)
         })
         .map(|row| row.1)
+}
+
+/// The name of the service at a port.
+pub(crate) fn service_at(port: u16, protocol: u8) -> Option<&'static str> {
+    let mut services = SERVICES.iter();
+    let row = services.find(|(_, at, protocols)| *at == port && protocols.contains(&protocol))?;
+    row.0.first().copied()
 }
 
 /// The port of a service over whichever protocol, as the resolver finds it: TCP first, then UDP.

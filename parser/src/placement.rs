@@ -96,10 +96,12 @@ impl Placed<'_> {
             "{} cannot be used like this on packets of {hook}",
             self.name
         );
-        Diagnostic::error(code::MISPLACED, self.span, message).with_help(format!(
-            "it may stand in {} and in chains that only these lead to",
-            names.join(", ")
-        ))
+        Diagnostic::error(code::MISPLACED, self.span, message)
+            .with_help(format!(
+                "it may stand in {} and in chains that only these lead to",
+                names.join(", ")
+            ))
+            .refusal("Invalid argument. Run `dmesg' for more information.")
     }
 }
 

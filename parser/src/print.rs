@@ -93,12 +93,20 @@ impl Table {
 impl Rule {
     /// The rule as `-A CHAIN ...`, without counters and newline.
     pub fn print(&self, chain: &Chain) -> Vec<u8> {
+        self.print_counting(chain, None)
+    }
+
+    /// The same with `-c` before the action when there are counters, as `-S -v` writes it.
+    pub(crate) fn print_counting(&self, chain: &Chain, counters: Option<Counters>) -> Vec<u8> {
         let mut line = Line::new(format!("-A {}", chain.name));
         self.base.print(&mut line);
         for extension in &self.matches {
             line.word("-m");
             line.word(extension.value.name());
             extension.value.print(&mut line);
+        }
+        if let Some(Counters { packets, bytes }) = counters {
+            line.word(format_args!("-c {packets} {bytes}"));
         }
         match &self.action {
             Action::Continue => {}
@@ -182,6 +190,11 @@ impl Line {
             bytes: start.into(),
             is_lossy: false,
         }
+    }
+
+    /// What it has become.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Whether iptables-restore reads something else than what was put in.

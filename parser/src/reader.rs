@@ -3,15 +3,12 @@
 
 use bstr::ByteSlice;
 
-use crate::check;
-use crate::command::{self, Place};
+use crate::command::{self, Place, Speaker};
 use crate::databases::Names;
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::family::Families;
-use crate::lossy;
 use crate::names;
-use crate::placement;
-use crate::ruleset::{Counters, Family, Ruleset, TableKind};
+use crate::ruleset::{Counters, Family, Ruleset, Table, TableKind};
 use crate::span::{SourceId, Sources, Span};
 use crate::table::{OpenTable, Restore};
 use crate::value;
@@ -51,7 +48,13 @@ const EXPANSION_LIMIT: usize = 1 << 18;
 /// Several saves may stand one behind the other, of both families. A second table of the same
 /// family and name replaces the first and takes over its policies, as restoring both would do.
 pub fn parse(sources: &Sources, id: SourceId, options: &ParseOptions) -> Parsed {
-    read(sources, id, options, Restore::Flush, Vec::new())
+    read(
+        sources,
+        id,
+        options,
+        Restore::Flush,
+        Before::with_counters(Vec::new()),
+    )
 }
 
 /// Reads one source onto rulesets that are there, as `iptables-restore --noflush` does. The result
@@ -68,7 +71,13 @@ pub fn parse_onto(
     id: SourceId,
     options: &ParseOptions,
 ) -> Parsed {
-    read(sources, id, options, Restore::NoFlush, rulesets)
+    read(
+        sources,
+        id,
+        options,
+        Restore::NoFlush,
+        Before::with_counters(rulesets),
+    )
 }
 
 fn read(
@@ -76,7 +85,7 @@ fn read(
     id: SourceId,
     options: &ParseOptions,
     restore: Restore,
-    rulesets: Vec<Ruleset>,
+    Before { rulesets, how }: Before,
 ) -> Parsed {
     let text = &sources.get(id).text;
     if u32::try_from(text.len()).is_err() {
@@ -103,8 +112,10 @@ fn read(
         families: Families::new(text, options.family, usual),
         names: &options.names,
         restore,
+        how,
         rulesets,
         open: None,
+        skipping: false,
         diagnostics: Vec::new(),
         counted: 0,
         errors: 0,
@@ -121,12 +132,50 @@ fn read(
     reader.end()
 }
 
+/// How [`restore`] puts a text onto rulesets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoreOptions {
+    /// Keep the rules of a table that the text names: `--noflush`.
+    pub noflush: bool,
+    /// Take the counters of the text for those of what it sets: `--counters`. Without it these are zero.
+    pub counters: bool,
+    /// Look at this table only: `--table`.
+    pub table: Option<TableKind>,
+}
+
+/// Reads one source onto rulesets that are there, as `iptables-restore` does. The result has all of them,
+/// changed; a table that the text does not name stays as it is.
+///
+/// The rulesets are those of error-free texts, at most one per family.
+pub fn restore(
+    rulesets: Vec<Ruleset>,
+    sources: &Sources,
+    id: SourceId,
+    options: &ParseOptions,
+    how: RestoreOptions,
+) -> Parsed {
+    let restore = match how.noflush {
+        true => Restore::NoFlush,
+        false => Restore::Flush,
+    };
+    read(sources, id, options, restore, Before { rulesets, how })
+}
+
+/// What a text is put onto, and what of it counts.
+struct Before {
+    rulesets: Vec<Ruleset>,
+    how: RestoreOptions,
+}
+
 struct Reader<'a> {
     source: SourceId,
     families: Families,
     names: &'a Names,
     restore: Restore,
+    how: RestoreOptions,
     rulesets: Vec<Ruleset>,
+    /// Whether the lines are of a table that is not looked at.
+    skipping: bool,
     open: Option<OpenTable>,
     diagnostics: Vec<Diagnostic>,
     /// How many of the diagnostics have been looked at, and how many of those are errors.
@@ -151,6 +200,8 @@ impl Reader<'_> {
         let line = line.split(|&byte| byte == 0).next().unwrap_or_default();
         match line {
             b"" | b"\n" | [b'#', ..] => {}
+            b"COMMIT\n" if self.skipping => self.skipping = false,
+            _ if self.skipping => {}
             b"COMMIT\n" if self.open.is_some() => self.commit(),
             [b'*', name @ ..] if self.open.is_none() => self.open_table(name, start + 1, span),
             [b':', declaration @ ..] if self.open.is_some() => {
@@ -159,7 +210,8 @@ impl Reader<'_> {
             _ if self.open.is_some() => self.command(line, start, span),
             _ => self.error(
                 Diagnostic::error(code::STRUCTURE, span, "this line stands outside a table")
-                    .with_help("a table starts with *filter or another name and ends with COMMIT"),
+                    .with_help("a table starts with *filter or another name and ends with COMMIT")
+                    .refusal("Invalid argument."),
             ),
         }
     }
@@ -221,9 +273,17 @@ impl Reader<'_> {
         }
         // An unknown table is read like filter, so that errors in it are told, too.
         let kind = kind.unwrap_or(TableKind::Filter);
+        if self.how.table.is_some_and(|only| only != kind) {
+            self.skipping = true;
+            return;
+        }
         let before = self.rulesets.iter().find(|it| it.family == family);
         let before = before.and_then(|it| it.tables.iter().find(|it| it.kind == kind));
-        if before.is_some() && self.restore == Restore::Flush {
+        let is_of_text = |table: &Table| {
+            let mut spans = table.chains.iter().map(|chain| chain.span.source);
+            spans.all(|source| source == self.source)
+        };
+        if before.is_some_and(is_of_text) && self.restore == Restore::Flush {
             let message = format!("this {family} {kind} table replaces the one above");
             self.diagnostics.push(
                 Diagnostic::warning(code::REPLACED_TABLE, span, message)
@@ -264,6 +324,10 @@ impl Reader<'_> {
                 .with_help("write [packets:bytes]")
             }),
         };
+        let counters = counters.map(|counters| match self.how.counters {
+            true => counters,
+            false => Counters::default(),
+        });
         let result = counters.and_then(|counters| open.set_policy(name, policy, counters));
         self.diagnostics.extend(result.err());
     }
@@ -272,6 +336,7 @@ impl Reader<'_> {
     fn command(&mut self, line: &[u8], start: u32, span: Span) {
         let Some(open) = &mut self.open else { return };
         let (counters, skipped) = match leading_counters(line) {
+            Ok((_, skipped)) if !self.how.counters => (Counters::default(), skipped),
             Ok(found) => found,
             Err(message) => {
                 return self.error(
@@ -306,6 +371,7 @@ impl Reader<'_> {
             family: open.family,
             table: open.table.kind,
             names: self.names,
+            speaker: Speaker::File,
             chain: &|name| open.chain_kind(name),
             chain_names: &|| open.chain_names(),
         };
@@ -329,23 +395,15 @@ impl Reader<'_> {
     /// Ends the open table: checks it, sorts it, and puts it into its ruleset.
     fn commit(&mut self) {
         let Some(open) = self.open.take() else { return };
-        check::table(&open.table, &mut self.diagnostics);
-        placement::table(&open.table, &mut self.diagnostics);
-        lossy::chains(&open.table, &mut self.diagnostics);
-        let mut table = open.table;
-        table.chains.sort_by(|a, b| match (&a.builtin, &b.builtin) {
-            (Some(a), Some(b)) => a.hook.cmp(&b.hook),
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (None, None) => a.name.cmp(&b.name),
-        });
+        let family = open.family;
+        let table = open.close(&mut self.diagnostics);
         let at = self
             .rulesets
             .iter()
-            .position(|it| it.family == open.family)
+            .position(|it| it.family == family)
             .unwrap_or_else(|| {
                 self.rulesets.push(Ruleset {
-                    family: open.family,
+                    family,
                     tables: Vec::new(),
                 });
                 self.rulesets.len() - 1
@@ -372,6 +430,16 @@ impl Reader<'_> {
             rulesets: self.rulesets,
             diagnostics,
         }
+    }
+}
+
+impl Before {
+    fn with_counters(rulesets: Vec<Ruleset>) -> Self {
+        let how = RestoreOptions {
+            counters: true,
+            ..RestoreOptions::default()
+        };
+        Self { rulesets, how }
     }
 }
 

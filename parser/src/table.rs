@@ -1,12 +1,16 @@
 //! A table while it is read: its chains by name, and the commands that change it.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use bstr::ByteSlice;
 
-use crate::command::{self, ChainKind, Command};
+use crate::check;
+use crate::command::{self, ChainKind, Command, Zeroed};
 use crate::diagnostic::{Diagnostic, code};
+use crate::lossy;
 use crate::names;
+use crate::placement;
 use crate::ruleset::{
     Action, Builtin, Chain, ChainRef, Counters, Family, Policy, Rule, Table, TableKind,
 };
@@ -15,7 +19,15 @@ use crate::targets;
 use crate::words::Word;
 
 /// `XT_EXTENSION_MAXNAMELEN` less the NUL.
-const CHAIN_NAME_LIMIT: usize = 28;
+pub(crate) const CHAIN_NAME_LIMIT: usize = 28;
+
+// What iptables says of the errors of libiptc (libiptc.c, `iptc_strerror`).
+const NO_CHAIN: &str = "No chain/target/match by that name.";
+const NO_RULE: &str = "Bad rule (does a matching rule exist in that chain?).";
+const NO_BUILTIN: &str = "Bad built-in chain name.";
+const INVALID: &str = "Invalid argument. Run `dmesg' for more information.";
+/// What it says of `-N` with a name that means something else.
+const CLASH: &str = "chain name may not clash with target name";
 
 /// What becomes of a table when a text names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +73,34 @@ impl OpenTable {
         open
     }
 
+    /// A table that a command changes.
+    pub fn resume(family: Family, table: Table, span: Span) -> Self {
+        let mut open = Self {
+            family,
+            table,
+            span,
+            restore: Restore::NoFlush,
+            index: HashMap::new(),
+        };
+        open.reindex();
+        open
+    }
+
+    /// The table with its chains in order, and what only the whole of it can show.
+    pub fn close(self, diagnostics: &mut Vec<Diagnostic>) -> Table {
+        check::table(&self.table, diagnostics);
+        placement::table(&self.table, diagnostics);
+        lossy::chains(&self.table, diagnostics);
+        let mut table = self.table;
+        table.chains.sort_by(|a, b| match (&a.builtin, &b.builtin) {
+            (Some(a), Some(b)) => a.hook.cmp(&b.hook),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => a.name.cmp(&b.name),
+        });
+        table
+    }
+
     pub fn chain_names(&self) -> Vec<String> {
         self.index.keys().cloned().collect()
     }
@@ -91,7 +131,8 @@ impl OpenTable {
                     name.show(),
                     self.table.kind
                 );
-                let diagnostic = Diagnostic::error(code::UNKNOWN_CHAIN, name.span, message);
+                let diagnostic =
+                    Diagnostic::error(code::UNKNOWN_CHAIN, name.span, message).refusal(NO_CHAIN);
                 Err(
                     match names::closest(name.as_bytes(), self.index.keys().map(String::as_str)) {
                         Some(close) => diagnostic.with_help(format!("did you mean {close}?")),
@@ -133,7 +174,8 @@ impl OpenTable {
             return Err(bad(message).with_help(format!("keep it to {CHAIN_NAME_LIMIT} bytes")));
         }
         if let "ACCEPT" | "DROP" | "RETURN" | "QUEUE" = text {
-            return Err(bad(format!("{text} is a verdict and cannot name a chain")));
+            let message = format!("{text} is a verdict and cannot name a chain");
+            return Err(bad(message).usage(CLASH));
         }
         self.index.insert(text.to_owned(), self.table.chains.len());
         self.table.chains.push(Chain {
@@ -158,10 +200,13 @@ impl OpenTable {
             _ => {
                 let message = format!("{:?} is no policy", policy.show());
                 return Err(Diagnostic::error(code::BAD_POLICY, policy.span, message)
-                    .with_help("a policy is ACCEPT or DROP; a chain of your own has -"));
+                    .with_help("a policy is ACCEPT or DROP; a chain of your own has -")
+                    .refusal("Bad policy name. Run `dmesg' for more information."));
             }
         };
-        let chain = self.get(name)?;
+        let chain = self
+            .get(name)
+            .map_err(|diagnostic| diagnostic.refusal(NO_BUILTIN))?;
         match &mut chain.builtin {
             Some(builtin) => {
                 builtin.policy = value;
@@ -176,7 +221,8 @@ impl OpenTable {
             .with_help(format!(
                 "write :{} - and end the chain with a rule",
                 chain.name
-            ))),
+            ))
+            .refusal(NO_BUILTIN)),
         }
     }
 
@@ -187,7 +233,8 @@ impl OpenTable {
             Command::Insert(chain, at) => {
                 let rules = &mut self.get(&chain)?.rules;
                 if at > rules.len() {
-                    return Err(no_rule(at, rules.len(), span));
+                    let diagnostic = no_rule(at, rules.len(), span);
+                    return Err(diagnostic.refusal("Index of insertion too big."));
                 }
                 // Each rule of a list goes to the same place, so the last comes first.
                 let reversed: Vec<Rule> = line.rules.into_iter().rev().collect();
@@ -198,33 +245,57 @@ impl OpenTable {
                 let count = rules.len();
                 let mut new = line.rules.into_iter();
                 match (rules.get_mut(at), new.next(), new.next()) {
-                    (None, ..) => return Err(no_rule(at, count, span)),
+                    (None, ..) => {
+                        let diagnostic = no_rule(at, count, span);
+                        return Err(diagnostic.refusal("Index of replacement too big."));
+                    }
                     (Some(old), Some(rule), None) => *old = rule,
                     _ => {
                         let message = "a rule cannot be replaced by several";
-                        return Err(Diagnostic::error(code::BAD_COMMAND, span, message));
+                        return Err(Diagnostic::error(code::BAD_COMMAND, span, message)
+                            .usage("Replacement rule does not specify a unique address"));
                     }
                 }
             }
             Command::DeleteAt(chain, at) => {
                 let rules = &mut self.get(&chain)?.rules;
                 if at >= rules.len() {
-                    return Err(no_rule(at, rules.len(), span));
+                    let diagnostic = no_rule(at, rules.len(), span);
+                    return Err(diagnostic.refusal("Index of deletion too big."));
                 }
                 rules.remove(at);
             }
             Command::Delete(chain) => {
                 let rules = &mut self.get(&chain)?.rules;
                 for unwanted in &line.rules {
-                    let is_it = |rule: &Rule| {
-                        (&rule.base, &rule.matches, &rule.action)
-                            == (&unwanted.base, &unwanted.matches, &unwanted.action)
-                    };
-                    let Some(at) = rules.iter().position(is_it) else {
-                        let message = "there is no such rule above this line";
-                        return Err(Diagnostic::error(code::BAD_COMMAND, span, message));
-                    };
+                    let at = position(rules, unwanted).ok_or_else(|| no_such_rule(span))?;
                     rules.remove(at);
+                }
+            }
+            Command::Check(chain) => {
+                let rules = match self.get(&chain) {
+                    Ok(chain) => &chain.rules,
+                    Err(diagnostic) => return Err(diagnostic.refusal(NO_RULE)),
+                };
+                if !line
+                    .rules
+                    .iter()
+                    .all(|wanted| position(rules, wanted).is_some())
+                {
+                    return Err(no_such_rule(span));
+                }
+            }
+            Command::List(listed) | Command::ListRules(listed) => {
+                // What is shown is looked up elsewhere.
+                if let Some(chain) = &listed.chain {
+                    self.get(chain)?;
+                }
+                match (listed.zero, listed.chain, listed.rule) {
+                    (Some(Zeroed::Chains), chain, _) => self.zero(chain.as_ref())?,
+                    (Some(Zeroed::Rule), Some(chain), Some(at)) => {
+                        self.zero_at(&chain, at, span)?
+                    }
+                    _ => {}
                 }
             }
             Command::Flush(Some(chain)) => self.get(&chain)?.rules.clear(),
@@ -233,16 +304,36 @@ impl OpenTable {
                 .chains
                 .iter_mut()
                 .for_each(|chain| chain.rules.clear()),
-            Command::Zero(Some(chain)) => zero(self.get(&chain)?),
-            Command::Zero(None) => self.table.chains.iter_mut().for_each(zero),
+            Command::Zero(chain) => self.zero(chain.as_ref())?,
+            Command::ZeroAt(chain, at) => self.zero_at(&chain, at, span)?,
             Command::NewChain(chain) => self.new_chain(&chain, span)?,
             Command::DeleteChain(Some(chain)) => self.delete_chain(&chain)?,
             Command::DeleteChain(None) => self.delete_chains(span)?,
             Command::Rename(old, new) => self.rename(&old, &new, span)?,
             Command::Policy(chain, policy) => {
-                self.set_policy(&chain, &policy, Counters::default())?
+                self.set_policy(&chain, &policy, line.call.counters.unwrap_or_default())?
             }
+            Command::About(_) => {}
         }
+        Ok(())
+    }
+
+    /// Sets the counters of a chain, or of all, to zero.
+    fn zero(&mut self, chain: Option<&Word>) -> Result<(), Diagnostic> {
+        match chain {
+            Some(chain) => zero(self.get(chain)?),
+            None => self.table.chains.iter_mut().for_each(zero),
+        }
+        Ok(())
+    }
+
+    fn zero_at(&mut self, chain: &Word, at: usize, span: Span) -> Result<(), Diagnostic> {
+        let rules = &mut self.get(chain)?.rules;
+        let count = rules.len();
+        let rule = rules
+            .get_mut(at)
+            .ok_or_else(|| no_rule(at, count, span).refusal("Index of counter too big."))?;
+        rule.counters = Counters::default();
         Ok(())
     }
 
@@ -256,16 +347,15 @@ impl OpenTable {
         }
         if targets::of_family(self.family).any(|target| target.name.as_bytes() == name) {
             let message = format!("{} is a target and cannot name a chain", chain.show());
-            return Err(Diagnostic::error(code::BAD_CHAIN, chain.span, message));
+            return Err(Diagnostic::error(code::BAD_CHAIN, chain.span, message).usage(CLASH));
         }
         let kind = self.chain_kind(name.to_str().unwrap_or_default());
         if kind != ChainKind::Missing {
             let message = format!("the chain {} exists already", chain.show());
-            return Err(Diagnostic::error(
-                code::DUPLICATE_CHAIN,
-                chain.span,
-                message,
-            ));
+            return Err(
+                Diagnostic::error(code::DUPLICATE_CHAIN, chain.span, message)
+                    .refusal("Chain already exists."),
+            );
         }
         self.declare(chain, span)
     }
@@ -273,51 +363,83 @@ impl OpenTable {
     /// Deletes a user chain that is empty and that no rule leads to.
     fn delete_chain(&mut self, name: &Word) -> Result<(), Diagnostic> {
         let chain = self.get(name)?;
-        let refuse = |reason: &str| {
-            let message = format!("{} cannot be deleted: {reason}", name.show());
-            Err(Diagnostic::error(code::BAD_COMMAND, name.span, message))
-        };
-        if chain.builtin.is_some() {
-            return refuse("it is built in");
-        }
-        if !chain.rules.is_empty() {
-            return refuse("it has rules");
-        }
+        let is_builtin = chain.builtin.is_some();
         let name_text = chain.name.clone();
-        if self.references().any(|to| to.value == name_text) {
-            return refuse("rules lead to it");
+        let refuse = |reason: &str, refusal| {
+            let message = format!("{} cannot be deleted: {reason}", name.show());
+            Err(Diagnostic::error(code::BAD_COMMAND, name.span, message).refusal(refusal))
+        };
+        if is_builtin {
+            return refuse("it is built in", INVALID);
         }
-        self.table.chains.retain(|chain| chain.name != name_text);
+        match self.obstacle(&name_text) {
+            Some(obstacle @ Obstacle::References) => refuse("rules lead to it", obstacle.refusal()),
+            Some(obstacle @ Obstacle::Rules) => refuse("it has rules", obstacle.refusal()),
+            None => {
+                self.table.chains.retain(|chain| chain.name != name_text);
+                self.reindex();
+                Ok(())
+            }
+        }
+    }
+
+    /// Deletes all user chains, to which no rule may lead and which must be empty.
+    fn delete_chains(&mut self, span: Span) -> Result<(), Diagnostic> {
+        let is_user = |chain: &&Chain| chain.builtin.is_none();
+        let mut names: Vec<&str> = self
+            .table
+            .chains
+            .iter()
+            .filter(is_user)
+            .map(|chain| chain.name.as_str())
+            .collect();
+        names.sort_unstable();
+        let referenced: HashSet<&str> = self.references().map(|to| to.value.as_str()).collect();
+        // The tool tries every chain and tells of the last that stays.
+        let obstacle = names
+            .iter()
+            .rev()
+            .find_map(|name| match referenced.contains(name) {
+                true => Some(Obstacle::References),
+                false => self.obstacle_of_rules(name),
+            });
+        if let Some(obstacle) = obstacle {
+            let message =
+                "the chains cannot be deleted while they have rules or rules lead to them";
+            return Err(Diagnostic::error(code::BAD_COMMAND, span, message)
+                .with_help("flush them first: -F")
+                .refusal(obstacle.refusal()));
+        }
+        self.table.chains.retain(|chain| chain.builtin.is_some());
         self.reindex();
         Ok(())
     }
 
-    /// Deletes all user chains, which must be empty.
-    fn delete_chains(&mut self, span: Span) -> Result<(), Diagnostic> {
-        let is_user = |chain: &Chain| chain.builtin.is_none();
-        let in_use = self
-            .table
-            .chains
-            .iter()
-            .any(|chain| is_user(chain) && !chain.rules.is_empty());
-        if in_use || self.references().next().is_some() {
-            let message =
-                "the chains cannot be deleted while they have rules or rules lead to them";
-            return Err(Diagnostic::error(code::BAD_COMMAND, span, message)
-                .with_help("flush them first: -F"));
+    /// Why a user chain cannot be deleted.
+    fn obstacle(&self, name: &str) -> Option<Obstacle> {
+        match self.references().any(|to| to.value == name) {
+            true => Some(Obstacle::References),
+            false => self.obstacle_of_rules(name),
         }
-        self.table.chains.retain(|chain| !is_user(chain));
-        self.reindex();
-        Ok(())
+    }
+
+    fn obstacle_of_rules(&self, name: &str) -> Option<Obstacle> {
+        let at = *self.index.get(name)?;
+        let is_empty = self.table.chains.get(at)?.rules.is_empty();
+        (!is_empty).then_some(Obstacle::Rules)
     }
 
     /// Gives a user chain and all that leads to it a new name.
     fn rename(&mut self, old: &Word, new: &Word, span: Span) -> Result<(), Diagnostic> {
+        let exists = |diagnostic: Diagnostic| match diagnostic.code {
+            code::DUPLICATE_CHAIN => diagnostic.refusal("File exists."),
+            _ => diagnostic,
+        };
+        self.new_chain(new, span).map_err(exists)?;
         if self.get(old)?.builtin.is_some() {
             let message = format!("{} is built in and cannot be renamed", old.show());
-            return Err(Diagnostic::error(code::BAD_COMMAND, old.span, message));
+            return Err(Diagnostic::error(code::BAD_COMMAND, old.span, message).refusal(NO_CHAIN));
         }
-        self.new_chain(new, span)?;
         // The check of the new name has made a chain, whose name moves to the old one.
         let name = self
             .table
@@ -357,8 +479,43 @@ impl OpenTable {
     }
 }
 
+/// Why a chain cannot be deleted.
+#[derive(Clone, Copy)]
+enum Obstacle {
+    References,
+    Rules,
+}
+
+impl Obstacle {
+    fn refusal(self) -> &'static str {
+        match self {
+            Obstacle::References => "Too many links.",
+            Obstacle::Rules => "Directory not empty.",
+        }
+    }
+}
+
+/// Where the first rule is that does the same, whatever it has counted.
+fn position(rules: &[Rule], wanted: &Rule) -> Option<usize> {
+    rules.iter().position(|rule| {
+        (&rule.base, &rule.matches, &rule.action) == (&wanted.base, &wanted.matches, &wanted.action)
+    })
+}
+
+fn no_such_rule(span: Span) -> Diagnostic {
+    let message = "there is no such rule above this line";
+    Diagnostic::error(code::BAD_COMMAND, span, message).refusal(NO_RULE)
+}
+
+impl Table {
+    /// A table with its built-in chains, which accept everything.
+    pub fn without_rules(kind: TableKind) -> Table {
+        flushed(kind, None, Span::default())
+    }
+}
+
 /// A table with its built-in chains, whose policies are those of the table before, or ACCEPT.
-fn flushed(kind: TableKind, before: Option<&Table>, span: Span) -> Table {
+pub(crate) fn flushed(kind: TableKind, before: Option<&Table>, span: Span) -> Table {
     let chains = kind.hooks().iter().enumerate().map(|(at, &hook)| {
         let builtin = before.and_then(|table| table.chains.get(at)?.builtin);
         let policy = builtin.map_or(Policy::Accept, |builtin| builtin.policy);

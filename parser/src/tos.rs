@@ -28,6 +28,16 @@ const NAMES: [(&str, u8); 5] = [
 ];
 const NAMED_MASK: u8 = 0x3f;
 
+impl TosMask {
+    /// The name that `-L` shows.
+    pub(crate) fn symbol(self) -> Option<&'static str> {
+        let rows = NAMES.iter().filter(|_| self.mask == NAMED_MASK);
+        rows.filter(|row| row.1 == self.value)
+            .map(|row| row.0)
+            .next()
+    }
+}
+
 /// Two hexadecimal digits each, as save prints them.
 impl fmt::Display for TosMask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -173,7 +173,8 @@ pub(crate) fn port(word: &[u8], rule: &Surroundings<'_>) -> Result<u16, Problem>
     let named = || rule.names.service_of(word, rule.protocol()?);
     number().or_else(named).ok_or_else(|| {
         let shown = BStr::new(word);
-        let problem = Problem::new(format!("{shown:?} is no port number or known service"));
+        let problem = Problem::new(format!("{shown:?} is no port number or known service"))
+            .usage(format!("invalid port/service `{shown}' specified"));
         if word.contains(&b',') {
             problem.with_help("use -m multiport --dports for several ports")
         } else if let Some(port) = rule.names.service(word) {
@@ -215,7 +216,8 @@ pub(crate) fn resolved_port(word: &[u8], names: &Names) -> Result<u16, Problem> 
     };
     number().or_else(|| names.service(word)).ok_or_else(|| {
         let shown = BStr::new(word);
-        let problem = Problem::new(format!("{shown:?} is no port number or known service"));
+        let problem = Problem::new(format!("{shown:?} is no port number or known service"))
+            .usage(format!("Port \"{shown}\" does not resolve to anything.\n"));
         if word.contains(&b',') {
             problem.with_help("use -m multiport --dports for several ports")
         } else {
@@ -261,6 +263,10 @@ pub(crate) fn network(word: &[u8], family: Family) -> Result<Network, Problem> {
             BStr::new(mask.unwrap_or_default())
         ))
         .with_help(help)
+        .usage(format!(
+            "invalid mask `{}' specified",
+            BStr::new(mask.unwrap_or_default())
+        ))
     };
     let bad_address = || bad_address(address, family);
     match family {
@@ -321,7 +327,7 @@ pub(crate) fn host(word: &[u8], family: Family) -> Result<IpAddr, Problem> {
 
 fn bad_address(address: &[u8], family: Family) -> Problem {
     let shown = BStr::new(address);
-    match family {
+    let problem = match family {
         Family::V4 if address_v6(address).is_some() => {
             Problem::new(format!("{shown} is an IPv6 address in an IPv4 ruleset"))
                 .with_help("give -6, or put the rule into the ip6tables ruleset")
@@ -332,7 +338,8 @@ fn bad_address(address: &[u8], family: Family) -> Problem {
         }
         _ => Problem::new(format!("{shown:?} is no address"))
             .with_help("host names are not looked up: write addresses"),
-    }
+    };
+    problem.usage(format!("host/network `{shown}' not found"))
 }
 
 /// `address[/length]` or `address[/mask]` for one host or one network, not masked (libxtables,
@@ -411,11 +418,15 @@ pub(crate) fn interface(word: &[u8]) -> Result<InterfacePattern, Problem> {
         .to_str()
         .map_err(|_| Problem::new("an interface name is valid UTF-8"))?;
     if name.is_empty() {
-        return Err(Problem::new("the interface name is empty"));
+        return Err(Problem::new("the interface name is empty")
+            .usage("Empty interface is likely to be undesired"));
     }
     if name.len() > LIMIT {
         return Err(Problem::new(format!(
             "the interface name {name:?} is longer than {LIMIT} bytes"
+        ))
+        .usage(format!(
+            "interface name `{name}' must be shorter than IFNAMSIZ ({LIMIT})"
         )));
     }
     Ok(match name.strip_suffix('+') {
@@ -436,7 +447,11 @@ pub(crate) fn protocol(word: &[u8], known: &Names) -> Result<u8, Problem> {
     byte(&lower)
         .or_else(|| known.protocol(&lower))
         .ok_or_else(|| {
-            let problem = Problem::new(format!("{:?} is no protocol", BStr::new(word)));
+            let shown = BStr::new(word);
+            let problem = Problem::new(format!("{shown:?} is no protocol")).usage(format!(
+                "unknown protocol \"{}\" specified",
+                BStr::new(&lower)
+            ));
             match names::closest(word, names::protocols()) {
                 Some(name) => problem.with_help(format!("did you mean {name}?")),
                 None => {

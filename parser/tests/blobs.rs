@@ -239,3 +239,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn revisions_are_those_that_have_a_type() {
+    use ipt2bpf_parser::blob::{Kind, Revision, revision};
+
+    let of = |kind, name, number| revision(Family::V4, kind, name, number);
+    assert_eq!(of(Kind::Match, "conntrack", 3), Revision::Known);
+    assert_eq!(of(Kind::Match, "conntrack", 1), Revision::Other);
+    assert_eq!(of(Kind::Match, "icmp6", 0), Revision::Unknown);
+    assert_eq!(of(Kind::Target, "", 0), Revision::Known);
+    assert_eq!(of(Kind::Target, "ERROR", 0), Revision::Known);
+    assert_eq!(of(Kind::Target, "REJECT", 5), Revision::Other);
+    assert_eq!(of(Kind::Target, "conntrack", 3), Revision::Unknown);
+}

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_runtime::{Counter, Error, Loaded, Maps, Registry, Site, Step, XdpMode, load};
+use ipt2bpf_runtime::{Counter, Error, Loaded, Maps, Registry, Site, XdpMode, XdpWish, load};
 
 use crate::objects::{DROP, PASS, object};
 use crate::places::{BpfFs, TestCgroup, enter_netns_with_cable, is_root};
@@ -308,7 +308,11 @@ fn interfaces_are_filtered_until_detached() {
     let bpffs = BpfFs::mount();
     let registry = Registry::at(bpffs.path().join("root"));
     let modes = registry
-        .attach_xdp(&loaded(&[Hook::Xdp], DROP, "first"), &["left", "right"])
+        .attach_xdp(
+            &loaded(&[Hook::Xdp], DROP, "first"),
+            &["left", "right"],
+            XdpWish::Auto,
+        )
         .unwrap();
     assert_eq!(modes, [XdpMode::Native, XdpMode::Native]);
     assert_eq!(registry.list().unwrap().len(), 2);
@@ -329,7 +333,11 @@ fn interfaces_are_filtered_until_detached() {
     eventually(|| (maps.counters().unwrap()[2].packets > 0).then_some(()));
 
     let modes = registry
-        .attach_xdp(&loaded(&[Hook::Xdp], PASS, "second"), &["right"])
+        .attach_xdp(
+            &loaded(&[Hook::Xdp], PASS, "second"),
+            &["right"],
+            XdpWish::Auto,
+        )
         .unwrap();
     assert_eq!(modes, [XdpMode::Kept]);
     let after = registry.at_interface("right").unwrap().remove(0);
@@ -353,21 +361,27 @@ fn all_interfaces_get_the_program_or_none() {
     let ours = Registry::at(bpffs.path().join("ours"));
     let others = Registry::at(bpffs.path().join("others"));
     others
-        .attach_xdp(&loaded(&[Hook::Xdp], PASS, "other"), &["right"])
+        .attach_xdp(
+            &loaded(&[Hook::Xdp], PASS, "other"),
+            &["right"],
+            XdpWish::Auto,
+        )
         .unwrap();
     let object = loaded(&[Hook::Xdp], DROP, "rules");
-    let error = ours.attach_xdp(&object, &["left", "right"]).unwrap_err();
+    let error = ours
+        .attach_xdp(&object, &["left", "right"], XdpWish::Auto)
+        .unwrap_err();
+    let there = others.list().unwrap()[0].program_id;
     assert!(
-        matches!(&error, Error::Refused { step, .. } if *step == Step::Attach(Hook::Xdp)),
-        "{error}"
-    );
-    assert!(
-        error.to_string().contains("already runs an XDP program"),
+        matches!(&error, Error::OtherXdp { interface, program }
+            if interface == "right" && program.id == there && program.is_ours()),
         "{error}"
     );
     assert_eq!(ours.list().unwrap(), []);
     assert!(!bpffs.path().join("ours").exists());
-    let error = ours.attach_xdp(&object, &["left", "middle"]).unwrap_err();
+    let error = ours
+        .attach_xdp(&object, &["left", "middle"], XdpWish::Auto)
+        .unwrap_err();
     assert_eq!(error.to_string(), "there is no network interface middle");
 }
 
@@ -380,9 +394,15 @@ fn where_the_driver_has_no_xdp_the_stack_runs_it() {
     let bpffs = BpfFs::mount();
     let registry = Registry::at(bpffs.path().join("root"));
     let object = loaded(&[Hook::Xdp], PASS, "rules");
-    let modes = registry.attach_xdp(&object, &["lo"]).unwrap();
+    let error = registry
+        .attach_xdp(&object, &["lo"], XdpWish::Native)
+        .unwrap_err();
+    assert!(error.to_string().contains("--xdp-mode skb"), "{error}");
+    let modes = registry
+        .attach_xdp(&object, &["lo"], XdpWish::Auto)
+        .unwrap();
     assert!(
-        matches!(&modes[..], [XdpMode::Generic { reason }] if reason.contains("not supported")),
+        matches!(&modes[..], [XdpMode::Refused { reason }] if reason.contains("not supported")),
         "{modes:?}"
     );
 }

@@ -59,6 +59,16 @@ impl Strategy {
     pub const CLASSIFIERS: [Strategy; 3] = [Strategy::Lookup, Strategy::Tables, Strategy::Hybrid];
 }
 
+impl Strategy {
+    /// The strategy that prints as this name.
+    pub fn from_name(name: &str) -> Option<Strategy> {
+        let all = [Strategy::Straight]
+            .into_iter()
+            .chain(Strategy::CLASSIFIERS);
+        all.into_iter().find(|it| it.to_string() == name)
+    }
+}
+
 impl fmt::Display for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Callees;
-use super::parse::KernelAccess;
+use super::parse::{KernelAccess, xdp};
 use super::worker::{Worker, copy};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
@@ -12,7 +12,10 @@ use crate::options::Options;
 use crate::routine::{Place, Routine};
 use crate::semantic::FamilyFilter;
 use crate::track::code::{self, question};
-use crate::track::{FLOWS_MAP, LOCKS, LOCKS_MAP, flows_shape};
+use crate::track::{
+    FLOWS_MAP, LOCKS, LOCKS_MAP, RING_MAP, STATISTICS_MAP, flows_shape, layout as flow_layout,
+    ring_places, statistics,
+};
 use ipt2bpf_parser::ruleset::Family;
 
 /// The call of a routine's function: `u32 function(context, packet, arguments...)`.
@@ -135,6 +138,12 @@ impl Linker<'_> {
         self.map(FLOWS_MAP, MapKind::Hash(flows_shape(entries)))
     }
 
+    /// The map of the locks: [`LOCKS`] of them.
+    pub fn locks(&mut self) -> MapId {
+        let (entries, bytes) = (LOCKS, 8);
+        self.map(LOCKS_MAP, MapKind::State { entries, bytes })
+    }
+
     /// The function that finds the packet's connection: `resolve(context, packet, question)`.
     pub fn resolve(&mut self) -> FunctionId {
         let question = Parameter::Memory(question::SIZE as u32);
@@ -146,20 +155,40 @@ impl Linker<'_> {
 
     /// The functions that track connections.
     pub(super) fn tracking(&mut self) -> TrackingCalls {
-        let flows = self.flows();
-        let locks = self.map(
-            LOCKS_MAP,
-            MapKind::State {
-                entries: LOCKS,
-                bytes: 8,
-            },
-        );
+        let (flows, locks) = (self.flows(), self.locks());
         let question = Parameter::Memory(question::SIZE as u32);
         let resolve = self.resolve();
-        let maps = code::Maps { flows, locks };
         let rate = self.options.tick_rate;
+        let places = ring_places(self.options.connections);
+        let enter_maps = code::EnterMaps {
+            flows,
+            ring: self.map(
+                RING_MAP,
+                MapKind::State {
+                    entries: places,
+                    bytes: code::RING_PLACE_BYTES,
+                },
+            ),
+            places,
+            statistics: self.map(
+                STATISTICS_MAP,
+                MapKind::State {
+                    entries: 1,
+                    bytes: statistics::BYTES,
+                },
+            ),
+        };
+        let flow = Parameter::Memory(flow_layout::SIZE as u32);
+        let enter = self.function_of("enter", &[question, flow], |body| {
+            code::enter(body, enter_maps, rate);
+        });
+        let calls = code::Maps {
+            flows,
+            locks,
+            enter,
+        };
         let track = self.function_of("track", &[question, Parameter::U32], |body| {
-            code::track(body, maps, rate);
+            code::track(body, calls, rate);
         });
         TrackingCalls { resolve, track }
     }
@@ -237,8 +266,8 @@ impl Linker<'_> {
         self.callees.share(name, self.linkage, parameters, code)
     }
 
-    /// A function that `bpf_for_each_map_elem` calls with map, key, value and what the caller gave, in R1
-    /// to R4.
+    /// A function that a helper calls: `bpf_for_each_map_elem` with map, key, value and what the caller gave,
+    /// in R1 to R4; `bpf_loop` with the number of the round and what the caller gave.
     pub fn callback(&mut self, name: &str, write: impl FnOnce(&mut Code)) -> FunctionId {
         let mut code = Code::default();
         code.line(name);
@@ -368,4 +397,22 @@ impl Body {
         }
         copy(code, self.hook, CONTEXT, count, to, missing);
     }
+}
+
+/// `r4 = the place of the IP header in the frame`, or of what lies behind it by a number in a register;
+/// goes to `missing` unless so many bytes, at most 512, are there. R2, R3 and R5 are lost.
+pub fn point(code: &mut Code, behind: Option<Reg>, bytes: i32, missing: Label) {
+    code.load(Size::B, Reg::R2, PACKET, layout::IP_HEADER);
+    // Pointers must stay below 64 KiB for the verifier.
+    code.alu(Alu::And, Reg::R2, 0x3f);
+    code.load(Size::W, Reg::R4, CONTEXT, xdp::DATA);
+    code.alu(Alu::Add, Reg::R4, Reg::R2);
+    if let Some(behind) = behind {
+        code.branch(Cond::Gt, behind, 0xfc00, missing);
+        code.alu(Alu::Add, Reg::R4, behind);
+    }
+    code.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
+    code.mov(Reg::R5, Reg::R4);
+    code.alu(Alu::Add, Reg::R5, bytes);
+    code.branch(Cond::Gt, Reg::R5, Reg::R3, missing);
 }

@@ -2,6 +2,7 @@
 
 mod frame;
 pub mod link;
+pub mod options;
 pub(crate) mod parse;
 pub mod program;
 pub mod reach;

@@ -298,6 +298,9 @@ impl Writer {
         }
         if path != XdpPath::Input {
             self.code.bind(transit);
+            if has(Path::Transit) {
+                self.no_hop_left(family.filter.family);
+            }
             self.out_device(&demand);
             self.count_hop(&demand);
             let mut routines = family.filter.routines();
@@ -571,13 +574,22 @@ impl Writer {
         }
     }
 
+    /// The kernel forwards no packet with its last hop, and tells the sender so; no chain sees it
+    /// (`ip_forward`, net/ipv4/ip_forward.c; `ip6_forward`, net/ipv6/ip6_output.c).
+    fn no_hop_left(&mut self, family: Family) {
+        self.code.line("no hop left");
+        self.ip_header();
+        let hops = Reg::R2;
+        self.code.load(Size::B, hops, Reg::R1, hop_limit(family));
+        self.code.branch(Cond::Le, hops, 1, self.pass);
+    }
+
     /// Routines that look at the IP header see it as the kernel has changed it: `ip_decrease_ttl`
     /// (include/net/ip.h). The kernel will do it itself, so it is undone for packets that pass.
     fn count_hop_in_frame(&mut self, family: Family) {
         self.code.line("one hop less in the frame");
         self.ip_header();
         let (header, value) = (Reg::R1, Reg::R2);
-        let frame = self.settings.frame;
         let code = &mut self.code;
         code.load(Size::B, value, header, hop_limit(family));
         code.alu(Alu::Sub, value, 1);
@@ -586,7 +598,6 @@ impl Writer {
             // The high byte comes first: a hop is 1 to a little-endian load.
             let small = code.label();
             code.load(Size::H, value, header, CHECKSUM);
-            code.store(Size::H, Reg::R10, frame.address(frame.scratch()), value);
             code.alu(Alu::Add, value, 1);
             code.branch(Cond::Lt, value, 0xffff, small);
             code.alu(Alu::Add, value, 1);
@@ -595,20 +606,28 @@ impl Writer {
         }
     }
 
-    /// Undoes it.
+    /// Undoes it. A rule may have set the most that there is: then the kernel takes one of these.
     fn restore_hop(&mut self, family: Family) {
         self.code.line("the hop back");
         self.ip_header();
         let (header, value) = (Reg::R1, Reg::R2);
-        let frame = self.settings.frame;
         let code = &mut self.code;
+        let most = code.label();
         code.load(Size::B, value, header, hop_limit(family));
+        code.branch(Cond::Eq, value, 255, most);
         code.alu(Alu::Add, value, 1);
         code.store(Size::B, header, hop_limit(family), value);
         if family == Family::V4 {
-            code.load(Size::H, value, Reg::R10, frame.address(frame.scratch()));
+            // All ones and zero are the same sum; the kernel makes zero of what is one less.
+            let more = code.label();
+            code.load(Size::H, value, header, CHECKSUM);
+            code.alu(Alu::Sub, value, 1);
+            code.branch(Cond::Sge, value, 0, more);
+            code.mov(value, 0xfffe);
+            code.bind(more);
             code.store(Size::H, header, CHECKSUM, value);
         }
+        code.bind(most);
     }
 
     /// R1 = the IP header in the frame, of which 20 bytes are there.

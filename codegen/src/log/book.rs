@@ -3,6 +3,7 @@
 use ipt2bpf_parser::ruleset::{Action, Chain, Rule, Ruleset, Table, Verdict};
 use ipt2bpf_parser::targets::Target;
 
+use super::audit;
 use super::line::Details;
 use super::record::{Occasion, Record};
 
@@ -114,6 +115,15 @@ fn told(rule: &Rule) -> Option<Told> {
             prefix: log.prefix.to_vec(),
             level: log.level,
             details: Details::from(log),
+            group: None,
+        }),
+        Target::Audit(_) => Some(Told {
+            prefix: audit::PREFIX.to_vec(),
+            level: audit::LEVEL,
+            details: Details {
+                audit: true,
+                ..Details::default()
+            },
             group: None,
         }),
         Target::Nflog(nflog) => Some(Told {

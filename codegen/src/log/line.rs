@@ -9,6 +9,8 @@ use std::net::Ipv4Addr;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_parser::targets::log::Log;
 
+use super::audit;
+
 /// The longest line: the kernel's buffer holds 1,018 bytes, two of which say the level (`S_SIZE`,
 /// net/netfilter/nf_log.c).
 const LONGEST: usize = 1016;
@@ -29,6 +31,8 @@ pub struct Details {
     pub owner: bool,
     /// The parts of the Ethernet header by their names.
     pub mac_decode: bool,
+    /// Nothing of all that, but the record that `-j AUDIT` makes.
+    pub audit: bool,
 }
 
 impl Details {
@@ -39,6 +43,7 @@ impl Details {
         ip_options: true,
         owner: true,
         mac_decode: false,
+        audit: false,
     };
 }
 
@@ -50,6 +55,7 @@ impl From<&Log> for Details {
             ip_options: log.ip_options,
             owner: log.uid,
             mac_decode: log.mac_decode,
+            audit: false,
         }
     }
 }
@@ -97,6 +103,9 @@ pub struct Sight<'a> {
 
 /// The line, without its level and without a newline.
 pub fn line(prefix: &[u8], sight: &Sight<'_>, details: Details) -> Vec<u8> {
+    if details.audit {
+        return [prefix, audit::record(sight).as_bytes()].concat();
+    }
     let mut writer = Writer {
         text: String::new(),
         sight,

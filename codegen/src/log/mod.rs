@@ -4,6 +4,7 @@
 //! found in the text of the rulesets that lies beside the program ([`book`]); the words are put together
 //! here as the kernel puts them ([`line`](mod@line)).
 
+mod audit;
 pub mod book;
 pub mod line;
 pub mod pcap;

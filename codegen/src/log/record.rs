@@ -2,6 +2,7 @@
 
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
+use super::line::Owner;
 use crate::field::layout::nf_hook_number;
 use crate::module::Hook;
 
@@ -71,12 +72,18 @@ pub mod layout {
     pub const CAPTURED: i16 = 32;
     /// 14 bytes.
     pub const LINK_HEADER: i16 = 36;
+    /// Whether [`USER`] and [`GROUP`] are there: `u8`.
+    pub const HAS_OWNER: i16 = 50;
     /// 16 bytes, zeros where the program does not know it.
     pub const IN_NAME: i16 = 56;
     /// 16 bytes, likewise.
     pub const OUT_NAME: i16 = 72;
+    /// `u32`
+    pub const USER: i16 = 88;
+    /// `u32`
+    pub const GROUP: i16 = 92;
     /// The packet from its IP header on.
-    pub const BYTES: i16 = 88;
+    pub const BYTES: i16 = 96;
 }
 
 /// One record.
@@ -102,6 +109,8 @@ pub struct Record {
     pub out_name: String,
     /// The first 14 bytes of the link layer's header of a received packet.
     pub link_header: Option<[u8; 14]>,
+    /// Who has opened the socket that sends the packet, where the rule asks and programs can tell.
+    pub owner: Option<Owner>,
     /// The packet's mark.
     pub mark: u32,
     /// The packet's length from the IP header on.
@@ -119,6 +128,13 @@ impl Record {
         });
         let hook = Hook::ALL.get(number::<1>(bytes, layout::HOOK)? as usize);
         let has_link_header = number::<1>(bytes, layout::HAS_LINK_HEADER)? != 0;
+        let owner = match number::<1>(bytes, layout::HAS_OWNER)? {
+            0 => None,
+            _ => Some(Owner {
+                user: number::<4>(bytes, layout::USER)? as u32,
+                group: number::<4>(bytes, layout::GROUP)? as u32,
+            }),
+        };
         let captured = number::<4>(bytes, layout::CAPTURED)? as usize;
         let packet = bytes.get(layout::BYTES as usize..)?.get(..captured)?;
         Some(Record {
@@ -132,6 +148,7 @@ impl Record {
             in_name: name(bytes, layout::IN_NAME)?,
             out_name: name(bytes, layout::OUT_NAME)?,
             link_header: has_link_header.then_some(array(bytes, layout::LINK_HEADER)?),
+            owner,
             mark: number::<4>(bytes, layout::MARK)? as u32,
             length: number::<4>(bytes, layout::LENGTH)? as u32,
             bytes: packet.to_vec(),

@@ -1,7 +1,6 @@
 //! Targets whose work no rule can notice: the packet goes on as it is, and what they would do beside its
 //! way is left undone.
 
-use ipt2bpf_parser::targets::audit::Audit;
 use ipt2bpf_parser::targets::checksum::Checksum;
 use ipt2bpf_parser::targets::connsecmark::Connsecmark;
 use ipt2bpf_parser::targets::idletimer::Idletimer;
@@ -29,7 +28,6 @@ macro_rules! aside {
 }
 
 aside! {
-    Audit: "no audit record is written",
     Checksum: "the checksum is left as it is",
     Connsecmark: "no security mark goes between packets and connections",
     Idletimer: "the timer is not started and nobody is told when it runs out",

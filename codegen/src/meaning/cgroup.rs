@@ -4,9 +4,9 @@ use std::fmt;
 
 use ipt2bpf_parser::matches::cgroup::Cgroup;
 
-use super::{Context, MatchMeaning, Refusal, kernel_only};
-use crate::asm::{Alu, Cond, KernelField, Reg, Size};
-use crate::emit::link::{Call, Linker, PACKET};
+use super::{Context, MatchMeaning, Refusal, kernel_only, sender};
+use crate::asm::{Cond, KernelField, Reg};
+use crate::emit::link::{Call, Linker};
 use crate::field::Field;
 use crate::module::Hook;
 use crate::packet::Packet;
@@ -17,14 +17,6 @@ use crate::semantic::{Step, Test};
 const NO_SOCKET: u32 = 0;
 const DIFFERENT: u32 = 1;
 const SAME: u32 = 2;
-
-/// SYN and ACK among the flags of TCP.
-const SYN_ACK: u8 = 0x12;
-const IPPROTO_TCP: u8 = 6;
-/// Bytes of its header, without options.
-const TCP_HEADER: u8 = 20;
-/// The state of a socket that waits for connections (`TCP_LISTEN`, include/net/tcp_states.h).
-const TCP_LISTEN: i32 = 10;
 
 impl MatchMeaning for Cgroup {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
@@ -69,28 +61,16 @@ impl MatchMeaning for Cgroup {
     }
 }
 
-/// Compares the class (`net_cls.classid`) of the socket that sends the packet.
-///
-/// The match wants the packet's own socket to be a full one. Answers to those who ask for a connection come
-/// from a request, which is none; a program is given the listening socket in its place, which sends nothing
-/// else with SYN and ACK.
+/// Compares the class (`net_cls.classid`) of the socket that sends the packet, which must be a full one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CompareClass {
     class: u32,
 }
 
-/// Where the state of the socket lies on the stack.
-const STATE: i16 = -12;
-
 impl Perform for CompareClass {
     fn perform(&self, packet: &mut Packet<'_>, _: &mut World) -> u32 {
-        let flags = packet.get(Field::TcpFlags) as u8;
-        let is_answer = packet.get(Field::Protocol) == u128::from(IPPROTO_TCP)
-            && flags & SYN_ACK == SYN_ACK
-            && packet.get(Field::TransportLength) >= u128::from(TCP_HEADER);
-        match packet.socket() {
+        match sender::full_socket(packet) {
             None => NO_SOCKET,
-            Some(socket) if socket.listens && is_answer => NO_SOCKET,
             Some(socket) if socket.class == self.class => SAME,
             Some(_) => DIFFERENT,
         }
@@ -99,27 +79,10 @@ impl Perform for CompareClass {
     fn link(&self, linker: &mut Linker<'_>) -> Call {
         let function = linker.function("class", 1, |body| {
             let (socket, class) = (Reg::R8, Reg::R9);
-            let code = &mut body.code;
-            code.mov(class, Reg::R3);
-            let (none, full, same) = (code.label(), code.label(), code.label());
-            body.structure(none);
-            body.follow(KernelField::SkbSocket, none);
-            body.code.mov(socket, Reg::R3);
-            body.field_of_structure(KernelField::SockState);
-            body.read(1, STATE);
-            let code = &mut body.code;
-            code.load(Size::B, Reg::R1, Reg::R10, STATE);
-            code.branch(Cond::Ne, Reg::R1, TCP_LISTEN, full);
-            let place = |field: Field| field.place().offset;
-            code.load(Size::B, Reg::R1, PACKET, place(Field::Protocol));
-            code.branch(Cond::Ne, Reg::R1, i32::from(IPPROTO_TCP), full);
-            code.load(Size::W, Reg::R1, PACKET, place(Field::TransportLength));
-            code.branch32(Cond::Lt, Reg::R1, i32::from(TCP_HEADER), full);
-            code.load(Size::B, Reg::R1, PACKET, place(Field::TcpFlags));
-            code.alu(Alu::And, Reg::R1, i32::from(SYN_ACK));
-            code.branch(Cond::Eq, Reg::R1, i32::from(SYN_ACK), none);
-            code.bind(full);
-            code.mov(Reg::R3, socket);
+            body.code.mov(class, Reg::R3);
+            let [none, same] = [(); 2].map(|()| body.code.label());
+            sender::full(body, none);
+            body.code.mov(Reg::R3, socket);
             body.field_of_structure(KernelField::SockGroups);
             body.number_of(KernelField::GroupsClass, Reg::R1);
             body.code.branch32(Cond::Eq, Reg::R1, class, same);
@@ -136,7 +99,7 @@ impl Perform for CompareClass {
     }
 
     fn reads(&self) -> Vec<Field> {
-        vec![Field::Protocol, Field::TransportLength, Field::TcpFlags]
+        sender::READS.to_vec()
     }
 }
 

@@ -2,7 +2,6 @@
 //! programs see too.
 
 use ipt2bpf_parser::matches::cluster::Cluster;
-use ipt2bpf_parser::matches::connlimit::Connlimit;
 use ipt2bpf_parser::matches::nfacct::Nfacct;
 use ipt2bpf_parser::matches::rateest::RateEst;
 
@@ -25,9 +24,6 @@ macro_rules! refused {
 }
 
 refused! {
-    Connlimit: "connection-state",
-        "counts those of the connections it has seen that still live, and no program can follow them all",
-        "keep this rule in iptables, or bound the rate of new ones with `--syn -m hashlimit`";
     Cluster: "connection-state",
         "hashes the address that began a connection to share out the packets that nodes of a cluster all get, \
          and changes for whom the packet is, which programs cannot",

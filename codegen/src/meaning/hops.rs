@@ -1,67 +1,94 @@
-//! TTL and HL: the time to live or hop limit, as the rules that follow see it
-//! (net/netfilter/xt_HL.c). Nothing is dropped for having none left.
+//! TTL and HL: the time to live or hop limit (net/netfilter/xt_HL.c). Nothing is dropped here for having
+//! none left; the kernel does not forward such a packet.
 
 use std::fmt;
 
+use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_parser::targets::hl::Hl;
 use ipt2bpf_parser::targets::hop_limit::HopLimit;
 use ipt2bpf_parser::targets::ttl::Ttl;
 
+use super::rewrite;
 use super::{Context, Refusal, TargetAction, TargetMeaning};
 use crate::asm::{Alu, Cond, Reg, Size};
-use crate::emit::link::{Call, Linker, PACKET};
+use crate::emit::link::{Call, Linker, PACKET, point};
 use crate::field::Field;
+use crate::options::XdpPath;
 use crate::packet::Packet;
 use crate::routine::{Perform, World};
 use crate::semantic::Action;
 
 impl TargetMeaning for Ttl {
-    fn action(&self, _: Context<'_>) -> Result<TargetAction, Refusal> {
-        Ok(changes(self.change))
+    fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
+        Ok(changes(context, self.change))
     }
 }
 
 impl TargetMeaning for Hl {
-    fn action(&self, _: Context<'_>) -> Result<TargetAction, Refusal> {
-        Ok(changes(self.change))
+    fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
+        Ok(changes(context, self.change))
     }
 }
 
-fn changes(change: HopLimit) -> TargetAction {
+fn changes(context: Context<'_>, change: HopLimit) -> TargetAction {
+    let in_frame = rewrite::is_possible(context);
+    let effect = ChangeHops { change, in_frame };
+    // What FORWARD sets, the kernel counts once more.
+    let at_an_end = !matches!(change, HopLimit::Set(1..=254));
+    let forwards = context.options.xdp_path != XdpPath::Input;
+    let at_ends = (at_an_end && forwards).then(|| {
+        "the kernel counts a hop behind the program, so a forwarded packet cannot leave with 0 or 255"
+            .into()
+    });
     TargetAction {
-        effects: vec![ChangeHops(change).into()],
+        effects: vec![effect.into()],
         action: Action::Continue,
-        note: Some("later rules see the new value; the packet keeps the old".into()),
+        note: rewrite::note(context).or(at_ends),
     }
 }
 
 /// Sets, raises or lowers it, within what a byte holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ChangeHops(HopLimit);
+pub struct ChangeHops {
+    change: HopLimit,
+    /// Whether the packet changes too.
+    in_frame: bool,
+}
 
 impl Perform for ChangeHops {
     fn perform(&self, packet: &mut Packet<'_>, _: &mut World) -> u32 {
         let hops = packet.time_to_live();
-        packet.set_time_to_live(match self.0 {
+        let new = match self.change {
             HopLimit::Set(value) => value,
             HopLimit::Increment(step) => hops.saturating_add(step),
             HopLimit::Decrement(step) => hops.saturating_sub(step),
-        });
+        };
+        packet.set_time_to_live(new);
+        if self.in_frame {
+            let (at, word) = match packet.family() {
+                Family::V4 => (8, [new, packet.bytes()[9]]),
+                Family::V6 => (6, [packet.bytes()[6], new]),
+            };
+            rewrite::ip_header(packet, at, &word);
+        }
         0
     }
 
     fn link(&self, linker: &mut Linker<'_>) -> Call {
-        let (name, argument) = match self.0 {
+        let (name, argument) = match self.change {
             HopLimit::Set(value) => ("set_hops", value),
             HopLimit::Increment(step) => ("more_hops", step),
             HopLimit::Decrement(step) => ("less_hops", step),
         };
+        let family = linker.family;
         let function = linker.function(name, 1, |body| {
             let place = Field::TimeToLive.place().offset;
             let code = &mut body.code;
-            let (hops, within) = (Reg::R1, code.label());
-            code.load(Size::B, hops, PACKET, place);
-            match self.0 {
+            let (old, hops, word) = (Reg::R2, Reg::R1, Reg::R8);
+            let (within, done) = (code.label(), code.label());
+            code.load(Size::B, old, PACKET, place);
+            code.mov(hops, old);
+            match self.change {
                 HopLimit::Set(_) => code.mov(hops, Reg::R3),
                 HopLimit::Increment(_) => {
                     code.alu(Alu::Add, hops, Reg::R3);
@@ -76,7 +103,27 @@ impl Perform for ChangeHops {
             }
             code.bind(within);
             code.store(Size::B, PACKET, place, hops);
-            code.mov(Reg::R0, 0);
+            if self.in_frame {
+                code.branch(Cond::Eq, hops, old, done);
+                code.mov(word, hops);
+                point(code, None, 20, done);
+                let at = match family {
+                    Family::V4 => {
+                        code.load(Size::B, Reg::R1, Reg::R4, 9);
+                        code.alu(Alu::Lsh, Reg::R1, 8);
+                        8
+                    }
+                    Family::V6 => {
+                        code.load(Size::B, Reg::R1, Reg::R4, 6);
+                        code.alu(Alu::Lsh, word, 8);
+                        6
+                    }
+                };
+                code.alu(Alu::Or, word, Reg::R1);
+                rewrite::word_of_ip_header(code, family, at, word);
+            }
+            body.code.bind(done);
+            body.code.mov(Reg::R0, 0);
         });
         Call {
             function,
@@ -88,14 +135,23 @@ impl Perform for ChangeHops {
         vec![Field::TimeToLive]
     }
 
+    /// What it changes must have been counted.
+    fn sees_hops(&self) -> bool {
+        self.in_frame
+    }
+
     fn changes_header(&self) -> bool {
-        true
+        !self.in_frame
+    }
+
+    fn rewrites(&self) -> bool {
+        self.in_frame
     }
 }
 
 impl fmt::Display for ChangeHops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match self.change {
             HopLimit::Set(value) => write!(f, "hops = {value}"),
             HopLimit::Increment(step) => write!(f, "hops + {step}"),
             HopLimit::Decrement(step) => write!(f, "hops - {step}"),

@@ -7,12 +7,15 @@ mod aside;
 mod base;
 pub mod bpf;
 pub mod cgroup;
+pub mod change_ecn;
 pub mod change_mark;
 pub mod change_tos;
+mod checksum;
 pub mod classify;
 mod comment;
 pub mod connbytes;
 mod connlabel;
+pub mod connlimit;
 pub mod connmark;
 pub mod conntrack;
 mod cpu;
@@ -46,17 +49,21 @@ mod physdev;
 mod pkttype;
 mod policy;
 pub mod quota;
+mod raw;
 mod realm;
 pub mod recent;
 pub mod reject;
+pub mod rewrite;
 mod rpfilter;
 mod sctp;
 pub mod sctp_chunks;
+mod sender;
 pub mod set;
 mod shared;
 mod socket;
 pub mod statistic;
 pub mod string;
+pub mod strip_options;
 mod tcp;
 mod tcpmss;
 pub mod tell;
@@ -219,6 +226,7 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
         Target::Connsecmark(connsecmark) => connsecmark,
         Target::Ct(ct) => ct,
         Target::Dscp(dscp) => dscp,
+        Target::Ecn(ecn) => ecn,
         Target::Hl(hl) => hl,
         Target::Idletimer(idletimer) => idletimer,
         Target::Led(led) => led,
@@ -232,6 +240,7 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
         Target::Secmark(secmark) => secmark,
         Target::Set(set) => set,
         Target::Tcpmss(tcpmss) => tcpmss,
+        Target::Tcpoptstrip(tcpoptstrip) => tcpoptstrip,
         Target::Tee(tee) => tee,
         Target::Tos(tos) => tos,
         Target::Trace(trace) => trace,

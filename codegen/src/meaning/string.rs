@@ -10,7 +10,7 @@ use std::fmt;
 use bstr::{BString, ByteSlice};
 use ipt2bpf_parser::matches::string::{Algorithm, StringMatch};
 
-use super::{Context, MatchMeaning, Refusal};
+use super::{Context, MatchMeaning, Refusal, raw};
 use crate::asm::{Alu, Cond, FunctionId, Helper, Imm64, Label, Reg, Size};
 use crate::emit::link::{self, Call, Constant, ConstantPlace, Linker};
 use crate::emit::worker::{self, Worker, join};
@@ -51,12 +51,14 @@ impl MatchMeaning for StringMatch {
         Ok(vec![Step::Ask(find.into()), Step::require(found)])
     }
 
-    fn note(&self, _: Context<'_>) -> Option<String> {
-        (self.algorithm == Algorithm::BoyerMoore).then(|| {
+    fn note(&self, context: Context<'_>) -> Option<String> {
+        let pieces = (self.algorithm == Algorithm::BoyerMoore).then(|| {
             "also finds a string that lies across two pieces of a packet in memory, which the kernel's bm \
              misses and its kmp finds"
                 .into()
-        })
+        });
+        let notes: Vec<String> = pieces.into_iter().chain(raw::note(context)).collect();
+        (!notes.is_empty()).then(|| notes.join("; it "))
     }
 }
 

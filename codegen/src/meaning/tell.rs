@@ -5,9 +5,11 @@ use std::fmt;
 
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
-use crate::asm::{Alu, Cond, Helper, Imm64, Label, MapId, Reg, Size};
+use super::sender;
+use crate::asm::{Alu, Cond, FunctionId, Helper, Imm64, Label, MapId, Reg, Size};
 use crate::emit::link::{Body, CONTEXT, Call, Linker, PACKET};
 use crate::field::{Field, layout};
+use crate::log::line::Owner;
 use crate::log::record::{self, LOST, Occasion, RING, RING_SIZE};
 use crate::module::{Hook, MapKind};
 use crate::packet::Packet;
@@ -44,6 +46,8 @@ pub struct Tell {
     pub number: u32,
     /// At most so many bytes of the packet are told.
     pub bytes: u32,
+    /// Whether it is told who has opened the socket.
+    pub owner: bool,
 }
 
 /// What the reference says of a record: all that does not depend on the system.
@@ -55,6 +59,8 @@ pub struct Telling {
     pub number: u32,
     /// See [`Record`](record::Record).
     pub nf_hook: NfHook,
+    /// See [`Record`](record::Record).
+    pub owner: Option<Owner>,
     /// See [`Record`](record::Record).
     pub mark: u32,
     /// See [`Record`](record::Record).
@@ -80,6 +86,7 @@ impl Perform for Tell {
             occasion: self.occasion,
             number: self.number,
             nf_hook: packet.nf_hook(),
+            owner: self.owner.then(|| sender::of(packet)).flatten(),
             mark: packet.mark(),
             length: bytes.len() as u32,
             bytes: bytes[..captured].to_vec(),
@@ -94,10 +101,12 @@ impl Perform for Tell {
         let needed = ROOMS.partition_point(|&room| room < self.bytes) + 1;
         let rooms = &ROOMS[..needed.min(ROOMS.len())];
         let family = linker.family;
-        let (name, only_traced) = match self.is_trace() {
-            true => ("trace", true),
-            false => ("tell", false),
+        let (name, only_traced) = match (self.is_trace(), self.owner) {
+            (true, _) => ("trace", true),
+            (false, true) => ("tell_with_owner", false),
+            (false, false) => ("tell", false),
         };
+        let owner = self.owner.then(|| sender::link(linker));
         let function = linker.function(name, 3, |body| {
             let done = body.code.label();
             if only_traced {
@@ -110,6 +119,7 @@ impl Perform for Tell {
                 lost: body.code.label(),
                 done,
                 family,
+                owner,
             };
             writer.records(body, rooms);
             body.code.bind(writer.lost);
@@ -124,7 +134,11 @@ impl Perform for Tell {
     }
 
     fn reads(&self) -> Vec<Field> {
-        vec![Field::Mark]
+        let mut fields = vec![Field::Mark];
+        if self.owner {
+            fields.extend(sender::READS);
+        }
+        fields
     }
 
     fn sees_hops(&self) -> bool {
@@ -150,6 +164,8 @@ struct Writer {
     lost: Label,
     done: Label,
     family: Family,
+    /// What tells of the socket, where that is asked for.
+    owner: Option<FunctionId>,
 }
 
 impl Writer {
@@ -214,6 +230,7 @@ impl Writer {
             }
         }
         code.store(Size::W, RECORD, record::layout::CAPTURED, CAPTURED);
+        self.owner(body);
         self.system(body);
         self.link_header(body);
         self.bytes(body);
@@ -222,6 +239,28 @@ impl Writer {
         code.mov(Reg::R2, 0);
         code.call(Helper::RingbufSubmit);
         code.jump(self.done);
+    }
+
+    /// Who has opened the socket.
+    fn owner(&self, body: &mut Body) {
+        use sender::Question::{Group, Known, User};
+        let code = &mut body.code;
+        code.store(Size::B, RECORD, record::layout::HAS_OWNER, 0);
+        code.store(Size::W, RECORD, record::layout::USER, 0);
+        code.store(Size::W, RECORD, record::layout::GROUP, 0);
+        for (question, size, to) in [
+            (Known, Size::B, record::layout::HAS_OWNER),
+            (User, Size::W, record::layout::USER),
+            (Group, Size::W, record::layout::GROUP),
+        ] {
+            if let Some(owner) = self.owner {
+                code.mov(Reg::R1, CONTEXT);
+                code.mov(Reg::R2, PACKET);
+                code.mov(Reg::R3, question as i32);
+                code.call_function(owner);
+                code.store(size, RECORD, to, Reg::R0);
+            }
+        }
     }
 
     /// The hook and the interfaces.

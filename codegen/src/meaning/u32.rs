@@ -5,7 +5,7 @@ use std::fmt;
 
 use ipt2bpf_parser::matches::u32::{Step as Operator, Test as Words, U32};
 
-use super::{Context, MatchMeaning, Refusal};
+use super::{Context, MatchMeaning, Refusal, raw};
 use crate::asm::{Alu, Cond, Label, Operand, Reg, Size};
 use crate::emit::link::{Body, Call, Linker};
 use crate::field::Field;
@@ -19,6 +19,10 @@ impl MatchMeaning for U32 {
         // A word that the packet does not have makes the whole false, and its opposite true.
         let holds = Test::equal(Field::Answer, 1).negated_if(self.tests.negated);
         Ok(vec![Step::Ask(compare.into()), Step::require(holds)])
+    }
+
+    fn note(&self, context: Context<'_>) -> Option<String> {
+        raw::note(context)
     }
 }
 

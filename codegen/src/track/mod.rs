@@ -10,15 +10,21 @@
 //! kernel by design:
 //! - Checksums are not verified: at cgroup hooks they cannot be, and at XDP frames of virtual devices do
 //!   not have them yet.
-//! - A full table forgets what was used least lately, whatever its state.
+//! - The kernel looks for connections that have expired now and then, and where the table is full, for one
+//!   that is not assured to make way for a new one (`early_drop`), else it drops the packet. Here each new
+//!   connection looks at a few that began longest ago ([`code::enter`]): those that have expired go, and where
+//!   half the table has been filled within [`timeouts::FLOOD`] seconds, those go that are not assured. A flood of new
+//!   connections so has half the table for itself. When assured ones fill the other half too, those are
+//!   forgotten that were used least lately.
 //! - A first fragment at XDP stands for the whole: what it says of its length is taken on trust, and the
 //!   windows of a TCP connection that sends fragments are not looked at any more.
-//! - SCTP and GRE are tracked as protocols without a state of their own; a UDP-Lite packet that
+//! - SCTP is tracked as a protocol without a state of its own, which [a warning](sctp) says; a UDP-Lite packet that
 //!   arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6 redirects.
 //! - There are no helpers: nothing is expected.
 
 pub mod code;
 pub mod resolve;
+pub mod sctp;
 pub mod table;
 pub mod tcp;
 pub mod tuple;
@@ -30,6 +36,10 @@ use crate::module::HashShape;
 pub const FLOWS_MAP: &str = "flows";
 /// The map of the locks, each for the flows of one hash.
 pub const LOCKS_MAP: &str = "flow_locks";
+/// The map of the keys of flows in the order in which they began, see [`code::enter`].
+pub const RING_MAP: &str = "flow_ring";
+/// The map with what has become of flows: one value, of which [`statistics`] tells the parts.
+pub const STATISTICS_MAP: &str = "flow_stats";
 /// How many flows are remembered unless the user says otherwise.
 pub const MAX_FLOWS: u32 = 262_144;
 /// How many locks there are: a power of two.
@@ -166,6 +176,30 @@ pub mod layout {
     }
 }
 
+/// Where things lie in the value of [`STATISTICS_MAP`], in bytes from its start: `u64` each.
+pub mod statistics {
+    /// How often a place in the ring has been looked at.
+    pub const LOOKED: i16 = 8;
+    /// Flows that were entered into the table.
+    pub const INSERTED: i16 = 16;
+    /// Flows that could not be.
+    pub const INSERT_FAILED: i16 = 24;
+    /// Flows that had expired or ended when a new one came, and were taken out.
+    pub const EXPIRED: i16 = 32;
+    /// Flows that were not assured and made way for a new one.
+    pub const EARLY_DROPPED: i16 = 40;
+    /// The bytes behind the lock.
+    pub const BYTES: u32 = 40;
+}
+
+/// How many places the ring has for a table of so many flows: a power of two, at most half as many.
+pub const fn ring_places(entries: u32) -> u32 {
+    match entries {
+        0..=3 => 1,
+        entries => 1 << (entries / 2).ilog2(),
+    }
+}
+
 /// The shape of a map of so many flows.
 pub const fn flows_shape(entries: u32) -> HashShape {
     HashShape {
@@ -200,4 +234,7 @@ pub mod timeouts {
     pub const GRE_STREAM: u32 = 180;
     /// All other protocols.
     pub const GENERIC: u32 = 600;
+    /// The longest that half a table of new flows may take to be a flood of them: as long as a connection
+    /// half-opened lasts.
+    pub const FLOOD: u32 = TCP[super::tcp::State::SynSent as usize];
 }

@@ -59,7 +59,10 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
         return invalid;
     }
     let flows = &mut world.flows;
-    if flows.get(&question.key).is_some_and(|it| it.is_over(&now)) {
+    if flows
+        .get(&question.key)
+        .is_some_and(|it| it.is_over(now.now))
+    {
         flows.remove(&question.key);
     }
     // A closed TCP connection that is opened again is forgotten first.
@@ -145,10 +148,11 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
     }
 }
 
-/// `udp_error`: the header is there, and the length it says is possible.
+/// `udp_error`, `udplite_error`: the header is there, the length it says is possible, and UDP-Lite has a
+/// checksum.
 fn udp_is_whole(packet: &Packet<'_>) -> bool {
     let bytes = packet.bytes().get(packet.transport()..).unwrap_or_default();
-    let Some(&[_, _, _, _, high, low, _, _]) = bytes.first_chunk() else {
+    let Some(&[_, _, _, _, high, low, sum, more_sum]) = bytes.first_chunk() else {
         return false;
     };
     // UDP-Lite says there how much of it the checksum covers; 0 is all.
@@ -159,7 +163,8 @@ fn udp_is_whole(packet: &Packet<'_>) -> bool {
         true => usize::MAX,
         false => bytes.len(),
     };
-    (is_lite && length == 0) || (8..=greatest).contains(&length)
+    let is_summed = !is_lite || [sum, more_sum] != [0, 0];
+    is_summed && ((is_lite && length == 0) || (8..=greatest).contains(&length))
 }
 
 /// The kernel's clock of ticks, in the 32 bits that flows are dated with.
@@ -206,9 +211,9 @@ enum Fate {
 }
 
 impl Flow {
-    /// Whether it has expired or ended.
-    fn is_over(&self, clock: &Clock) -> bool {
-        clock.is_past(self.expires) || self.tcp.state == tcp::GONE
+    /// Whether it has expired at a tick, or ended.
+    pub fn is_over(&self, now: u32) -> bool {
+        self.expires.wrapping_sub(now) as i32 <= 0 || self.tcp.state == tcp::GONE
     }
 
     fn tell(&mut self, told: &Told<'_>, clock: &Clock) -> Fate {

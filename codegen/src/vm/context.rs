@@ -38,6 +38,8 @@ pub struct Context<'p> {
     pub nanoseconds: u64,
     /// The number of the processor.
     pub cpu: u32,
+    /// How many bytes a frame at XDP can grow at its end.
+    pub tailroom: usize,
     /// Memory of the kernel that begins with the structure behind the context; programs find nothing when
     /// it is empty. Pointers in it are [`kernel_address`](super::kernel_address)es.
     pub kernel: &'p [u8],
@@ -50,9 +52,15 @@ pub struct FibAnswer {
     pub code: i64,
     /// The interface the packet would leave by.
     pub ifindex: u32,
+    /// The MTU of the route; 0 where the lookup knows none.
+    pub mtu: u16,
     /// The source address that it gives with [`FIB_SOURCE`], IPv4's in the first four bytes.
     pub source: [u8; 16],
 }
+
+/// What a driver leaves at least behind a frame in a page of its own: `struct skb_shared_info`'s
+/// place is kept free besides.
+const TAILROOM: usize = 256;
 
 /// `BPF_FIB_LOOKUP_SRC`: the lookup also gives the source address of what is sent there.
 pub const FIB_SOURCE: u64 = 1 << 4;
@@ -77,6 +85,7 @@ impl<'p> Context<'p> {
             atomic_time: 0,
             nanoseconds: 0,
             cpu: 0,
+            tailroom: TAILROOM,
             kernel: &[],
         }
     }

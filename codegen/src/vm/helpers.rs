@@ -44,6 +44,10 @@ pub(super) const MAX_LOOPS: u32 = 8 << 20;
 /// Size of `struct bpf_fib_lookup`, and where its `ifindex` is.
 const FIB_SIZE: usize = 64;
 const FIB_IFINDEX: u64 = 8;
+/// `tot_len`, and `mtu_result` in its place.
+const FIB_LENGTH: u64 = 6;
+/// `BPF_FIB_LKUP_RET_FRAG_NEEDED`
+const FIB_TOO_LONG: u64 = 8;
 const FIB_SOURCE_ADDRESS: u64 = 16;
 const AF_INET: u64 = 2;
 
@@ -278,6 +282,15 @@ impl Run<'_, '_> {
             let to = self.memory.bytes_mut(to, source.len())?;
             to.copy_from_slice(source);
         }
+        // What is longer than the route lets through is told first.
+        let length = parameters.wrapping_add(FIB_LENGTH);
+        let asked = self.memory.load(length, 2)?;
+        if answer.code == 0 && answer.mtu != 0 {
+            self.memory.store(length, 2, answer.mtu.into())?;
+            if asked > answer.mtu.into() {
+                return Ok(FIB_TOO_LONG);
+            }
+        }
         Ok(answer.code.cast_unsigned())
     }
 
@@ -338,16 +351,17 @@ impl Run<'_, '_> {
         Ok(0)
     }
 
-    /// R1: context, R2: how far the tail moves. Zero, or a negative error number. That it can grow where a
-    /// driver leaves room is not offered.
+    /// R1: context, R2: how far the tail moves. Zero, or a negative error number. New bytes are zero.
     fn adjust_tail(&mut self, registers: &Registers) -> Result<u64, Cause> {
         check_context(registers)?;
         let by = registers.get(2)? as i32;
         let bytes = &mut self.memory.packet.bytes;
+        let grows = usize::try_from(by).unwrap_or(0);
         let cut = by.min(0).unsigned_abs() as usize;
         match bytes.len().checked_sub(cut) {
-            Some(length) if by <= 0 && length >= ETHERNET_HEADER => {
-                bytes.truncate(length);
+            Some(length) if length >= ETHERNET_HEADER && grows <= self.context.tailroom => {
+                bytes.resize(length + grows, 0);
+                self.context.tailroom -= grows;
                 Ok(0)
             }
             _ => Ok(EINVAL.cast_unsigned()),

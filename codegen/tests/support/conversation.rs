@@ -1,6 +1,7 @@
 //! Conversations: packets of two hosts, mostly as they would talk, some hostile.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
@@ -33,10 +34,64 @@ impl fmt::Debug for Sent {
     }
 }
 
-const HERE4: [u8; 4] = [10, 0, 0, 1];
-const THERE4: [u8; 4] = [10, 0, 0, 2];
-const HERE6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-const THERE6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+/// The two hosts, of one family.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The address of this host.
+    pub here: IpAddr,
+    /// Of the other.
+    pub there: IpAddr,
+    /// Whether this host has the port that they talk about; else the other.
+    pub serves: bool,
+}
+
+impl Ends {
+    /// The hosts of a network by its number.
+    pub fn numbered(network: u8, family: Family, serves: bool) -> Self {
+        let host = |number: u8| match family {
+            Family::V4 => IpAddr::from([10, 0, network, number]),
+            Family::V6 => {
+                let mut address = [0; 16];
+                address[..6].copy_from_slice(&[0x20, 1, 0x0d, 0xb8, 0, network]);
+                address[15] = number;
+                IpAddr::from(address)
+            }
+        };
+        Ends {
+            here: host(1),
+            there: host(2),
+            serves,
+        }
+    }
+
+    fn family(&self) -> Family {
+        match self.here {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+
+    /// The ports of a packet: of the side that has the one they talk about, and of the other.
+    fn ports(&self, leaves: bool, port: u16, own: u16) -> Vec<u8> {
+        let ports = match leaves == self.serves {
+            true => [port, own],
+            false => [own, port],
+        };
+        ports.map(u16::to_be_bytes).concat()
+    }
+
+    fn addresses(&self, leaves: bool) -> Vec<u8> {
+        let ends = match leaves {
+            true => [self.here, self.there],
+            false => [self.there, self.here],
+        };
+        let bytes = ends.map(|end| match end {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        });
+        bytes.concat()
+    }
+}
 
 /// An act of one of the two.
 #[derive(Clone, Debug)]
@@ -124,13 +179,21 @@ fn act(ports: &[u16]) -> impl Strategy<Value = Act> + use<> {
 /// The ports that conversations are about.
 pub const PORTS: [u16; 2] = [80, 4000];
 
-/// A handshake, or none, and what follows, between the two hosts of a network by its number, about one of
-/// these ports.
+/// A [conversation](between) of the two hosts of a network by its number.
 pub fn conversation(
     network: u8,
     family: Family,
     ports: &[u16],
 ) -> impl Strategy<Value = Vec<Sent>> + use<> {
+    let ports = ports.to_vec();
+    any::<bool>().prop_flat_map(move |serves| {
+        let ends = Ends::numbered(network, family, serves);
+        between(ends, &ports)
+    })
+}
+
+/// A handshake, or none, and what follows, about one of these ports.
+pub fn between(ends: Ends, ports: &[u16]) -> impl Strategy<Value = Vec<Sent>> + use<> {
     let port = select(ports.to_vec());
     (port, any::<bool>(), 0..4usize, vec(act(ports), 1..24)).prop_map(
         move |(port, client, handshake, acts)| {
@@ -144,7 +207,7 @@ pub fn conversation(
                 options: OPTIONS[2],
             };
             let opening = [step(client, 0x02), step(!client, 0x12), step(client, 0x10)];
-            let mut talk = Talk::new(network, family, port);
+            let mut talk = Talk::new(ends, port);
             let acts = opening.into_iter().take(handshake).chain(acts);
             acts.for_each(|act| talk.act(act));
             talk.sent
@@ -153,8 +216,7 @@ pub fn conversation(
 }
 
 struct Talk {
-    network: u8,
-    family: Family,
+    ends: Ends,
     port: u16,
     /// The next sequence number of this host and of the other.
     next: [u32; 2],
@@ -163,10 +225,9 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(network: u8, family: Family, port: u16) -> Self {
+    fn new(ends: Ends, port: u16) -> Self {
         Talk {
-            network,
-            family,
+            ends,
             port,
             next: [0xffff_fff0, 1000],
             jiffies: 4_294_000_000,
@@ -190,12 +251,7 @@ impl Talk {
                 let (own, other) = if leaves { (0, 1) } else { (1, 0) };
                 let number = self.next[own].wrapping_add_signed(sequence);
                 let acknowledged = self.next[other].wrapping_add_signed(ack);
-                let ports = if leaves {
-                    [33000, self.port]
-                } else {
-                    [self.port, 33000]
-                };
-                let mut bytes = [ports[0].to_be_bytes(), ports[1].to_be_bytes()].concat();
+                let mut bytes = self.ends.ports(leaves, self.port, 33000);
                 bytes.extend(number.to_be_bytes());
                 bytes.extend(acknowledged.to_be_bytes());
                 bytes.extend([((20 + options.len()) as u8) << 2, flags]);
@@ -210,13 +266,12 @@ impl Talk {
                 self.send(leaves, 6, bytes);
             }
             Act::Udp { leaves, port } => {
-                let ports = if leaves { [5000, port] } else { [port, 5000] };
-                let mut bytes = [ports[0].to_be_bytes(), ports[1].to_be_bytes()].concat();
+                let mut bytes = self.ends.ports(leaves, port, 5000);
                 bytes.extend([0, 9, 0, 0, 7]);
                 self.send(leaves, 17, bytes);
             }
             Act::Echo { leaves, answer } => {
-                let (protocol, kinds) = match self.family {
+                let (protocol, kinds) = match self.ends.family() {
                     Family::V4 => (1, [8, 0]),
                     Family::V6 => (58, [128, 129]),
                 };
@@ -228,10 +283,7 @@ impl Talk {
                     return;
                 };
                 let packet = self.sent[index].clone();
-                if packet.family != self.family {
-                    return;
-                }
-                let (protocol, kind) = match self.family {
+                let (protocol, kind) = match self.ends.family() {
                     Family::V4 => (1, 3),
                     Family::V6 => (58, 1),
                 };
@@ -250,40 +302,26 @@ impl Talk {
     }
 
     fn send(&mut self, leaves: bool, protocol: u8, transport: Vec<u8>) {
-        let bytes = match self.family {
+        let mut bytes = match self.ends.family() {
             Family::V4 => {
                 let length = (20 + transport.len()) as u16;
                 let mut bytes = vec![0x45, 0];
                 bytes.extend(length.to_be_bytes());
                 bytes.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
-                let mut ends = if leaves {
-                    [HERE4, THERE4]
-                } else {
-                    [THERE4, HERE4]
-                };
-                ends.iter_mut().for_each(|end| end[2] = self.network);
-                bytes.extend(ends.concat());
-                bytes.extend(transport);
                 bytes
             }
             Family::V6 => {
                 let mut bytes = vec![0x60, 0, 0, 0];
                 bytes.extend((transport.len() as u16).to_be_bytes());
                 bytes.extend([protocol, 64]);
-                let mut ends = if leaves {
-                    [HERE6, THERE6]
-                } else {
-                    [THERE6, HERE6]
-                };
-                ends.iter_mut().for_each(|end| end[5] = self.network);
-                bytes.extend(ends.concat());
-                bytes.extend(transport);
                 bytes
             }
         };
+        bytes.extend(self.ends.addresses(leaves));
+        bytes.extend(transport);
         self.sent.push(Sent {
             leaves,
-            family: self.family,
+            family: self.ends.family(),
             bytes,
             jiffies: self.jiffies,
         });

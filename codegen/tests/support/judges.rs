@@ -8,13 +8,16 @@ use ipt2bpf_codegen::frame::{self, ip_packet};
 use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::log::record::{RING, Record};
 use ipt2bpf_codegen::meaning::reject::reply::{Arrival, reply};
+use ipt2bpf_codegen::meaning::rewrite::path_mtu::UNBOUNDED;
 use ipt2bpf_codegen::meaning::tell::Telling;
 use ipt2bpf_codegen::module::{ADDRESSES_MAP, Hook};
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
 use ipt2bpf_codegen::routine::{World, Written};
 use ipt2bpf_codegen::semantic::{FamilyFilter, Test, Verdict};
+use ipt2bpf_codegen::sets::live::{LiveShape, map_name};
 use ipt2bpf_codegen::vm::{Context, FibAnswer, Machine};
+use ipt2bpf_parser::ipset::Set;
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -47,6 +50,9 @@ fn clock_value() -> Vec<u8> {
 /// What routing prefers as the source of what the host sends.
 const SOURCE: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff];
 
+/// What routes let through.
+const MTU: u16 = 700;
+
 /// Compares the two sides on one packet at one hook.
 fn compare(
     compiled: &Compiled,
@@ -59,6 +65,8 @@ fn compare(
     let before = machine.counters();
     let told_before = machine.records(RING).len();
     world.told.clear();
+    let path_mtu = if drawn.local { UNBOUNDED } else { MTU.into() };
+    world.path_mtu = [path_mtu; 2];
     world.written = Written::default();
     let filter = compiled
         .filters
@@ -113,12 +121,13 @@ fn compare(
     // On a VLAN, the name of the interface is not known, and no rule is met.
     let asks = rules.is_some_and(asks_for_in_device);
     let vlan = hook == Hook::Xdp && drawn.tags.iter().any(|tag| tag & 0x0fff != 0);
-    let mut answer = None;
+    let (mut answer, mut left) = (None, None);
     let (verdict, counted) = match (packet, rules) {
         _ if vlan && asks => (Verdict::Drop, Vec::new()),
         (Some(packet), Some(rules)) => {
             let outcome = evaluate(rules, &packet, route, world);
-            let counted: Vec<u32> = outcome.counters(rules).map(|counter| counter.0).collect();
+            let counted: Vec<_> = outcome.counters(rules).collect();
+            left = Some(frame_with(&frame, bytes.as_slice(), &outcome.packet.left()));
             answer = outcome.rejected.and_then(|(nf_hook, answer)| {
                 let arrival = Arrival {
                     frame: &frame,
@@ -127,7 +136,7 @@ fn compare(
                     source: (!drawn.local).then_some(SOURCE),
                     tick_rate: options.tick_rate,
                 };
-                reply(answer, &packet, arrival, world)
+                reply(answer, &outcome.packet, arrival, world)
             });
             (outcome.verdict, counted)
         }
@@ -151,13 +160,14 @@ fn compare(
     context.fib = FibAnswer {
         code: if drawn.local { 4 } else { 0 },
         source: SOURCE,
+        mtu: MTU,
         ifindex: ((drawn.interface + 1) % INTERFACES.len()) as u32 + 1,
     };
     context.jiffies = world.jiffies;
     let real = u128::from(world.seconds.unsigned_abs()) * 1_000_000_000;
     context.boot_time = (real - u128::from(REAL_LESS_BOOT)) as u64;
     context.atomic_time = (real + u128::from(TAI_LESS_REAL)) as u64;
-    let (returned, left) = machine
+    let (returned, after) = machine
         .run_and_write(hook, &mut context)
         .map_err(|fault| TestCaseError::fail(format!("{fault}")))?;
     let passed = returned == if hook == Hook::Xdp { 2 } else { 1 };
@@ -168,12 +178,15 @@ fn compare(
         hook,
         drawn
     );
-    let sent = (hook == Hook::Xdp && returned == 3).then_some(left);
+    if let (Hook::Xdp, 2, Some(left)) = (hook, returned, left) {
+        prop_assert_eq!(&after, &left, "the frame of {:?}", drawn);
+    }
+    let sent = (hook == Hook::Xdp && returned == 3).then_some(after);
     prop_assert_eq!(sent, answer, "answer at {} to {:?}", hook, drawn);
     let mut expected = before;
-    for counter in counted {
-        expected[counter as usize].0 += 1;
-        expected[counter as usize].1 += bytes.len() as u64;
+    for (counter, bytes) in counted {
+        expected[counter.0 as usize].0 += 1;
+        expected[counter.0 as usize].1 += bytes;
     }
     prop_assert_eq!(
         machine.counters(),
@@ -204,11 +217,22 @@ fn compare(
     Ok(())
 }
 
+/// A frame whose packet has become another; what lies behind it stays.
+fn frame_with(frame: &[u8], packet: &[u8], new: &[u8]) -> Vec<u8> {
+    let start = frame::header_length(frame).unwrap_or(frame.len());
+    let mut bytes = [&frame[..start], new].concat();
+    let behind = frame.get(bytes.len()..).unwrap_or_default();
+    assert!(new.len() >= packet.len(), "packets only grow");
+    bytes.extend(behind);
+    bytes
+}
+
 fn telling(record: Record) -> Telling {
     Telling {
         occasion: record.occasion,
         number: record.number,
         nf_hook: record.nf_hook,
+        owner: record.owner,
         mark: record.mark,
         length: record.length,
         bytes: record.bytes,
@@ -248,12 +272,46 @@ pub fn check(
     check_with_addresses(rulesets, packets, options, &[])
 }
 
+/// The same where sets are kept in maps.
+pub fn check_with_live_sets(
+    rulesets: &[Ruleset],
+    packets: &[Drawn],
+    options: &Options,
+    sets: &[Set],
+) -> Result<(), TestCaseError> {
+    check_filled(rulesets, packets, options, &[], |machine| {
+        for (set, number) in sets.iter().zip(0..) {
+            let (name, shape) = (map_name(number), LiveShape::of(set));
+            for entry in &set.entries {
+                let Some(shape) = &shape else { break };
+                let key = shape.key(&entry.value).expect("a whole element");
+                let value = shape.value(&entry.value, 0);
+                // Sets that no rule asks for have no map.
+                let _ = match shape.is_trie {
+                    true => machine.set_prefix(&name, &key, &value),
+                    false => machine.set_entry(&name, &key, &value),
+                };
+            }
+        }
+    })
+}
+
 /// The same where the types of addresses are known.
 pub fn check_with_addresses(
     rulesets: &[Ruleset],
     packets: &[Drawn],
     options: &Options,
     addresses: &[AddressEntry],
+) -> Result<(), TestCaseError> {
+    check_filled(rulesets, packets, options, addresses, |_| {})
+}
+
+fn check_filled(
+    rulesets: &[Ruleset],
+    packets: &[Drawn],
+    options: &Options,
+    addresses: &[AddressEntry],
+    fill: impl Fn(&mut Machine<'_>),
 ) -> Result<(), TestCaseError> {
     let compiled = compile(rulesets, options)
         .map_err(|diagnostics| TestCaseError::fail(format!("{diagnostics:#?}")))?;
@@ -267,6 +325,7 @@ pub fn check_with_addresses(
     for entry in addresses {
         machine.set_prefix(ADDRESSES_MAP, &entry.key(), &entry.value());
     }
+    fill(&mut machine);
     world.addresses = addresses.to_vec();
     for (number, packet) in packets.iter().enumerate() {
         for filter in &compiled.filters {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, anyhow, bail};
-use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
@@ -12,13 +11,16 @@ use ipt2bpf_parser::ruleset::{Counters, Ruleset};
 use ipt2bpf_runtime::{Loaded, TestPacket, interfaces, load};
 
 use crate::compare::Subject;
-use crate::frame::Frame;
+use crate::frame::{Direction, Frame};
 use crate::netfilter::{CounterKey, Route, Verdict};
 
-/// A loaded program of one hook.
+/// A loaded program, or the two of an object that see both directions.
 pub struct Program {
     name: String,
+    /// Where frames that arrive are for.
     hook: Hook,
+    /// Where the object has a program. What goes elsewhere is not filtered.
+    hooks: Vec<Hook>,
     loaded: Loaded,
     keys: Vec<CounterKey>,
     interfaces: HashMap<String, u32>,
@@ -30,40 +32,37 @@ impl Program {
     /// # Errors
     /// When it cannot be translated exactly, or the kernel refuses it.
     pub fn new(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Self> {
-        Self::load(ruleset, hook, &object(ruleset, hook, sets, None)?)
+        Self::with_options(ruleset, hook, &super::options(hook, sets))
     }
 
-    /// The same for every way of deciding the rules that makes a difference.
+    /// The same of both directions: what arrives is for this hook; what is sent, for the program at
+    /// cgroup_skb/egress.
     ///
     /// # Errors
-    /// As [`Program::new`].
-    pub fn of_every_strategy(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Vec<Self>> {
-        let mut objects: Vec<Vec<u8>> = Vec::new();
-        let mut programs = Vec::new();
-        let forced = Strategy::CLASSIFIERS.into_iter().map(Some);
-        for strategy in [None, Some(Strategy::Straight)].into_iter().chain(forced) {
-            let object = object(ruleset, hook, sets, strategy)?;
-            if objects.contains(&object) {
-                continue;
-            }
-            let mut program = Self::load(ruleset, hook, &object)?;
-            if let Some(strategy) = strategy {
-                program.name += &format!(" by {strategy}");
-            }
-            programs.push(program);
-            objects.push(object);
+    /// As [`new`](Self::new).
+    pub fn of_both_directions(ruleset: &Ruleset, hook: Hook) -> Result<Self> {
+        let mut options = super::options(hook, &Sets::default());
+        if hook == Hook::CgroupIngress {
+            options.hooks.push(Hook::CgroupEgress);
         }
-        Ok(programs)
+        Self::with_options(ruleset, hook, &options)
     }
 
-    fn load(ruleset: &Ruleset, hook: Hook, object: &[u8]) -> Result<Self> {
-        let loaded = load(object).context("the kernel refuses the program")?;
+    fn with_options(ruleset: &Ruleset, hook: Hook, options: &Options) -> Result<Self> {
+        let compiled = compile(std::slice::from_ref(ruleset), options).map_err(|diagnostics| {
+            match super::refuse(&diagnostics) {
+                Err(error) => error,
+                Ok(()) => anyhow!("refused without an error"),
+            }
+        })?;
+        let loaded = load(&compiled.object).context("the kernel refuses the program")?;
         loaded.maps().fill_devices()?;
         loaded.maps().fill_addresses()?;
         loaded.maps().fill_clock()?;
         Ok(Program {
             name: format!("the program at {hook}"),
             hook,
+            hooks: compiled.filters.iter().map(|filter| filter.hook).collect(),
             loaded,
             keys: super::counter_keys(ruleset),
             interfaces: interfaces()?
@@ -72,25 +71,6 @@ impl Program {
                 .collect(),
         })
     }
-}
-
-/// What a ruleset is compiled to at a hook.
-fn object(
-    ruleset: &Ruleset,
-    hook: Hook,
-    sets: &Sets,
-    strategy: Option<Strategy>,
-) -> Result<Vec<u8>> {
-    let options = Options {
-        strategy,
-        ..super::options(hook, sets)
-    };
-    let compiled = compile(std::slice::from_ref(ruleset), &options);
-    let compiled = compiled.map_err(|diagnostics| match super::refuse(&diagnostics) {
-        Err(error) => error,
-        Ok(()) => anyhow!("refused without an error"),
-    })?;
-    Ok(compiled.object)
 }
 
 impl Subject for Program {
@@ -109,8 +89,15 @@ impl Subject for Program {
         };
         // Behind the IP layer, tags and padding are gone; what is sent never had them. The kernel tells
         // the packet type from the station's address.
+        let hook = match frame.direction {
+            Direction::Received => self.hook,
+            Direction::Sent => Hook::CgroupEgress,
+        };
+        if !self.hooks.contains(&hook) {
+            return Ok(Verdict::Accept);
+        }
         let mut trimmed;
-        let bytes = match self.hook {
+        let bytes = match hook {
             Hook::Xdp => &frame.bytes,
             Hook::CgroupIngress | Hook::CgroupEgress => {
                 trimmed = Frame::received(frame.family, &frame.interface, frame.packet()).bytes;
@@ -120,14 +107,14 @@ impl Subject for Program {
             }
         };
         let run = self.loaded.test_run(
-            self.hook,
+            hook,
             &TestPacket {
                 frame: bytes,
                 ifindex: self.interfaces.get(interface).copied(),
                 repeat: 1,
             },
         )?;
-        Ok(match (self.hook, run.retval) {
+        Ok(match (hook, run.retval) {
             // 3 sends an answer in place of the packet.
             (Hook::Xdp, 1 | 3) | (Hook::CgroupIngress | Hook::CgroupEgress, 0) => Verdict::Drop,
             (Hook::Xdp, 2) | (Hook::CgroupIngress | Hook::CgroupEgress, 1) => Verdict::Accept,

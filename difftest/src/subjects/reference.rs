@@ -12,7 +12,7 @@ use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::{self, FamilyFilter};
 use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
-use ipt2bpf_runtime::{addresses, interfaces};
+use ipt2bpf_runtime::{addresses, interfaces, kernel};
 
 use crate::compare::Subject;
 use crate::frame::Frame;
@@ -48,6 +48,7 @@ impl Reference {
             .context("no filter for the ruleset")?;
         let mut world = World::default();
         world.addresses = addresses()?;
+        world.tick_rate = kernel::tick_rate();
         Ok(Reference {
             name: format!("the reference at {hook}"),
             filter,
@@ -99,14 +100,15 @@ impl Subject for Reference {
         let packet = Packet::new(frame.family, frame.packet(), &devices)
             .context("a packet without a header cannot reach a table")?
             .with(metadata(&frame.bytes, index));
+        self.world.jiffies = kernel::jiffies().into();
         let outcome = evaluate(&self.filter, &packet, destination, &mut self.world);
-        for counter in outcome.counters(&self.filter) {
+        for (counter, bytes) in outcome.counters(&self.filter) {
             let counters = self
                 .counters
                 .get_mut(counter.0 as usize)
                 .context("a counter outside the layout")?;
             counters.packets += 1;
-            counters.bytes += packet.len();
+            counters.bytes += bytes;
         }
         Ok(match outcome.verdict {
             semantic::Verdict::Accept => Verdict::Accept,

@@ -175,6 +175,14 @@ pub(super) fn decode<E>(
     Ok(None)
 }
 
+/// The revisions of an extension in a table.
+pub(super) fn revisions<E>(codecs: &[Codec<E>], family: Family, name: &str) -> Vec<u8> {
+    let mine = codecs
+        .iter()
+        .filter(|codec| codec.name == name && codec.is_for(family));
+    mine.map(|codec| codec.revision).collect()
+}
+
 /// An extension that nobody here understands, with its bytes.
 pub(super) fn unknown(raw: &RawExtension<'_>) -> Unknown {
     Unknown {

@@ -106,6 +106,42 @@ pub struct Listing {
     pub entries: Vec<u8>,
 }
 
+/// A match or a target, as `IPT_SO_GET_REVISION_MATCH` and `IPT_SO_GET_REVISION_TARGET` ask for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A match.
+    Match,
+    /// A target.
+    Target,
+}
+
+/// Which revisions of an extension have a type here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// The one that was asked for.
+    Known,
+    /// Only others.
+    Other,
+    /// None: nobody knows the extension.
+    Unknown,
+}
+
+/// Whether an extension of this name and revision is decoded to a type.
+pub fn revision(family: Family, kind: Kind, name: &str, revision: u8) -> Revision {
+    let mut known = match kind {
+        Kind::Match => codec::revisions(matches::CODECS, family, name),
+        Kind::Target if name == layout::STANDARD || name == layout::ERROR => vec![0],
+        Kind::Target => codec::revisions(targets::CODECS, family, name),
+    }
+    .into_iter()
+    .peekable();
+    match (known.peek().is_some(), known.any(|it| it == revision)) {
+        (_, true) => Revision::Known,
+        (true, false) => Revision::Other,
+        (false, false) => Revision::Unknown,
+    }
+}
+
 /// Reads what `IPT_SO_SET_REPLACE` is given. `sets` has the names of the ipsets that rules may name
 /// by index.
 ///

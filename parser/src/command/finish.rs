@@ -2,7 +2,8 @@
 
 use bstr::ByteSlice;
 
-use super::{ChainKind, Command, Jump, Line, Place, Result, Scan};
+use super::base::NAT_DROP;
+use super::{ChainKind, Command, Jump, Line, Place, Result, Scan, Speaker};
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::extension::Surroundings;
 use crate::lossy;
@@ -33,23 +34,43 @@ impl Scan<'_> {
         let Some(command) = self.command.take() else {
             diagnostics.push(
                 Diagnostic::error(code::BAD_COMMAND, self.line, "the line holds no command")
-                    .with_help("a rule starts with -A CHAIN"),
+                    .with_help("a rule starts with -A CHAIN")
+                    .usage("no command specified"),
             );
             return None;
         };
+        if self.place.speaker == Speaker::Shell
+            && let Err(diagnostic) = self.check_shell_line(&command)
+        {
+            diagnostics.push(diagnostic);
+            return None;
+        }
+        if self.drops_in_nat(&command) {
+            let message = "the nat table cannot DROP";
+            diagnostics.push(
+                Diagnostic::error(code::MISPLACED, self.line, message)
+                    .with_help("drop in the filter table")
+                    .usage(NAT_DROP),
+            );
+            return None;
+        }
+        let call = self.call.clone();
         let chain = match &command {
             Command::Append(chain)
             | Command::Insert(chain, _)
             | Command::Replace(chain, _)
+            | Command::Check(chain)
             | Command::Delete(chain) => chain,
             _ => {
-                if self.has_rule() {
+                // With a command line, matches without a rule go unnoticed.
+                if self.has_rule() && self.place.speaker == Speaker::File {
                     let message = "this command takes no rule";
                     diagnostics.push(Diagnostic::error(code::BAD_COMMAND, self.line, message));
                     return None;
                 }
                 return Some(Line {
                     command,
+                    call,
                     rules: Vec::new(),
                 });
             }
@@ -119,7 +140,11 @@ impl Scan<'_> {
                 });
             }
         }
-        Some(Line { command, rules })
+        Some(Line {
+            command,
+            call,
+            rules,
+        })
     }
 }
 
@@ -160,7 +185,8 @@ fn addresses(
             span,
             "a list of addresses cannot be inverted",
         )
-        .with_help("use a chain of your own that returns for each address, or an ipset");
+        .with_help("use a chain of your own that returns for each address, or an ipset")
+        .usage("! not allowed with multiple source or destination IP addresses");
         return (Vec::new(), Err(error));
     }
     let networks = networks.into_iter().map(|value| {
@@ -190,6 +216,7 @@ fn check_interfaces(base: &BaseMatch, chain: &Word, place: &Place<'_>) -> Result
             interface.value.span,
             format!("{option} cannot stand in {hook}"),
         )
+        .usage(format!("Can't use {option} with {hook}\n"))
         .with_help(match option {
             "-o" => "the way out is not known here; -i tells the way in",
             _ => "the way in is not known here; -o tells the way out",

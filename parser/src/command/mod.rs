@@ -7,6 +7,7 @@ mod draft;
 mod finish;
 mod options;
 mod scan;
+mod shell;
 
 use draft::Draft;
 use options::Base;
@@ -44,11 +45,125 @@ pub(crate) enum Command {
     Rename(Word, Word),
     /// `-P CHAIN POLICY`
     Policy(Word, Word),
+    /// `-Z CHAIN NUMBER`, the number from 0.
+    ZeroAt(Word, usize),
+    /// `-C CHAIN` with the rule.
+    Check(Word),
+    /// `-L [CHAIN [NUMBER]]`
+    List(Listed),
+    /// `-S [CHAIN [NUMBER]]`
+    ListRules(Listed),
+    /// `-V` or `-h`: nothing else counts.
+    About(About),
+}
+
+impl Command {
+    /// Its short option.
+    pub fn letter(&self) -> char {
+        match self {
+            Command::Append(_) => 'A',
+            Command::Insert(..) => 'I',
+            Command::Replace(..) => 'R',
+            Command::DeleteAt(..) | Command::Delete(_) => 'D',
+            Command::Flush(_) => 'F',
+            Command::Zero(_) | Command::ZeroAt(..) => 'Z',
+            Command::NewChain(_) => 'N',
+            Command::DeleteChain(_) => 'X',
+            Command::Rename(..) => 'E',
+            Command::Policy(..) => 'P',
+            Command::Check(_) => 'C',
+            Command::List(_) => 'L',
+            Command::ListRules(_) => 'S',
+            Command::About(About::Version) => 'V',
+            Command::About(About::Help) => 'h',
+        }
+    }
+
+    /// The chain that it is about, unless it is about all.
+    pub fn chain(&self) -> Option<&Word> {
+        match self {
+            Command::Append(chain)
+            | Command::Insert(chain, _)
+            | Command::Replace(chain, _)
+            | Command::DeleteAt(chain, _)
+            | Command::Delete(chain)
+            | Command::ZeroAt(chain, _)
+            | Command::NewChain(chain)
+            | Command::Rename(chain, _)
+            | Command::Policy(chain, _)
+            | Command::Check(chain) => Some(chain),
+            Command::Flush(chain) | Command::Zero(chain) | Command::DeleteChain(chain) => {
+                chain.as_ref()
+            }
+            Command::List(listed) | Command::ListRules(listed) => listed.chain.as_ref(),
+            Command::About(_) => None,
+        }
+    }
+}
+
+/// What `-L` and `-S` show.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listed {
+    /// Only this chain.
+    pub chain: Option<Word>,
+    /// Only this rule of it, from 0.
+    pub rule: Option<usize>,
+    /// What `-Z` beside it sets to zero.
+    pub zero: Option<Zeroed>,
+}
+
+/// What `-Z` beside `-L` or `-S` sets to zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zeroed {
+    /// The chain that is shown, or all.
+    Chains,
+    /// The rule that is shown.
+    Rule,
+}
+
+/// Who gives the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// A line of a save file.
+    File,
+    /// A command line.
+    Shell,
+}
+
+/// The options of a command line that are not about a rule.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Call {
+    /// `-t`
+    pub table: Option<Word>,
+    /// How many `-v` there are.
+    pub verbose: u8,
+    /// `-n`
+    pub numeric: bool,
+    /// `-x`
+    pub exact: bool,
+    /// `--line-numbers`
+    pub line_numbers: bool,
+    /// `-c`
+    pub counters: Option<Counters>,
+    /// `-w`: seconds to wait for the lock, or as long as it takes.
+    pub wait: Option<Option<u32>>,
+    /// `-W`, which iptables has given up.
+    pub wait_interval: bool,
+}
+
+/// What iptables tells of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// `-V`
+    Version,
+    /// `-h`
+    Help,
 }
 
 /// A line that was understood.
 pub(crate) struct Line {
     pub command: Command,
+    pub call: Call,
     /// More than one when `-s` or `-d` lists several addresses. Empty for commands without a rule.
     pub rules: Vec<Rule>,
 }
@@ -67,6 +182,7 @@ pub(crate) struct Place<'a> {
     pub table: TableKind,
     /// The names that stand for numbers.
     pub names: &'a Names,
+    pub speaker: Speaker,
     /// The kind of a chain as far as the text has declared it.
     pub chain: &'a dyn Fn(&str) -> ChainKind,
     /// The chains to suggest for a misspelt name.
@@ -91,6 +207,14 @@ pub(crate) fn read(
             None
         }
     }
+}
+
+/// The table that the words of a command line name, whatever else is wrong with them.
+pub(crate) fn table_of(words: &[Word], line: Span, place: &Place<'_>) -> Option<Word> {
+    let mut scan = Scan::new(words, line, Counters::default(), place);
+    // What is wrong is told by who reads the line with its table.
+    let _ = scan.run();
+    scan.call.table
 }
 
 type Result<T> = std::result::Result<T, Diagnostic>;
@@ -126,7 +250,7 @@ enum Meaning {
 impl Meaning {
     fn is_same(&self, other: &Meaning) -> bool {
         match (self, other) {
-            (Meaning::Base(a), Meaning::Base(b)) => a == b && *a != Base::Other,
+            (Meaning::Base(a), Meaning::Base(b)) => a == b,
             (Meaning::Extension(a, x), Meaning::Extension(b, y)) => a == b && x.names == y.names,
             _ => false,
         }
@@ -141,6 +265,7 @@ struct Scan<'a> {
     place: &'a Place<'a>,
     negation: Option<Span>,
     command: Option<Command>,
+    call: Call,
     counters: Counters,
     sources: Option<Negatable<Word>>,
     destinations: Option<Negatable<Word>>,
@@ -160,6 +285,7 @@ impl<'a> Scan<'a> {
             place,
             negation: None,
             command: None,
+            call: Call::default(),
             counters,
             sources: None,
             destinations: None,

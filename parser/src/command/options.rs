@@ -27,8 +27,17 @@ pub(super) enum Base {
     Ipv6,
     Verbose,
     Table,
-    /// A command or option that a save file has no use for.
-    Other,
+    Check,
+    List,
+    ListRules,
+    Numeric,
+    Wait,
+    WaitInterval,
+    Exact,
+    Version,
+    Help,
+    LineNumbers,
+    Modprobe,
 }
 
 /// Letter, long names, meaning. The letter of a long-only option is none.
@@ -52,22 +61,22 @@ pub(super) const BASE: &[(Option<u8>, &[&str], Base)] = &[
     (Some(b'v'), &["verbose"], Base::Verbose),
     (Some(b't'), &["table"], Base::Table),
     (Some(b'D'), &["delete"], Base::Delete),
-    (Some(b'C'), &["check"], Base::Other),
+    (Some(b'C'), &["check"], Base::Check),
     (Some(b'R'), &["replace"], Base::Replace),
-    (Some(b'L'), &["list"], Base::Other),
-    (Some(b'S'), &["list-rules"], Base::Other),
+    (Some(b'L'), &["list"], Base::List),
+    (Some(b'S'), &["list-rules"], Base::ListRules),
     (Some(b'F'), &["flush"], Base::Flush),
     (Some(b'Z'), &["zero"], Base::Zero),
     (Some(b'X'), &["delete-chain"], Base::DeleteChain),
     (Some(b'E'), &["rename-chain"], Base::Rename),
-    (Some(b'n'), &["numeric"], Base::Other),
-    (Some(b'w'), &["wait"], Base::Other),
-    (Some(b'W'), &["wait-interval"], Base::Other),
-    (Some(b'x'), &["exact"], Base::Other),
-    (Some(b'V'), &["version"], Base::Other),
-    (Some(b'h'), &["help"], Base::Other),
-    (None, &["line-numbers"], Base::Other),
-    (Some(b'M'), &["modprobe"], Base::Other),
+    (Some(b'n'), &["numeric"], Base::Numeric),
+    (Some(b'w'), &["wait"], Base::Wait),
+    (Some(b'W'), &["wait-interval"], Base::WaitInterval),
+    (Some(b'x'), &["exact"], Base::Exact),
+    (Some(b'V'), &["version"], Base::Version),
+    (Some(b'h'), &["help"], Base::Help),
+    (None, &["line-numbers"], Base::LineNumbers),
+    (Some(b'M'), &["modprobe"], Base::Modprobe),
 ];
 
 impl Base {
@@ -86,12 +95,49 @@ impl Base {
         )
     }
 
-    /// Whether a value must stand behind it.
-    pub(super) fn has_value(self) -> bool {
-        use Base::{DeleteChain, Flush, Fragment, Ipv4, Ipv6, Other, Verbose, Zero};
-        !matches!(
+    /// Whether only a command line may hold it: a save file names its table, and commands that show
+    /// something have no place there.
+    pub(super) fn is_of_shell(self) -> bool {
+        use Base::{Check, Exact, Help, LineNumbers, List, ListRules, Modprobe, Numeric, Version};
+        use Base::{Wait, WaitInterval};
+        matches!(
             self,
-            Fragment | Ipv4 | Ipv6 | Verbose | Flush | Zero | DeleteChain | Other
+            Check
+                | List
+                | ListRules
+                | Numeric
+                | Wait
+                | WaitInterval
+                | Exact
+                | Version
+                | Help
+                | LineNumbers
+                | Modprobe
         )
     }
+
+    /// Whether and how a value follows it.
+    pub(super) fn value(self) -> TakesValue {
+        use Base::{
+            DeleteChain, Exact, Flush, Fragment, Help, Ipv4, Ipv6, LineNumbers, List, ListRules,
+            Numeric, Verbose, Version, Wait, WaitInterval, Zero,
+        };
+        match self {
+            Fragment | Ipv4 | Ipv6 | Verbose | Numeric | Exact | Version | Help | LineNumbers
+            | Wait | WaitInterval => TakesValue::No,
+            Flush | Zero | DeleteChain | List | ListRules => TakesValue::Perhaps,
+            _ => TakesValue::Yes,
+        }
+    }
+}
+
+/// Whether a value stands behind an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TakesValue {
+    /// None, or the option looks for it itself.
+    No,
+    /// In the same word, or in the next unless that is an option.
+    Perhaps,
+    /// Always.
+    Yes,
 }

@@ -3,7 +3,7 @@
 use bstr::ByteSlice;
 
 use super::draft::Draft;
-use super::options::{BASE, Base};
+use super::options::{BASE, Base, TakesValue};
 use super::{Applies, Jump, Meaning, Owner, Result, Scan, repeated};
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Given, OptionSpec};
@@ -31,7 +31,8 @@ impl<'a> Scan<'a> {
                     return Err(Diagnostic::error(code::BAD_ARGUMENT, word.span, message)
                         .with_help(
                             "an option starts with -; a value with blanks needs double quotes",
-                        ));
+                        )
+                        .bare(format!("Bad argument `{}'", word.show())));
                 }
             };
             if let Applies::No = applies {
@@ -39,15 +40,15 @@ impl<'a> Scan<'a> {
             }
         }
         if let Some(span) = self.negation {
-            return Err(Diagnostic::error(
-                code::BAD_NEGATION,
-                span,
-                "nothing follows this !",
-            ));
+            return Err(
+                Diagnostic::error(code::BAD_NEGATION, span, "nothing follows this !")
+                    .usage("nothing appropriate following !"),
+            );
         }
         Ok(Applies::Yes)
     }
 
+    /// The next word, whatever it is.
     pub(super) fn take(&mut self) -> Option<&'a Word> {
         let word = self.words.get(self.next)?;
         self.next += 1;
@@ -56,11 +57,10 @@ impl<'a> Scan<'a> {
 
     pub(super) fn negate(&mut self, word: &Word) -> Result<Applies> {
         if self.negation.replace(word.span).is_some() {
-            return Err(Diagnostic::error(
-                code::BAD_NEGATION,
-                word.span,
-                "! stands twice",
-            ));
+            return Err(
+                Diagnostic::error(code::BAD_NEGATION, word.span, "! stands twice")
+                    .usage("multiple consecutive ! not allowed"),
+            );
         }
         Ok(Applies::Yes)
     }
@@ -68,12 +68,13 @@ impl<'a> Scan<'a> {
     pub(super) fn short(&mut self, word: &'a Word, letter: u8, rest: &[u8]) -> Result<Applies> {
         let Some(base) = Base::by_letter(letter) else {
             let message = format!("-{} is no option of iptables", [letter].as_bstr());
-            return Err(Diagnostic::error(code::UNKNOWN_OPTION, word.span, message));
+            return Err(Diagnostic::error(code::UNKNOWN_OPTION, word.span, message)
+                .usage(format!("unknown option \"{}\"", word.show())));
         };
         if rest.is_empty() {
             return self.base_option(base, word, None);
         }
-        if !base.has_value() {
+        if base.value() == TakesValue::No {
             // Letters in one word, as in `-fj`.
             return match self.base_option(base, word, None)? {
                 Applies::Yes => self.short(word, rest[0], &rest[1..]),
@@ -82,10 +83,12 @@ impl<'a> Scan<'a> {
         }
         // iptables takes the value of the other options from the word before the next, which is
         // this one: it would look for a protocol called `-ptcp`.
-        if matches!(
-            base,
-            Base::Append | Base::Insert | Base::NewChain | Base::Policy | Base::Match
-        ) {
+        if base.value() == TakesValue::Perhaps
+            || matches!(
+                base,
+                Base::Append | Base::Insert | Base::NewChain | Base::Policy | Base::Match
+            )
+        {
             return self.base_option(base, word, Some(rest));
         }
         let message = format!("a blank is missing behind -{}", [letter].as_bstr());
@@ -117,6 +120,7 @@ impl<'a> Scan<'a> {
             // As with letters, iptables would take the whole word for the value.
             Meaning::Base(base)
                 if attached.is_some()
+                    && base.value() == TakesValue::Yes
                     && !matches!(base, Base::Append | Base::Insert | Base::Match) =>
             {
                 let message = format!(
@@ -154,7 +158,8 @@ impl<'a> Scan<'a> {
                 );
                 Err(
                     Diagnostic::error(code::AMBIGUOUS_OPTION, word.span, message)
-                        .with_help("write the whole name"),
+                        .with_help("write the whole name")
+                        .usage(format!("unknown option \"{}\"", word.show())),
                 )
             }
         }
@@ -191,7 +196,8 @@ impl<'a> Scan<'a> {
 
     pub(super) fn unknown_option(&self, word: &Word, name: &[u8]) -> Diagnostic {
         let message = format!("--{} is unknown here", name.as_bstr());
-        let diagnostic = Diagnostic::error(code::UNKNOWN_OPTION, word.span, message);
+        let diagnostic = Diagnostic::error(code::UNKNOWN_OPTION, word.span, message)
+            .usage(format!("unknown option \"{}\"", word.show()));
         let family = self.place.family;
         let owners: Vec<&str> = matches::of_family(family)
             .filter(|spec| {
@@ -242,11 +248,13 @@ impl<'a> Scan<'a> {
         let negation = self.negation.take();
         if let Some(span) = negation.filter(|_| !spec.invertible) {
             let message = format!("--{} cannot be inverted", spec.name());
-            return Err(Diagnostic::error(
-                code::BAD_NEGATION,
-                span.to(word.span),
-                message,
-            ));
+            let usage = format!(
+                "{}: option \"--{}\" cannot be inverted.\n",
+                self.name_of(owner),
+                spec.name()
+            );
+            let span = span.to(word.span);
+            return Err(Diagnostic::error(code::BAD_NEGATION, span, message).usage(usage));
         }
         if attached.is_some() && spec.arity == 0 {
             let message = format!("--{} takes no value", spec.name());
@@ -274,6 +282,7 @@ impl<'a> Scan<'a> {
                 };
                 let message = format!("--{} needs {count}", spec.name());
                 Diagnostic::error(code::MISSING_OPTION, word.span, message)
+                    .usage(format!("option \"{}\" requires an argument", word.show()))
             })?);
         }
         let span = words
@@ -296,10 +305,26 @@ impl<'a> Scan<'a> {
             (Owner::Target, _) => return Ok(Applies::Yes),
         };
         if !spec.repeatable && all_given.iter().any(|other| other.is(spec)) {
-            return Err(repeated(&format!("--{}", spec.name()), given.span));
+            let name = spec.name();
+            let owner = self.name_of(owner);
+            return Err(repeated(&format!("--{name}"), given.span).usage(format!(
+                "{owner}: option \"--{name}\" can only be used once.\n"
+            )));
         }
         all_given.push(given);
         Ok(Applies::Yes)
+    }
+
+    /// The name of the extension that an option belongs to.
+    fn name_of(&self, owner: Owner) -> &'static str {
+        let name = match owner {
+            Owner::Match(index) => self.matches.get(index).map(|draft| draft.spec.name),
+            Owner::Target => match &self.jump {
+                Some(Jump::Extension(draft)) => Some(draft.spec.name),
+                _ => None,
+            },
+        };
+        name.unwrap_or_default()
     }
 
     /// The value behind `=` as a word of its own.

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::{Family, Negatable, NfHook};
 use crate::value::is_prefix_of;
@@ -97,6 +98,7 @@ impl Extension for Addrtype {
             let message = "no address type is given";
             return Err(
                 Diagnostic::error(code::MISSING_OPTION, arguments.span, message)
+                    .usage("addrtype: you must specify --src-type or --dst-type")
                     .with_help("add --src-type or --dst-type"),
             );
         }
@@ -138,6 +140,24 @@ impl Extension for Addrtype {
             Some(Device::Out) => line.word("--limit-iface-out"),
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("ADDRTYPE match");
+        for (name, types) in [("src-type", &self.source), ("dst-type", &self.destination)] {
+            let Some(types) = types else { continue };
+            let names = NAMES
+                .iter()
+                .filter(|row| types.value.value.contains(&row.1));
+            let names: Vec<&str> = names.map(|row| row.0).collect();
+            let sign = sign(types.negated);
+            line.word(format_args!("{name} {sign}{}", names.join(",")));
+        }
+        match self.device {
+            None => {}
+            Some(Device::In) => line.word("limit-in"),
+            Some(Device::Out) => line.word("limit-out"),
+        }
+    }
 }
 
 /// Names between commas, each by any leading part; the first in the table wins.
@@ -149,6 +169,7 @@ fn types(value: &Value<'_>) -> Result<Vec<AddressType>, Problem> {
             let names: Vec<&str> = NAMES.iter().map(|row| row.0).collect();
             return Err(
                 Problem::new(format!("{:?} is no address type", BStr::new(name)))
+                    .usage(format!("addrtype: bad type \"{}\"", BStr::new(name)))
                     .with_help(format!("the types are {}", names.join(", "))),
             );
         };

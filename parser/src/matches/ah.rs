@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, switch};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::range::{self, Range};
 use crate::ruleset::{Family, Negatable};
@@ -51,6 +52,11 @@ impl Extension for Ah {
     fn print(&self, line: &mut Line) {
         range::print(line, "--ahspi", &self.spi);
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let spi = Listing::range_text("spi", &self.spi).unwrap_or_default();
+        line.word(format_args!("ah {spi}"));
+    }
 }
 
 impl Extension for Ah6 {
@@ -78,6 +84,22 @@ impl Extension for Ah6 {
         }
         if self.reserved {
             line.word("--ahres");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let spi = Listing::range_text("spi", &self.spi).unwrap_or_default();
+        line.word(format_args!("ah {spi}"));
+        if let Some(length) = self
+            .length
+            .as_ref()
+            .filter(|it| it.negated || it.value.value != 0)
+        {
+            let sign = sign(length.negated);
+            line.put(format_args!("length:{sign}{}", length.value.value));
+        }
+        if self.reserved {
+            line.word("reserved");
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::listing::Listing;
 use crate::print::Line;
 
 /// The `bpf` match: true if the program gives anything but zero. The packet starts at its IP header.
@@ -72,6 +73,17 @@ impl Extension for Bpf {
                 line.word("--object-pinned");
                 line.raw(path);
             }
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        match self {
+            Self::Classic(program) => {
+                let instructions: Vec<String> = program.iter().map(Instruction::save).collect();
+                // The tool ends the program with a NUL.
+                line.put(format_args!("match bpf {}\0", instructions.join(",")));
+            }
+            Self::Pinned(path) => line.put(format_args!("match bpf pinned {path}")),
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Negatable, NfHook};
 use crate::value::word32;
@@ -66,5 +67,17 @@ impl Extension for Cgroup {
                 line.word(class.value.value);
             }
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("cgroup");
+        let (negated, shown) = match self {
+            Self::Path(path) => (path.negated, path.value.value.to_string()),
+            Self::Class(class) => (class.negated, class.value.value.to_string()),
+        };
+        if negated {
+            line.word("!");
+        }
+        line.word(shown);
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::span::Spanned;
@@ -78,6 +79,14 @@ impl Extension for Cluster {
         line.word(self.total);
         line.word("--cluster-hash-seed");
         line.word(format!("{:#010x}", self.seed));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let Self { nodes, total, seed } = self;
+        let (sign, nodes) = (sign(nodes.negated), nodes.value.value);
+        line.word(format_args!(
+            "cluster {sign}node_mask={nodes:#010x} total_nodes={total} hash_seed={seed:#010x}"
+        ));
     }
 }
 

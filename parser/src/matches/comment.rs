@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use bstr::BString;
 use serde::Serialize;
@@ -41,5 +42,11 @@ impl Extension for Comment {
     fn print(&self, line: &mut Line) {
         line.word("--comment");
         line.string(&self.text);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.put(" /* ");
+        line.put_bytes(&self.text);
+        line.put(" */");
     }
 }

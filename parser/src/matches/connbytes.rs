@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::range::Range;
 use crate::ruleset::Negatable;
@@ -116,6 +117,24 @@ impl Extension for Connbytes {
         line.word(name_of(&MODES, self.mode));
         line.word("--connbytes-dir");
         line.word(name_of(&DIRECTIONS, self.direction));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let Amount { low, high } = self.amount.value.value;
+        line.word(if self.amount.negated {
+            "! connbytes"
+        } else {
+            "connbytes"
+        });
+        match high {
+            0 | u64::MAX => line.word(low),
+            _ => line.word(format_args!("{low}:{high}")),
+        }
+        let mode = name_of(&MODES, self.mode);
+        let direction = name_of(&DIRECTIONS, self.direction);
+        line.word(format_args!(
+            "connbytes mode {mode} connbytes direction {direction}"
+        ));
     }
 }
 

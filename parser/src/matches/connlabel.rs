@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::integer;
@@ -40,6 +41,18 @@ impl Extension for Connlabel {
         line.word(format!("\"{}\"", self.label.value.value));
         if self.set {
             line.word("--set");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("connlabel");
+        if self.label.negated {
+            line.word("!");
+        }
+        // A system that names its labels (connlabel.conf) would see the name here.
+        line.word(self.label.value.value);
+        if self.set {
+            line.word("set");
         }
     }
 }

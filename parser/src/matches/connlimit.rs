@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Bound;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Family;
 use crate::value::{prefix_length, word32};
@@ -58,6 +59,7 @@ impl Extension for Connlimit {
         let above = arguments.get(&ABOVE)?.map(|given| (Bound::Above, given));
         let (bound, limit) = up_to.or(above).ok_or_else(|| {
             Diagnostic::error(code::MISSING_OPTION, arguments.span, "no limit is given")
+                .usage("You must specify \"--connlimit-above\" or \"--connlimit-upto\".")
                 .with_help("add --connlimit-above or --connlimit-upto")
         })?;
         let longest = match arguments.rule.family {
@@ -90,6 +92,19 @@ impl Extension for Connlimit {
             By::Source => "--connlimit-saddr",
             By::Destination => "--connlimit-daddr",
         });
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let by = match self.by {
+            By::Source => "src",
+            By::Destination => "dst",
+        };
+        let relation = match self.bound {
+            Bound::UpTo => "<=",
+            Bound::Above => ">",
+        };
+        let (length, limit) = (self.prefix_length, self.limit);
+        line.word(format_args!("#conn {by}/{length} {relation} {limit}"));
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Masked;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::masked;
@@ -30,5 +31,13 @@ impl Extension for Connmark {
     fn print(&self, line: &mut Line) {
         line.option(self.mark.negated, "--mark");
         line.word(self.mark.value.value);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let sign = sign(self.mark.negated);
+        line.word(format_args!(
+            "connmark match  {sign}{}",
+            self.mark.value.value
+        ));
     }
 }

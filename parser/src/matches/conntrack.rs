@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::PortRange;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::prefix::{self, Prefix};
 use crate::print::Line;
 use crate::range::{Range, warn_backwards};
@@ -144,6 +145,7 @@ impl Extension for Conntrack {
             let message = "nothing is tested";
             return Err(
                 Diagnostic::error(code::MISSING_OPTION, arguments.span, message)
+                    .usage("conntrack: At least one option is required")
                     .with_help("add --ctstate or another option of conntrack"),
             );
         }
@@ -205,6 +207,10 @@ impl Extension for Conntrack {
             });
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
+    }
 }
 
 impl Extension for State {
@@ -219,6 +225,10 @@ impl Extension for State {
     fn print(&self, line: &mut Line) {
         line.option(self.states.negated, "--state");
         line.word(self.states.value.value.list());
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
     }
 }
 
@@ -273,8 +283,10 @@ fn states(word: &[u8], with_nat: bool) -> Result<States, Problem> {
                 } else {
                     " and UNTRACKED"
                 };
+                let option = if with_nat { "ctstate" } else { "state" };
                 return Err(
                     Problem::new(format!("{:?} is no connection state", BStr::new(name)))
+                        .usage(format!("Bad {option} \"{}\"", BStr::new(name)))
                         .with_help(format!(
                             "the states are INVALID, NEW, ESTABLISHED, RELATED{nat}"
                         )),

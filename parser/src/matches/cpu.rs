@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::word32;
@@ -28,6 +29,14 @@ impl Extension for Cpu {
 
     fn print(&self, line: &mut Line) {
         line.option(self.0.negated, "--cpu");
+        line.word(self.0.value.value);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("cpu");
+        if self.0.negated {
+            line.word("!");
+        }
         line.word(self.0.value.value);
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::PortRange;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::range::warn_backwards;
 use crate::ruleset::Negatable;
@@ -108,6 +109,33 @@ impl Extension for Dccp {
         if let Some(option) = &self.option {
             line.option(option.negated, "--dccp-option");
             line.word(option.value.value);
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("dccp");
+        line.ports("spt", &self.source_ports, PROTOCOL_DCCP);
+        line.ports("dpt", &self.destination_ports, PROTOCOL_DCCP);
+        if let Some(types) = &self.types {
+            let bits = types.value.value.0;
+            let names: Vec<String> = match line.style.numeric {
+                true => {
+                    let bits = (0..16).filter(|bit| bits & 1 << bit != 0);
+                    bits.map(|bit: u32| bit.to_string()).collect()
+                }
+                false => {
+                    let rows = TYPES.iter().filter(|row| bits & row.1 != 0);
+                    rows.map(|row| row.0.to_owned()).collect()
+                }
+            };
+            if types.negated {
+                line.word("!");
+            }
+            line.word(names.join(","));
+        }
+        if let Some(option) = &self.option {
+            let sign = sign(option.negated);
+            line.word(format_args!("option={sign}{}", option.value.value));
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Masked;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Negatable, NfHook};
 use crate::value::masked;
@@ -72,6 +73,23 @@ impl Extension for Devgroup {
                 line.word(DEFAULT.0);
             } else {
                 line.word(group.value.value);
+            }
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        for (name, group) in [
+            ("src-group", &self.source),
+            ("dst-group", &self.destination),
+        ] {
+            let Some(group) = group else { continue };
+            if group.negated {
+                line.word("!");
+            }
+            line.word(name);
+            match group.value.value == DEFAULT.1 && !line.style.numeric {
+                true => line.word(DEFAULT.0),
+                false => line.word(group.value.value),
             }
         }
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::integer;
@@ -63,6 +64,14 @@ impl Extension for Dscp {
     fn print(&self, line: &mut Line) {
         line.option(self.codepoint.negated, "--dscp");
         line.word(format!("{:#04x}", self.codepoint.value.value));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let sign = sign(self.codepoint.negated);
+        line.word(format_args!(
+            "DSCP match {sign}{:#04x}",
+            self.codepoint.value.value
+        ));
     }
 }
 

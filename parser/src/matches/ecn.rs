@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, switch};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::integer;
@@ -72,6 +73,23 @@ impl Extension for Ecn {
         if let Some(bits) = &self.ip_ect {
             line.option(bits.negated, "--ecn-ip-ect");
             line.word(bits.value.value);
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("ECN match");
+        if let Some(bit) = &self.tcp_ece {
+            line.word(format_args!("{}ECE", sign(bit.negated)));
+        }
+        if let Some(bit) = &self.tcp_cwr {
+            line.word(format_args!("{}CWR", sign(bit.negated)));
+        }
+        if let Some(bits) = &self.ip_ect {
+            line.word(format_args!(
+                "{}ECT={}",
+                sign(bits.negated),
+                bits.value.value
+            ));
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::range::{self, Range};
 use crate::ruleset::Negatable;
@@ -33,5 +34,10 @@ impl Extension for Esp {
 
     fn print(&self, line: &mut Line) {
         range::print(line, "--espspi", &self.spi);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("esp");
+        line.range("spi", &self.spi);
     }
 }

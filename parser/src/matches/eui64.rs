@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Family, NfHook};
 
@@ -26,4 +27,9 @@ impl Extension for Eui64 {
     }
 
     fn print(&self, _: &mut Line) {}
+
+    fn list(&self, line: &mut Listing<'_>) {
+        // The tool has no words of its own for it.
+        line.put("eui64 ");
+    }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, switch};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::range::{self, Range};
 use crate::ruleset::{Family, Negatable};
@@ -84,6 +85,25 @@ impl Extension for Frag {
         ] {
             if is_set {
                 line.word(option);
+            }
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let ids = Listing::range_text("id", &self.id).unwrap_or_default();
+        line.word(format_args!("frag {ids}"));
+        if let Some(length) = &self.length {
+            let sign = sign(length.negated);
+            line.word(format_args!("length:{sign}{}", length.value.value));
+        }
+        for (is_set, name) in [
+            (self.reserved, "reserved"),
+            (self.first, "first"),
+            (self.place == Some(Place::More), "more"),
+            (self.place == Some(Place::Last), "last"),
+        ] {
+            if is_set {
+                line.word(name);
             }
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Bound;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::rate::{self, Unit};
 use crate::ruleset::Family;
@@ -146,6 +147,7 @@ impl Extension for Hashlimit {
         let above = arguments.get(&ABOVE)?.map(|given| (Bound::Above, given));
         let (bound, speed) = up_to.or(above).ok_or_else(|| {
             Diagnostic::error(code::MISSING_OPTION, arguments.span, "no rate is given")
+                .usage("You have to specify --hashlimit")
                 .with_help("add --hashlimit-upto or --hashlimit-above")
         })?;
         let name = arguments.need(&NAME)?.value.value;
@@ -209,6 +211,52 @@ impl Extension for Hashlimit {
             if interval != 1 {
                 line.word("--hashlimit-rate-interval");
                 line.word(interval);
+            }
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word(match self.bound {
+            Bound::UpTo => "limit: up to",
+            Bound::Above => "limit: above",
+        });
+        let mut rate = Line::default();
+        let usual_expire = match (self.rate, self.interval) {
+            (Rate::Packets { average, burst }, Some(interval)) => {
+                let average = average.saturating_mul(interval.into());
+                Rate::Packets { average, burst }.print(&mut rate)
+            }
+            (usual, _) => usual.print(&mut rate),
+        };
+        for word in rate.into_bytes().split_str(" ").skip(1) {
+            line.word(word.strip_prefix(b"--hashlimit-").unwrap_or(word).as_bstr());
+        }
+        let key = self.key.save().replace(',', "-");
+        if !key.is_empty() {
+            line.word(format_args!("mode {key}"));
+        }
+        for (name, value, default) in [
+            ("htable-size", self.size, 0),
+            ("htable-max", self.max, 0),
+            ("htable-gcinterval", self.gc_interval, DEFAULT_GC_INTERVAL),
+            ("htable-expire", self.expire, usual_expire),
+        ] {
+            if value != default {
+                line.word(format_args!("{name} {value}"));
+            }
+        }
+        for (name, length) in [
+            ("srcmask", self.source_length),
+            ("dstmask", self.destination_length),
+        ] {
+            if let Some(length) = length {
+                line.word(format_args!("{name} {length}"));
+            }
+        }
+        if let Some(interval) = self.interval {
+            line.word("rate-match");
+            if interval != 1 {
+                line.word(format_args!("rate-interval {interval}"));
             }
         }
     }
@@ -381,6 +429,7 @@ fn speed(value: &Value<'_>) -> Result<Speed, Problem> {
     let word = value.word(0);
     let bad = || {
         Problem::new(format!("{:?} is no rate", BStr::new(word)))
+            .usage(format!("bad rate \"{}\"'", BStr::new(word)))
             .with_help("write a rate such as 5/second, 10/hour, 512kb/s or 10mb/s")
     };
     let too_fast = || Problem::new(format!("the rate {:?} is too fast", BStr::new(word)));

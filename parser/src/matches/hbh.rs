@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
 use crate::header_options::{HeaderOption, HeaderTest, options};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Family;
 use crate::value::word32;
@@ -33,5 +34,9 @@ impl Extension for Hbh {
 
     fn print(&self, line: &mut Line) {
         self.0.print(line, "--hbh-len", "--hbh-opts");
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        self.0.list(line, "hbh");
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 
@@ -42,5 +43,13 @@ impl Extension for Helper {
     fn print(&self, line: &mut Line) {
         line.option(self.name.negated, "--helper");
         line.string(&self.name.value.value);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let sign = sign(self.name.negated);
+        line.word(format_args!(
+            "helper match {sign}\"{}\"",
+            self.name.value.value
+        ));
     }
 }

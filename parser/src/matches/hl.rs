@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Comparison;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Family;
 use crate::value::number_of;
@@ -54,5 +55,10 @@ impl Extension for Hl {
         };
         line.option(negated, option);
         line.word(limit);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let (relation, limit) = self.0.in_symbols();
+        line.word(format_args!("HL match HL {relation} {limit}"));
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::listing::{Listing, sign};
 use crate::names::closest;
 use crate::print::Line;
 use crate::ruleset::Family;
@@ -57,6 +58,10 @@ impl Extension for Icmp {
             other => line.word(other.save()),
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        list_type(line, "icmp", &self.0, ICMP_NAMES);
+    }
 }
 
 impl Extension for Icmp6 {
@@ -73,6 +78,10 @@ impl Extension for Icmp6 {
         line.option(self.0.negated, "--icmpv6-type");
         line.word(self.0.value.value.save());
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        list_type(line, "ipv6-icmp", &self.0, ICMPV6_NAMES);
+    }
 }
 
 impl TypeCode {
@@ -86,6 +95,28 @@ impl TypeCode {
             } => kind.to_string(),
             Self { kind, code_low, .. } => format!("{kind}/{code_low}"),
         }
+    }
+}
+
+/// Names where there is one for type and codes.
+fn list_type(line: &mut Listing<'_>, protocol: &str, test: &Negatable<TypeCode>, names: &[Name]) {
+    let TypeCode {
+        kind,
+        code_low,
+        code_high,
+    } = test.value.value;
+    let name = names
+        .iter()
+        .find(|row| (row.1, row.2, row.3) == (kind, code_low, code_high));
+    if let Some((name, ..)) = name.filter(|_| !line.style.numeric) {
+        return line.word(format_args!("{protocol} {}{name}", sign(test.negated)));
+    }
+    let negation = if test.negated { " !" } else { "" };
+    line.word(format_args!("{protocol}{negation}type {kind}"));
+    if code_low == code_high {
+        line.word(format_args!("code {code_low}"));
+    } else if (code_low, code_high) != (0, 0xff) {
+        line.word(format_args!("codes {code_low}-{code_high}"));
     }
 }
 
@@ -112,7 +143,8 @@ fn type_code(word: &[u8], names: &[Name]) -> Result<TypeCode, Problem> {
         _ => {}
     }
     let bad = || {
-        let problem = Problem::new(format!("{:?} is no ICMP type", BStr::new(word)));
+        let problem = Problem::new(format!("{:?} is no ICMP type", BStr::new(word)))
+            .usage(format!("Unknown ICMP type `{}'", BStr::new(word)));
         match closest(word, names.iter().map(|row| row.0)) {
             Some(name) => problem.with_help(format!("did you mean {name}?")),
             None => {

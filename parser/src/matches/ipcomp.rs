@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::range::{self, Range};
 use crate::ruleset::Negatable;
@@ -43,6 +44,14 @@ impl Extension for Ipcomp {
         range::print(line, "--ipcompspi", &self.spi);
         if self.reserved {
             line.word("--compres");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let spi = Listing::range_text("spi", &self.spi).unwrap_or_default();
+        line.word(format_args!("comp {spi}"));
+        if self.reserved {
+            line.word("reserved");
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::{Inet, Line};
 use crate::ruleset::{Family, Negatable};
 use crate::value::{numeric_v4, numeric_v6};
@@ -56,6 +57,7 @@ impl Extension for IpRange {
                 arguments.span,
                 "no range is given",
             )
+            .usage("iprange match: You must specify `--src-range' or `--dst-range'")
             .with_help("add --src-range or --dst-range"));
         }
         Ok(Self {
@@ -73,6 +75,22 @@ impl Extension for IpRange {
                 let (low, high) = range.value.value.ends();
                 line.option(range.negated, option);
                 line.word(format!("{}-{}", Inet(low), Inet(high)));
+            }
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        for (name, range) in [
+            ("source IP range", &self.source),
+            ("destination IP range", &self.destination),
+        ] {
+            if let Some(range) = range {
+                let (low, high) = range.value.value.ends();
+                line.word(name);
+                if range.negated {
+                    line.word("!");
+                }
+                line.word(format_args!("{}-{}", Inet(low), Inet(high)));
             }
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::{Family, Negatable};
 
@@ -77,10 +78,35 @@ impl Extension for Ipv6Header {
             line.word("--soft");
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let mut headers = self.headers.value.value;
+        let bits = headers.bits();
+        let sign = sign(self.headers.negated);
+        line.word(format_args!("ipv6header flags:{sign}"));
+        match line.style.numeric {
+            true => line.put(format_args!("0x{bits:02X}")),
+            false => {
+                let rows = headers.fields().into_iter().zip(NAMES);
+                let names: Vec<&str> = rows.filter(|row| *row.0).map(|row| row.1[0]).collect();
+                line.put(names.join(","));
+            }
+        }
+        if self.soft {
+            line.word("soft");
+        }
+    }
 }
 
 impl Headers {
     /// In the order of [`NAMES`].
+    /// The bits of `MASK_PROTO` and its siblings of linux/netfilter_ipv6/ip6t_ipv6header.h: the first of
+    /// the fields is the highest.
+    fn bits(mut self) -> u8 {
+        let fields = self.fields().into_iter();
+        fields.fold(0, |bits, is_set| bits << 1 | u8::from(*is_set))
+    }
+
     fn fields(&mut self) -> [&mut bool; 8] {
         [
             &mut self.hop_by_hop,

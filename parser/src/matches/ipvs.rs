@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::prefix::{self, Prefix};
 use crate::print::Line;
 use crate::ruleset::Negatable;
@@ -133,6 +134,10 @@ impl Extension for Ipvs {
         }
         print_test(line, "--vmethod", &service.method);
         print_test(line, "--vportctl", &service.control_port);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
     }
 }
 

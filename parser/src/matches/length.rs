@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::range::Range;
 use crate::ruleset::Negatable;
@@ -27,5 +28,13 @@ impl Extension for Length {
     fn print(&self, line: &mut Line) {
         line.option(self.0.negated, "--length");
         line.word(self.0.value.value);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word(format_args!(
+            "length {}{}",
+            sign(self.0.negated),
+            self.0.value.value
+        ));
     }
 }

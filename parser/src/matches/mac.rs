@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Negatable, NfHook};
 
@@ -40,6 +41,14 @@ impl Extension for Mac {
         line.option(self.source.negated, "--mac-source");
         line.word(self.source.value.value);
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("MAC");
+        if self.source.negated {
+            line.word("!");
+        }
+        line.word(self.source.value.value);
+    }
 }
 
 impl fmt::Display for MacAddress {
@@ -58,6 +67,7 @@ pub(crate) fn address(value: &Value<'_>) -> Result<MacAddress, Problem> {
         .map(MacAddress)
         .ok_or_else(|| {
             Problem::new(format!("{:?} is no Ethernet address", BStr::new(word)))
+                .usage("Invalid MAC address specified.")
                 .with_help("write six hexadecimal numbers, as in 02:00:5e:10:00:01")
         })
 }

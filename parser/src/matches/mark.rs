@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Masked;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::masked;
@@ -25,6 +26,14 @@ impl Extension for Mark {
 
     fn print(&self, line: &mut Line) {
         line.option(self.0.negated, "--mark");
+        line.word(self.0.value.value);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("mark match");
+        if self.0.negated {
+            line.word("!");
+        }
         line.word(self.0.value.value);
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::range::{self, Range};
 use crate::ruleset::{Family, Negatable};
@@ -47,6 +48,29 @@ impl Extension for Mh {
     fn print(&self, line: &mut Line) {
         range::print(line, "--mh-type", &self.types);
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("mh");
+        let Range { low, high } = self.types.value.value;
+        let sign = sign(self.types.negated);
+        if self.types.value.value.is_everything() && sign.is_empty() {
+            return;
+        }
+        let numeric = line.style.numeric;
+        let name = |number: u8| match type_name(number).filter(|_| !numeric) {
+            Some(name) => name.to_owned(),
+            None => number.to_string(),
+        };
+        match low == high {
+            true => line.word(format_args!("{sign}{}", name(low))),
+            false => line.word(format_args!("{sign}{}:{}", name(low), name(high))),
+        }
+    }
+}
+
+/// The long name of a message type.
+fn type_name(number: u8) -> Option<&'static str> {
+    NAMES.get(usize::from(number)).map(|row| row.0)
 }
 
 /// `type[:type]`, either end left out; an empty word is type 0.

@@ -293,6 +293,18 @@ impl fmt::Display for Masked {
     }
 }
 
+impl<T: Copy> Comparison<T> {
+    /// The relation as a symbol, and the number.
+    fn in_symbols(self) -> (&'static str, T) {
+        match self {
+            Comparison::Equal(number) => ("==", number),
+            Comparison::Unequal(number) => ("!=", number),
+            Comparison::Less(number) => ("<", number),
+            Comparison::Greater(number) => (">", number),
+        }
+    }
+}
+
 impl Bound {
     fn negated_if(self, negated: bool) -> Self {
         match (self, negated) {

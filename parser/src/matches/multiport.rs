@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::PortRange;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::port;
@@ -36,6 +37,10 @@ const SLOTS: usize = 15;
 /// TCP, UDP, DCCP, SCTP, UDP-Lite.
 const PROTOCOLS: [u8; 5] = [6, 17, 33, 132, 136];
 
+/// What the tool says of a rule for another protocol.
+const NEEDS_PROTOCOL: &str =
+    "multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp'";
+
 static SOURCE: Opt<Vec<PortRange>> = Opt::new(&["source-ports", "sports"], ports).invertible();
 static DESTINATION: Opt<Vec<PortRange>> =
     Opt::new(&["destination-ports", "dports"], ports).invertible();
@@ -47,7 +52,9 @@ impl Extension for Multiport {
         &[&SOURCE.spec, &DESTINATION.spec, &EITHER.spec];
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
-        arguments.need_protocol(&PROTOCOLS, "-p tcp, udp, udplite, sctp or dccp")?;
+        arguments
+            .need_protocol(&PROTOCOLS, "-p tcp, udp, udplite, sctp or dccp")
+            .map_err(|it| it.usage(NEEDS_PROTOCOL))?;
         arguments.at_most_one(Self::OPTIONS)?;
         for (side, option) in [
             (Side::Source, &SOURCE),
@@ -60,6 +67,7 @@ impl Extension for Multiport {
         }
         Err(
             Diagnostic::error(code::MISSING_OPTION, arguments.span, "no ports are given")
+                .usage("multiport expection an option")
                 .with_help("add --dports, --sports or --ports"),
         )
     }
@@ -79,6 +87,30 @@ impl Extension for Multiport {
             .collect();
         line.option(self.ports.negated, option);
         line.word(ports.join(","));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let side = match self.side {
+            Side::Source => "sports",
+            Side::Destination => "dports",
+            Side::Either => "ports",
+        };
+        let protocol = line.protocol;
+        let ports = self.ports.value.value.iter();
+        let ports: Vec<String> = ports
+            .map(|&PortRange { low, high }| {
+                let first = line.port(low, protocol);
+                match low == high {
+                    true => first,
+                    false => format!("{first}:{}", line.port(high, protocol)),
+                }
+            })
+            .collect();
+        let negation = if self.ports.negated { " !" } else { "" };
+        line.word(format_args!(
+            "multiport {side} {negation}{}",
+            ports.join(",")
+        ));
     }
 }
 
@@ -101,7 +133,8 @@ fn ports(value: &Value<'_>) -> Result<Vec<PortRange>, Problem> {
             return Err(Problem::new(format!(
                 "the range {}:{} does not rise",
                 range.low, range.high
-            )));
+            ))
+            .usage("invalid portrange specified"));
         }
         slots += if is_range { 2 } else { 1 };
         ranges.push(range);
@@ -110,6 +143,7 @@ fn ports(value: &Value<'_>) -> Result<Vec<PortRange>, Problem> {
         return Err(Problem::new(format!(
             "{slots} ports are too many for one multiport match"
         ))
+        .usage("too many ports specified")
         .with_help(format!(
             "it holds {SLOTS}, and a range counts as two: split the rule"
         )));

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 
 /// The `nfacct` match: true when the counter has passed its quota, if it has one.
@@ -33,6 +34,10 @@ impl Extension for Nfacct {
     fn print(&self, line: &mut Line) {
         line.word("--nfacct-name ");
         line.string(&self.name);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Family, Negatable, NfHook};
 use crate::value::integer;
@@ -88,6 +89,14 @@ impl Extension for Osf {
             line.word("--log");
             line.word(log as u8);
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let negation = if self.genre.negated { "! " } else { "" };
+        line.word(format_args!(
+            "OS fingerprint match {negation}{}",
+            self.genre.value.value
+        ));
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::range::Range;
 use crate::ruleset::{Negatable, NfHook};
@@ -31,6 +32,27 @@ static SOCKET_EXISTS: Opt<()> = switch(&["socket-exists"]).invertible();
 static USER: Opt<Range<u32>> = Opt::new(&["uid-owner"], users).invertible();
 static GROUP: Opt<Range<u32>> = Opt::new(&["gid-owner"], groups).invertible();
 static SUPPLEMENTARY_GROUPS: Opt<()> = switch(&["suppl-groups"]);
+
+fn list_ids(
+    line: &mut Listing<'_>,
+    name: &str,
+    ids: &Option<Negatable<Range<u32>>>,
+    account: &dyn Fn(u32) -> Option<String>,
+) {
+    let Some(ids) = ids else { return };
+    if ids.negated {
+        line.word("!");
+    }
+    line.word(name);
+    let Range { low, high } = ids.value.value;
+    if low != high {
+        return line.word(format_args!("{low}-{high}"));
+    }
+    match account(low).filter(|_| !line.style.numeric) {
+        Some(name) => line.word(name),
+        None => line.word(low),
+    }
+}
 
 impl Extension for Owner {
     const NAME: &'static str = "owner";
@@ -64,6 +86,7 @@ impl Extension for Owner {
                 arguments.span,
                 "no owner is given",
             )
+            .usage("owner: At least one of --uid-owner, --gid-owner or --socket-exists is required")
             .with_help("add --uid-owner, --gid-owner or --socket-exists"));
         }
         Ok(owner)
@@ -95,6 +118,23 @@ impl Extension for Owner {
             line.word("--suppl-groups");
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        if let Some(socket_exists) = &self.socket_exists {
+            if socket_exists.negated {
+                line.word("!");
+            }
+            line.word("owner socket exists");
+        }
+        let names = line.style.names;
+        let user = |id| names.user_name(id);
+        let group = |id| names.group_name(id);
+        list_ids(line, "owner UID match", &self.user, &user);
+        list_ids(line, "owner GID match", &self.group, &group);
+        if self.supplementary_groups {
+            line.word("incl. suppl. groups");
+        }
+    }
 }
 
 /// The name of a user, which goes before numbers, or numbers.
@@ -102,8 +142,13 @@ fn users(value: &Value<'_>) -> Result<Range<u32>, Problem> {
     let word = value.word(0);
     match value.rule.names.user(word) {
         Some(user) => Ok(Range::of(user)),
-        None => numbers(word, "user", "id -u"),
+        None => numbers(word, "user", "id -u").map_err(|it| it.usage(bad_owner("uid", word))),
     }
+}
+
+fn bad_owner(kind: &str, word: &[u8]) -> String {
+    let shown = BStr::new(word);
+    format!("owner: Bad value for \"--{kind}-owner\" option: \"{shown}\"")
 }
 
 /// The same of groups.
@@ -111,7 +156,9 @@ fn groups(value: &Value<'_>) -> Result<Range<u32>, Problem> {
     let word = value.word(0);
     match value.rule.names.group(word) {
         Some(group) => Ok(Range::of(group)),
-        None => numbers(word, "group", "getent group"),
+        None => {
+            numbers(word, "group", "getent group").map_err(|it| it.usage(bad_owner("gid", word)))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{InterfacePattern, Negatable, NfHook};
 use crate::value::interface;
@@ -77,6 +78,11 @@ impl Extension for Physdev {
         print_switch(line, "--physdev-is-out", &self.is_out);
         print_port(line, "--physdev-out", &self.out_port);
         print_switch(line, "--physdev-is-bridged", &self.is_bridged);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("PHYSDEV match");
+        line.saved(|line| self.print(line));
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 
@@ -52,6 +53,12 @@ impl Extension for Pkttype {
         line.option(self.0.negated, "--pkt-type");
         line.word(row.map_or("", |row| row.0));
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let row = NAMES.iter().find(|row| row.1 == self.0.value.value);
+        let name = row.map_or("", |row| row.0);
+        line.word(format_args!("PKTTYPE {}= {name}", sign(self.0.negated)));
+    }
 }
 
 /// A whole name in either case.
@@ -62,6 +69,7 @@ fn packet_type(value: &Value<'_>) -> Result<PacketType, Problem> {
         .map(|row| row.1)
         .ok_or_else(|| {
             Problem::new(format!("{:?} is no packet type", BStr::new(word)))
+                .usage(format!("Bad packet type '{}'", BStr::new(word)))
                 .with_help("the types are unicast, broadcast, multicast and otherhost")
         })
 }

@@ -1,10 +1,12 @@
 //! `-m policy`: the IPsec policy that a packet came or leaves under (libxt_policy, xt_policy.c).
 
 use bstr::BStr;
+use bstr::ByteSlice;
 use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Given, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::prefix::{self, Prefix};
 use crate::print::Line;
 use crate::ruleset::{Negatable, NfHook};
@@ -103,6 +105,28 @@ static TUNNEL_SOURCE: Opt<Prefix> = Opt::new(&["tunnel-src"], prefix::read)
     .repeatable();
 static NEXT: Opt<()> = switch(&["next"]).repeatable();
 
+impl Element {
+    fn list(&self, line: &mut Listing<'_>) {
+        let number = self.protocol.as_ref().map(|it| match it.value.value {
+            Protocol::Ah => ("ah", "51"),
+            Protocol::Esp => ("esp", "50"),
+            Protocol::Ipcomp => ("ipcomp", "108"),
+        });
+        let mut saved = Line::default();
+        self.print(&mut saved);
+        let text = saved.into_bytes();
+        let mut words = text.split_str(" ").skip(1).peekable();
+        while let Some(word) = words.next() {
+            let name = word.strip_prefix(b"--").unwrap_or(word);
+            line.word(name.as_bstr());
+            if let (b"proto", Some((_, number)), true) = (name, number, line.style.numeric) {
+                words.next();
+                line.word(number);
+            }
+        }
+    }
+}
+
 impl Extension for Policy {
     const NAME: &'static str = "policy";
     const OPTIONS: &'static [&'static OptionSpec] = &[
@@ -188,6 +212,30 @@ impl Extension for Policy {
                         line.word("--next");
                     }
                     element.print(line);
+                }
+            }
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("policy match dir");
+        line.word(match self.direction {
+            Direction::In => "in",
+            Direction::Out => "out",
+        });
+        match &self.kind {
+            PolicyKind::None => line.word("pol none"),
+            PolicyKind::Ipsec(element) => {
+                line.word("pol ipsec");
+                element.list(line);
+            }
+            PolicyKind::Strict(elements) => {
+                line.word("pol ipsec strict");
+                for (at, element) in elements.iter().enumerate() {
+                    if elements.len() > 1 {
+                        line.word(format_args!("[{at}]"));
+                    }
+                    element.list(line);
                 }
             }
         }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::number_of;
@@ -29,5 +30,9 @@ impl Extension for Quota {
     fn print(&self, line: &mut Line) {
         line.option(self.bytes.negated, "--quota");
         line.word(self.bytes.value.value);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word(format_args!("quota: {} bytes", self.bytes.value.value));
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::number_of;
@@ -148,6 +149,33 @@ impl Extension for RateEst {
             line.raw(other);
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word(format_args!("rateest match {}", self.estimator));
+        if self.delta {
+            line.word("delta");
+        }
+        if self.other.is_none() {
+            self.list_absolute(line);
+        }
+        let Some(other) = &self.other else { return };
+        for (unit, limits) in [("bps", self.bytes), ("pps", self.packets)] {
+            let Some(limits) = limits else { continue };
+            line.word(unit);
+            if self.delta {
+                line.word(shown(unit, limits.first, line.style.numeric));
+            }
+        }
+        self.list_relation(line);
+        line.word(other);
+        for (unit, limits) in [("bps", self.bytes), ("pps", self.packets)] {
+            let Some(limits) = limits else { continue };
+            line.word(unit);
+            if self.delta {
+                line.word(shown(unit, limits.second, line.style.numeric));
+            }
+        }
+    }
 }
 
 impl Limits {
@@ -280,6 +308,48 @@ fn bytes(value: &Value<'_>) -> Result<u32, Problem> {
         return Err(Problem::new(message).with_help("34gbit is about the fastest"));
     }
     Ok(rate as u32)
+}
+
+impl RateEst {
+    /// The test of one estimator.
+    fn list_absolute(&self, line: &mut Listing<'_>) {
+        let numeric = line.style.numeric;
+        if let Some(limits) = self.bytes {
+            line.word("bps");
+            if self.delta {
+                line.word(shown("bps", limits.first, numeric));
+            }
+            line.word(shown("bps", limits.second, numeric));
+            self.list_relation(line);
+        }
+        if let Some(limits) = self.packets {
+            line.word("pps");
+            if self.delta {
+                line.word(limits.first);
+            }
+            self.list_relation(line);
+            line.word(limits.second);
+        }
+    }
+
+    fn list_relation(&self, line: &mut Listing<'_>) {
+        if self.comparison.negated {
+            line.word("!");
+        }
+        line.word(match self.comparison.value.value {
+            Comparison::LessThan => "lt",
+            Comparison::GreaterThan => "gt",
+            Comparison::Equal => "eq",
+        });
+    }
+}
+
+/// A rate in a listing.
+fn shown(unit: &str, rate: u32, numeric: bool) -> String {
+    match unit == "bps" && !numeric {
+        true => bits(rate),
+        false => rate.to_string(),
+    }
 }
 
 /// Bits per second in the unit of save.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Masked;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Family, Negatable, NfHook};
 use crate::value::masked;
@@ -45,6 +46,17 @@ impl Extension for Realm {
         line.option(self.0.negated, "--realm");
         match self.0.value.value {
             COSMOS => line.word("cosmos"),
+            other => line.word(other),
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        if self.0.negated {
+            line.word("!");
+        }
+        line.word("realm");
+        match self.0.value.value {
+            COSMOS if !line.style.numeric => line.word("cosmos"),
             other => line.word(other),
         }
     }

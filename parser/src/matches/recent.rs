@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::{Inet, Line};
 use crate::ruleset::{Family, Negatable};
 use crate::value::{host, integer, number_of};
@@ -168,6 +169,39 @@ impl Extension for Recent {
             Side::Destination => "--rdest",
         });
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        if self.check.negated {
+            line.word("!");
+        }
+        line.word(format_args!(
+            "recent: {}",
+            match self.check.value.value {
+                Check::Set => "SET",
+                Check::Rcheck => "CHECK",
+                Check::Update => "UPDATE",
+                Check::Remove => "REMOVE",
+            }
+        ));
+        if let Some(seconds) = self.seconds {
+            line.word(format_args!("seconds: {}", seconds.cast_signed()));
+        }
+        if self.reap {
+            line.word("reap");
+        }
+        if let Some(count) = self.hit_count {
+            line.word(format_args!("hit_count: {count}"));
+        }
+        if self.ttl {
+            line.word("TTL-Match");
+        }
+        let side = match self.side {
+            Side::Source => "source",
+            Side::Destination => "dest",
+        };
+        let (name, mask) = (&self.name, Inet(self.mask));
+        line.word(format_args!("name: {name} side: {side} mask: {mask}"));
+    }
 }
 
 impl Recent {
@@ -204,6 +238,7 @@ fn check(arguments: &Arguments<'_>) -> Result<Negatable<Check>, Diagnostic> {
     let message = "recent does nothing without an option";
     Err(
         Diagnostic::error(code::MISSING_OPTION, arguments.span, message)
+            .usage("recent: you must specify one of `--set', `--rcheck' `--update' or `--remove'")
             .with_help("add --set, --rcheck, --update or --remove"),
     )
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{NfHook, TableKind};
 
@@ -65,5 +66,10 @@ impl Extension for Rpfilter {
                 line.word(option);
             }
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("rpfilter");
+        line.undashed(|line| self.print(line));
     }
 }

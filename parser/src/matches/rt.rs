@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::{Listing, sign};
 use crate::print::{Inet, Line};
 use crate::range::{self, Range};
 use crate::ruleset::{Family, Negatable};
@@ -111,6 +112,36 @@ impl Extension for Rt {
             line.word(list.join(","));
             if !addresses.strict {
                 line.word("--rt-0-not-strict");
+            }
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("rt");
+        if let Some(kind) = &self.kind {
+            line.word(format_args!(
+                "type:{}{}",
+                sign(kind.negated),
+                kind.value.value
+            ));
+        }
+        line.range("segsleft", &self.segments_left);
+        if let Some(length) = &self.length {
+            line.word(format_args!(
+                "length:{}{}",
+                sign(length.negated),
+                length.value.value
+            ));
+        }
+        if self.reserved {
+            line.word("reserved");
+        }
+        if let Some(addresses) = &self.addresses {
+            let list = addresses.list.iter();
+            let list: Vec<String> = list.map(|&it| Inet(it.into()).to_string()).collect();
+            line.word(format_args!("0-addrs {}", list.join(",")));
+            if !addresses.strict {
+                line.word("0-not-strict");
             }
         }
     }

@@ -9,6 +9,7 @@ use super::tcp::refuse_backwards;
 use super::{DESTINATION_PORTS, PortRange, SOURCE_PORTS};
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::names::closest;
 use crate::print::Line;
 use crate::ruleset::Negatable;
@@ -141,6 +142,23 @@ impl Extension for Sctp {
             line.word(list.save());
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("sctp");
+        line.ports("spt", &self.source_ports, PROTOCOL_SCTP);
+        line.ports("dpt", &self.destination_ports, PROTOCOL_SCTP);
+        if let Some(chunks) = &self.chunks {
+            let Chunks { relation, list } = &chunks.value.value;
+            if chunks.negated {
+                line.word("!");
+            }
+            line.word(relation.name());
+            match line.style.numeric {
+                true => line.word(list.in_numbers()),
+                false => line.word(list.save()),
+            }
+        }
+    }
 }
 
 impl Relation {
@@ -162,10 +180,25 @@ impl ChunkList {
             ChunkList::Types(types) if types.is_empty() => return "NONE".to_owned(),
             ChunkList::Types(types) => types,
         };
+        Self::items(types, |name, _| name.to_owned())
+    }
+
+    /// As [`ChunkList::save`], with numbers for names.
+    fn in_numbers(&self) -> String {
+        match self {
+            ChunkList::Types(types) if !types.is_empty() => {
+                Self::items(types, |_, number| format!("0x{number:04X}"))
+            }
+            _ => self.save(),
+        }
+    }
+
+    fn items(types: &BTreeMap<u8, ChunkFlags>, show: fn(&str, u8) -> String) -> String {
         let items = NAMES.iter().filter_map(|(name, kind, letters)| {
             let flags = types.get(kind)?.letters(letters);
+            let name = show(name, *kind);
             Some(match flags.as_str() {
-                "" => (*name).to_owned(),
+                "" => name,
                 flags => format!("{name}:{flags}"),
             })
         });

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Comparison;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::integer;
@@ -109,6 +110,22 @@ impl Extension for Set {
     fn print(&self, line: &mut Line) {
         line.option(self.lookup.negated, "--match-set");
         self.lookup.value.value.print(line);
+        self.print_rest(line);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        if self.lookup.negated {
+            line.put(" !");
+        }
+        line.put(" match-set");
+        line.saved(|line| self.lookup.value.value.print(line));
+        line.undashed(|line| self.print_rest(line));
+    }
+}
+
+impl Set {
+    /// What stands behind the set.
+    fn print_rest(&self, line: &mut Line) {
         if self.return_nomatch {
             line.word("--return-nomatch");
         }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::NfHook;
 
@@ -49,5 +50,10 @@ impl Extension for Socket {
                 line.word(option);
             }
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("socket");
+        line.saved(|line| self.print(line));
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::{Listing, sign};
 use crate::print::{Inet6, Line};
 use crate::ruleset::{Family, Negatable};
 use crate::value::{address_v6, byte, integer, mask_v6};
@@ -139,6 +140,45 @@ impl Extension for Srh {
         print(line, "--srh-psid", &self.previous_segment);
         print(line, "--srh-nsid", &self.next_segment);
         print(line, "--srh-lsid", &self.last_segment);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("srh");
+        list(line, "next-hdr", &self.next_header);
+        for (name, tests) in [
+            ("hdr-len", self.header_length),
+            ("segs-left", self.segments_left),
+            ("last-entry", self.last_entry),
+        ] {
+            for (asked, relation) in [
+                (tests.equal, "eq"),
+                (tests.greater, "gt"),
+                (tests.less, "lt"),
+            ] {
+                if asked != Asked::No {
+                    let sign = sign(asked == Asked::False);
+                    line.word(format_args!("{name}-{relation}:{sign}{}", tests.value));
+                }
+            }
+        }
+        list(line, "tag", &self.tag);
+        for (name, segment) in [
+            ("psid", &self.previous_segment),
+            ("nsid", &self.next_segment),
+            ("lsid", &self.last_segment),
+        ] {
+            if let Some(segment) = segment {
+                let sign = sign(segment.negated);
+                line.word(format_args!("{name} {sign} {}", segment.value.value));
+            }
+        }
+    }
+}
+
+fn list(line: &mut Listing<'_>, name: &str, test: &Option<Negatable<impl fmt::Display>>) {
+    if let Some(test) = test {
+        let sign = sign(test.negated);
+        line.word(format_args!("{name}:{sign}{}", test.value.value));
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::integer;
@@ -88,6 +89,24 @@ impl Extension for Statistic {
             }
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("statistic mode");
+        match self {
+            Self::Random { probability } => {
+                let share = f64::from(probability.value.value) / CERTAIN;
+                let negation = if probability.negated { " !" } else { "" };
+                line.word(format_args!("random{negation} probability {share:.11}"));
+            }
+            Self::Nth { every, packet } => {
+                let negation = if every.negated { " !" } else { "" };
+                line.word(format_args!("nth{negation} every {}", every.value.value));
+                if *packet != 0 {
+                    line.word(format_args!("packet {packet}"));
+                }
+            }
+        }
+    }
 }
 
 fn mode(value: &Value<'_>) -> Result<Mode, Problem> {
@@ -95,6 +114,7 @@ fn mode(value: &Value<'_>) -> Result<Mode, Problem> {
         b"random" => Ok(Mode::Random),
         b"nth" => Ok(Mode::Nth),
         other => Err(Problem::new(format!("{:?} is no mode", BStr::new(other)))
+            .usage(format!("Bad mode \"{}\"", BStr::new(other)))
             .with_help("the modes are random and nth")),
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::integer;
@@ -70,6 +71,7 @@ impl Extension for StringMatch {
                 arguments.span,
                 "there is nothing to search for",
             )
+            .usage("STRING match: You must specify `--string' or `--hex-string'")
             .with_help("add --string or --hex-string"));
         };
         let algorithm = arguments.need(&ALGORITHM)?.value.value;
@@ -92,15 +94,12 @@ impl Extension for StringMatch {
 
     fn print(&self, line: &mut Line) {
         let pattern = &self.pattern.value.value;
-        if is_printable(pattern) {
-            line.option(self.pattern.negated, "--string");
-            let escaped = pattern.replace("\\", "\\\\").replace("\"", "\\\"");
-            line.word(format_args!("\"{}\"", escaped.as_bstr()));
-        } else {
-            line.option(self.pattern.negated, "--hex-string");
-            let digits: String = pattern.iter().map(|byte| format!("{byte:02x}")).collect();
-            line.word(format_args!("\"|{digits}|\""));
-        }
+        let option = match is_printable(pattern) {
+            true => "--string",
+            false => "--hex-string",
+        };
+        line.option(self.pattern.negated, option);
+        line.word(quoted(pattern));
         line.word("--algo");
         line.word(match self.algorithm {
             Algorithm::BoyerMoore => "bm",
@@ -118,9 +117,40 @@ impl Extension for StringMatch {
             line.word("--icase");
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let pattern = &self.pattern.value.value;
+        line.word(format_args!("STRING match {} ", sign(self.pattern.negated)));
+        line.put(quoted(pattern));
+        let algorithm = match self.algorithm {
+            Algorithm::BoyerMoore => "bm",
+            Algorithm::KnuthPrattMorris => "kmp",
+        };
+        line.word(format_args!("ALGO name {algorithm}"));
+        if self.from != 0 {
+            line.word(format_args!("FROM {}", self.from));
+        }
+        if self.to != u16::MAX {
+            line.word(format_args!("TO {}", self.to));
+        }
+        if self.ignore_case {
+            line.word("ICASE");
+        }
+    }
 }
 
 /// Whether save prints the bytes as they are (libxt_string, `is_hex_string`).
+/// The pattern in quotes, in hexadecimal digits where it is not printable.
+fn quoted(pattern: &[u8]) -> String {
+    if is_printable(pattern) {
+        let escaped = pattern.replace("\\", "\\\\").replace("\"", "\\\"");
+        format!("\"{}\"", escaped.as_bstr())
+    } else {
+        let digits: String = pattern.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("\"|{digits}|\"")
+    }
+}
+
 fn is_printable(pattern: &[u8]) -> bool {
     pattern.iter().all(|byte| (b' '..=b'~').contains(byte)) && !pattern.ends_with(b"\\")
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{DESTINATION_PORTS, PROTOCOL_TCP, PortRange, SOURCE_PORTS, print_ports, read_ports};
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::span::Spanned;
@@ -106,6 +107,31 @@ impl Extension for Tcp {
             line.word(flag_list(flags.value.value.set));
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("tcp");
+        line.ports("spt", &self.source_ports, PROTOCOL_TCP);
+        line.ports("dpt", &self.destination_ports, PROTOCOL_TCP);
+        if let Some(option) = &self.option {
+            let sign = sign(option.negated);
+            line.word(format_args!("option={sign}{}", option.value.value));
+        }
+        if let Some(flags) = self
+            .flags
+            .as_ref()
+            .filter(|flags| flags.negated || flags.value.value.mask != 0)
+        {
+            let Flags { mask, set } = flags.value.value;
+            let sign = sign(flags.negated);
+            match line.style.numeric {
+                true => line.word(format_args!("flags:{sign}0x{mask:02X}/0x{set:02X}")),
+                false => {
+                    let (mask, set) = (flag_list(mask), flag_list(set));
+                    line.word(format_args!("flags:{sign}{mask}/{set}"));
+                }
+            }
+        }
+    }
 }
 
 /// Unlike libxt_udp, libxt_tcp and libxt_sctp take no range that holds no port.
@@ -117,6 +143,7 @@ pub(super) fn refuse_backwards(ports: &Negatable<PortRange>) -> Result<(), Diagn
     let message = format!("the range {low}:{high} runs backwards");
     Err(
         Diagnostic::error(code::BAD_VALUE, ports.value.span, message)
+            .usage("invalid portrange (min > max)")
             .with_help(format!("write {high}:{low}")),
     )
 }
@@ -142,6 +169,7 @@ fn flag_set(word: &[u8]) -> Result<u8, Problem> {
             None => {
                 return Err(
                     Problem::new(format!("{:?} is no TCP flag", BStr::new(name)))
+                        .usage(format!("Unknown TCP flag `{}'", BStr::new(name)))
                         .with_help("the flags are FIN, SYN, RST, PSH, ACK, URG, ALL and NONE"),
                 );
             }

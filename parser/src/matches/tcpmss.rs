@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::PROTOCOL_TCP;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::range::Range;
 use crate::ruleset::Negatable;
@@ -38,6 +39,15 @@ impl Extension for Tcpmss {
             line.word(range.start());
         } else {
             line.word(format_args!("{}:{}", range.start(), range.end()));
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let (first, last) = (self.mss.value.value.start(), self.mss.value.value.end());
+        let sign = sign(self.mss.negated);
+        match first == last {
+            true => line.word(format_args!("tcpmss match {sign}{first}")),
+            false => line.word(format_args!("tcpmss match {sign}{first}:{last}")),
         }
     }
 }

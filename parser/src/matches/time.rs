@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 
@@ -53,6 +54,17 @@ static LOCAL_TIMEZONE: Opt<()> = switch(&["localtz"]);
 static UTC: Opt<()> = switch(&["utc"]);
 static KERNEL_TIMEZONE: Opt<()> = switch(&["kerneltz"]);
 static CONTIGUOUS: Opt<()> = switch(&["contiguous"]);
+
+/// A day of the month as the tool says it, with its own endings.
+fn ordinal(day: u32) -> String {
+    let ending = match day % 10 {
+        1 => "st",
+        2 => "nd",
+        3 => "rd",
+        _ => "th",
+    };
+    format!("{day}{ending}")
+}
 
 impl Extension for Time {
     const NAME: &'static str = "time";
@@ -143,6 +155,42 @@ impl Extension for Time {
         }
         if self.contiguous {
             line.word("--contiguous");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("TIME");
+        if self.day_start != 0 || self.day_stop != DAY - 1 {
+            let (start, stop) = (Clock(self.day_start), Clock(self.day_stop));
+            line.word(format_args!("from {start} to {stop}"));
+        }
+        if self.weekdays != EVERY_WEEKDAY {
+            let days = (1..=7).zip(WEEKDAYS);
+            let days = days.filter(|(bit, _)| self.weekdays & 1 << bit != 0);
+            let days: Vec<&str> = days.map(|(_, name)| name).collect();
+            line.word(format_args!("on {}", days.join(",")));
+        }
+        if self.monthdays != EVERY_MONTHDAY {
+            let days = (1..=31).filter(|day| self.monthdays & 1 << day != 0);
+            let days: Vec<String> = days.map(ordinal).collect();
+            line.word(format_args!("on {}", days.join(",")));
+        }
+        let shown = |second| Date(second).to_string().replace('T', " ");
+        match self.first_second {
+            0 => {}
+            first => line.word(format_args!("starting from {}", shown(first))),
+        }
+        match self.last_second {
+            LAST_SECOND => {}
+            // The tool has no words for the first second of all.
+            0 => line.word("until date"),
+            last => line.word(format_args!("until date {}", shown(last))),
+        }
+        if !self.kernel_timezone {
+            line.word("UTC");
+        }
+        if self.contiguous {
+            line.word("contiguous");
         }
     }
 }
@@ -240,7 +288,7 @@ fn clock(value: &Value<'_>) -> Result<u32, Problem> {
         }
     };
     seconds().ok_or_else(|| {
-        Problem::new(format!("{:?} is no time of the day", BStr::new(word)))
+        Problem::new(format!("{:?} is no time of the day", BStr::new(word))).usage(format!("invalid time \"{}\" specified, should be hh:mm[:ss] format and within the boundaries", BStr::new(word)))
             .with_help("write hh:mm or hh:mm:ss")
     })
 }

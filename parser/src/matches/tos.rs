@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::{Listing, sign};
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::tos::{TosMask, tos_mask};
@@ -29,5 +30,14 @@ impl Extension for Tos {
     fn print(&self, line: &mut Line) {
         line.option(self.tos.negated, "--tos");
         line.word(self.tos.value.value);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let tos = self.tos.value.value;
+        line.word(format_args!("tos match{}", sign(self.tos.negated)));
+        match tos.symbol().filter(|_| !line.style.numeric) {
+            Some(name) => line.word(name),
+            None => line.put(tos),
+        }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Comparison;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Family;
 use crate::value::byte;
@@ -53,8 +54,16 @@ impl Extension for Ttl {
         line.option(negated, option);
         line.word(ttl);
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let (relation, limit) = self.0.in_symbols();
+        line.word(format_args!("TTL match TTL {relation} {limit}"));
+    }
 }
 
 fn ttl(value: &Value<'_>) -> Result<u8, Problem> {
-    byte(value.word(0)).ok_or_else(|| Problem::new("a TTL is a number from 0 to 255"))
+    byte(value.word(0)).ok_or_else(|| {
+        Problem::new("a TTL is a number from 0 to 255")
+            .usage("ttl: bad value for option \"--ttl-eq\", or out of range (0-255).\n")
+    })
 }

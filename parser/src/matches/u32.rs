@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::number;
@@ -70,6 +71,15 @@ impl Extension for U32 {
     fn print(&self, line: &mut Line) {
         let tests: Vec<String> = self.tests.value.value.iter().map(Test::to_string).collect();
         line.option(self.tests.negated, "--u32");
+        line.word(format_args!("\"{}\"", tests.join("&&")));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("u32");
+        if self.tests.negated {
+            line.word("!");
+        }
+        let tests: Vec<String> = self.tests.value.value.iter().map(Test::to_string).collect();
         line.word(format_args!("\"{}\"", tests.join("&&")));
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{PROTOCOL_UDP, PortRange, print_ports, read_ports};
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 use crate::value::resolved_ports;
@@ -55,5 +56,11 @@ impl Extension for Udp {
     fn print(&self, line: &mut Line) {
         print_ports(line, "--sport", &self.source_ports);
         print_ports(line, "--dport", &self.destination_ports);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("udp");
+        line.ports("spt", &self.source_ports, PROTOCOL_UDP);
+        line.ports("dpt", &self.destination_ports, PROTOCOL_UDP);
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 
 /// The `AUDIT` target.
@@ -47,6 +48,14 @@ impl Extension for Audit {
         line.word("--type");
         let row = NAMES.iter().find(|row| row.0 == self.kind);
         line.word(row.map(|row| row.1).unwrap_or_default());
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let row = NAMES.iter().find(|row| row.0 == self.kind);
+        line.word(format_args!(
+            "AUDIT {}",
+            row.map(|row| row.1).unwrap_or_default()
+        ));
     }
 }
 

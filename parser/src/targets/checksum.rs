@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::TableKind;
 
@@ -26,5 +27,9 @@ impl Extension for Checksum {
 
     fn print(&self, line: &mut Line) {
         line.word("--checksum-fill");
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("CHECKSUM fill");
     }
 }

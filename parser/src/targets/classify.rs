@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::NfHook;
 
@@ -35,6 +36,13 @@ impl Extension for Classify {
     fn print(&self, line: &mut Line) {
         line.word("--set-class");
         line.word(format!("{:04x}:{:04x}", self.major, self.minor));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word(format_args!(
+            "CLASSIFY set {:x}:{:x}",
+            self.major, self.minor
+        ));
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::matches::mac::{MacAddress, address};
 use crate::print::Line;
 use crate::ruleset::Family;
@@ -122,6 +123,23 @@ impl Extension for Clusterip {
         line.word(new.local_node);
         line.word("--hash-init");
         line.word(new.seed);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("CLUSTERIP");
+        let Some(new) = &self.new else { return };
+        let row = MODES.iter().find(|row| row.0 == new.mode);
+        let mode = row.map(|row| row.1).unwrap_or_default();
+        let mac = new.mac.to_string().to_uppercase();
+        let Cluster {
+            total_nodes,
+            local_node,
+            seed,
+            ..
+        } = new;
+        line.word(format_args!(
+            "hashmode={mode} clustermac={mac} total_nodes={total_nodes} local_node={local_node} hash_init={seed}"
+        ));
     }
 }
 

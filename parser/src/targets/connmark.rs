@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::mark_change::{self, MarkChange};
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::span::{Span, Spanned};
 use crate::value::{number_of, ranged};
@@ -68,6 +69,16 @@ const OPERATIONS: [&OptionSpec; 7] = [
     &SAVE.spec,
     &RESTORE.spec,
 ];
+
+impl Shift {
+    fn list(&self, line: &mut Listing<'_>) {
+        match self {
+            Shift::Left(0) | Shift::Right(0) => {}
+            Shift::Left(bits) => line.word(format_args!("left-shift-mark {bits}")),
+            Shift::Right(bits) => line.word(format_args!("right-shift-mark {bits}")),
+        }
+    }
+}
 
 impl Extension for Connmark {
     const NAME: &'static str = "CONNMARK";
@@ -137,6 +148,32 @@ impl Extension for Connmark {
             Shift::Left(bits) => line.word(format!("--left-shift-mark {bits}")),
             Shift::Right(bits) => line.word(format!("--right-shift-mark {bits}")),
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("CONNMARK");
+        let (verb, first, second, masks) = match &self.operation {
+            Operation::Set(change) => {
+                change.list(line);
+                return self.shift.list(line);
+            }
+            Operation::Save(masks) => {
+                ("save", "nfmask", "ctmask", (masks.packet, masks.connection))
+            }
+            Operation::Restore(masks) => (
+                "restore",
+                "ctmask",
+                "nfmask",
+                (masks.connection, masks.packet),
+            ),
+        };
+        line.word(verb);
+        match masks {
+            (u32::MAX, u32::MAX) => {}
+            (one, other) if one == other => line.word(format_args!("mask {one:#x}")),
+            (one, other) => line.word(format_args!("{first} {one:#x} {second} ~{other:#x}")),
+        }
+        self.shift.list(line);
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::TableKind;
 
@@ -44,5 +45,10 @@ impl Extension for Connsecmark {
             Self::Save => "--save",
             Self::Restore => "--restore",
         });
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("CONNSECMARK");
+        line.undashed(|line| self.print(line));
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch, text};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::TableKind;
 use crate::span::Spanned;
@@ -181,6 +182,11 @@ impl Extension for Ct {
                 ZoneId::Mark => line.word("mark"),
             }
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("CT");
+        line.undashed(|line| self.print(line));
     }
 }
 

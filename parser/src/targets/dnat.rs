@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use super::nat_range::list_range;
 use super::nat_range::{NatRange, need_ports};
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{NfHook, TableKind};
 
@@ -22,6 +24,17 @@ pub struct Dnat {
 static TO: Opt<NatRange> = Opt::new(&["to-destination"], NatRange::read);
 static RANDOM: Opt<()> = switch(&["random"]);
 static PERSISTENT: Opt<()> = switch(&["persistent"]);
+
+impl Dnat {
+    fn print_flags(&self, line: &mut Line) {
+        if self.random {
+            line.word("--random");
+        }
+        if self.persistent {
+            line.word("--persistent");
+        }
+    }
+}
 
 impl Extension for Dnat {
     const NAME: &'static str = "DNAT";
@@ -47,11 +60,11 @@ impl Extension for Dnat {
     fn print(&self, line: &mut Line) {
         line.word("--to-destination");
         line.word(self.to);
-        if self.random {
-            line.word("--random");
-        }
-        if self.persistent {
-            line.word("--persistent");
-        }
+        self.print_flags(line);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        list_range(line, &self.to);
+        line.undashed(|line| self.print_flags(line));
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::npt::{self, Prefixes};
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Family, NfHook, TableKind};
 
@@ -34,5 +35,10 @@ impl Extension for Dnpt {
 
     fn print(&self, line: &mut Line) {
         self.prefixes.print(line);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let Prefixes { from, to } = &self.prefixes;
+        line.word(format_args!("DNPT src-pfx {from} dst-pfx {to}"));
     }
 }

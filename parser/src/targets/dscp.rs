@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::matches::dscp::{class, codepoint};
 use crate::print::Line;
 use crate::ruleset::TableKind;
@@ -39,5 +40,9 @@ impl Extension for Dscp {
 
     fn print(&self, line: &mut Line) {
         line.word(format!("--set-dscp {:#04x}", self.codepoint));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word(format_args!("DSCP set {:#04x}", self.codepoint));
     }
 }

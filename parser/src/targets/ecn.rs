@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Family, TableKind};
 use crate::value::ranged;
@@ -76,6 +77,22 @@ impl Extension for Ecn {
         }
         if let Some(ect) = self.ect {
             line.word(format!("--ecn-ip-ect {ect}"));
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("ECN");
+        if let (Some(false), Some(false), None) = (self.ece, self.cwr, self.ect) {
+            return line.word("TCP remove");
+        }
+        if let Some(ece) = self.ece {
+            line.word(format_args!("ECE={}", u8::from(ece)));
+        }
+        if let Some(cwr) = self.cwr {
+            line.word(format_args!("CWR={}", u8::from(cwr)));
+        }
+        if let Some(ect) = self.ect {
+            line.word(format_args!("ECT codepoint={ect}"));
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Family;
 use crate::value::{is_prefix_of, number_of, prefix_length, ranged};
@@ -161,6 +162,38 @@ impl Extension for Hmark {
         }
         if self.connection {
             line.word("--hmark-tuple ct");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.put(format_args!(" HMARK mod {} ", self.modulus));
+        if let Some(offset) = self.offset {
+            line.put(format_args!("+ {offset:#x} "));
+        }
+        if self.connection {
+            line.put("ct, ");
+        }
+        for (name, prefix) in [
+            ("src-prefix", self.source_prefix),
+            ("dst-prefix", self.destination_prefix),
+        ] {
+            if let Some(prefix) = prefix {
+                line.put(format_args!("{name} {prefix} "));
+            }
+        }
+        for (name, value) in [
+            ("sport-mask", self.source_port_mask.map(u32::from)),
+            ("dport-mask", self.destination_port_mask.map(u32::from)),
+            ("spi-mask", self.spi_mask),
+            ("sport", self.source_port.map(u32::from)),
+            ("dport", self.destination_port.map(u32::from)),
+            ("spi", self.spi),
+            ("proto-mask", self.protocol_mask.map(u32::from)),
+            ("rnd", Some(self.seed)),
+        ] {
+            if let Some(value) = value {
+                line.put(format_args!("{name} {value:#x} "));
+            }
         }
     }
 }

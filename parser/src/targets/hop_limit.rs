@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Opt, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::value::{number_of, ranged};
 
@@ -49,6 +50,15 @@ impl HopLimit {
                 .error(code::MISSING_OPTION, "no change is given")
                 .with_help(format!("add one of {}", names.join(", "))))
         }
+    }
+
+    pub(super) fn list(self, line: &mut Listing<'_>, name: &str) {
+        let (doing, value) = match self {
+            Self::Set(value) => ("set to", value),
+            Self::Increment(value) => ("increment by", value),
+            Self::Decrement(value) => ("decrement by", value),
+        };
+        line.word(format_args!("{name} {doing} {value}"));
     }
 
     pub(super) fn print(self, line: &mut Line, options: Options) {

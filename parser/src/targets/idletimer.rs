@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch, text};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::value::ranged;
 
@@ -57,6 +58,16 @@ impl Extension for Idletimer {
         line.raw(&self.label);
         if self.alarm {
             line.word("--alarm");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word(format_args!(
+            "timeout:{} label:{}",
+            self.timeout, self.label
+        ));
+        if self.alarm {
+            line.word("alarm");
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::value::number_of;
 
@@ -48,6 +49,20 @@ impl Extension for Led {
         }
         if self.always_blink {
             line.word("--led-always-blink");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let mut trigger = Line::default();
+        trigger.quoted(&self.trigger, b"\"\\");
+        line.put(" led-trigger-id:");
+        line.put_bytes(trigger.into_bytes().trim_ascii_start());
+        match self.delay.cast_signed() {
+            -1 => line.word("led-delay:inf"),
+            delay => line.word(format_args!("led-delay:{delay}ms")),
+        }
+        if self.always_blink {
+            line.word("led-always-blink");
         }
     }
 }

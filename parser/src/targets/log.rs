@@ -2,6 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::value::integer;
 use bstr::{BStr, BString};
@@ -42,6 +43,11 @@ const LEVELS: [(&str, u8); 10] = [
     ("notice", 5),
     ("panic", 0),
     ("warning", 4),
+];
+
+/// The names of the levels in a listing.
+const LISTED_LEVELS: [&str; 8] = [
+    "emerg", "alert", "crit", "err", "warn", "notice", "info", "debug",
 ];
 
 static LEVEL: Opt<u8> = Opt::new(&["log-level"], level);
@@ -99,6 +105,36 @@ impl Extension for Log {
             }
         }
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("LOG");
+        let flags = [
+            (self.tcp_sequence, "tcp-sequence"),
+            (self.tcp_options, "tcp-options"),
+            (self.ip_options, "ip-options"),
+            (self.uid, "uid"),
+            (self.mac_decode, "macdecode"),
+        ];
+        if line.style.numeric {
+            // `XT_LOG_TCPSEQ` and those behind it are the bits from the lowest on; 0x10 is of another kind.
+            let bits = flags.iter().zip([0x01, 0x02, 0x04, 0x08, 0x20]);
+            let bits: u32 = bits.filter(|(flag, _)| flag.0).map(|(_, bit)| bit).sum();
+            line.word(format_args!("flags {bits} level {}", self.level));
+        } else {
+            match LISTED_LEVELS.get(usize::from(self.level)) {
+                Some(name) => line.word(format_args!("level {name}")),
+                None => line.word(format_args!("UNKNOWN level {}", self.level)),
+            }
+            for (_, name) in flags.iter().filter(|flag| flag.0) {
+                line.word(name);
+            }
+        }
+        if !self.prefix.is_empty() {
+            line.word("prefix \"");
+            line.put_bytes(&self.prefix);
+            line.put("\"");
+        }
+    }
 }
 
 fn level(value: &Value<'_>) -> Result<u8, Problem> {
@@ -112,6 +148,7 @@ fn level(value: &Value<'_>) -> Result<u8, Problem> {
     };
     number.or_else(named).ok_or_else(|| {
         Problem::new(format!("{:?} is no log level", BStr::new(word)))
+            .usage(format!("log level \"{}\" unknown\n", BStr::new(word)))
             .with_help("write 0 to 7, or emerg, alert, crit, err, warning, notice, info or debug")
     })
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::mark_change::{self, MarkChange};
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 
 /// The `MARK` target.
@@ -27,11 +28,17 @@ impl Extension for Mark {
             }),
             None => Err(arguments
                 .error(code::MISSING_OPTION, "no mark is given")
+                .usage("MARK: One of the --set-xmark, --{and,or,xor,set}-mark options is required")
                 .with_help("add --set-mark, --and-mark, --or-mark or --xor-mark")),
         }
     }
 
     fn print(&self, line: &mut Line) {
         self.change.print(line);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("MARK");
+        self.change.list(line);
     }
 }

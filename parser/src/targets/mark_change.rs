@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::matches::Masked;
 use crate::print::Line;
 use crate::ruleset::Negatable;
@@ -67,6 +68,18 @@ impl MarkChange {
             }
         }
         Ok(None)
+    }
+
+    /// What `-L` shows of it behind the target's name.
+    pub(super) fn list(&self, line: &mut Listing<'_>) {
+        let Self { value, mask } = *self;
+        match (value, mask) {
+            (0, mask) => line.word(format_args!("and {:#x}", !mask)),
+            (value, mask) if value == mask => line.word(format_args!("or {value:#x}")),
+            (value, 0) => line.word(format_args!("xor {value:#x}")),
+            (value, u32::MAX) => line.word(format_args!("set {value:#x}")),
+            (value, mask) => line.word(format_args!("xset {value:#x}/{mask:#x}")),
+        }
     }
 
     pub(super) fn print(&self, line: &mut Line) {

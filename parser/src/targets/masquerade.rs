@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::nat_range::{NatPorts, need_ports};
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{NfHook, TableKind};
 
@@ -58,6 +59,18 @@ impl Extension for Masquerade {
         }
         if self.random_fully {
             line.word("--random-fully");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        if let Some(ports) = &self.ports {
+            line.word(format_args!("masq ports: {ports}"));
+        }
+        if self.random {
+            line.word("random");
+        }
+        if self.random_fully {
+            line.word("random-fully");
         }
     }
 }

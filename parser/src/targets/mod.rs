@@ -138,3 +138,13 @@ pub(crate) fn of_family(family: Family) -> impl Iterator<Item = &'static Spec<Ta
         .iter()
         .filter(move |spec| spec.family.is_none_or(|only| only == family))
 }
+
+impl Target {
+    /// The name that `iptables -L` shows: the kernel knows NOTRACK as a kind of CT.
+    pub(crate) fn listed_as(&self) -> &str {
+        match self {
+            Target::Notrack(_) => "CT",
+            other => other.name(),
+        }
+    }
+}

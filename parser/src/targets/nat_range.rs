@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Problem, Surroundings, Value};
+use crate::listing::Listing;
 use crate::print::Inet;
 use crate::ruleset::Family;
 use crate::span::Span;
@@ -218,5 +219,13 @@ impl Display for NatPorts {
             write!(f, "/{base}")?;
         }
         Ok(())
+    }
+}
+
+/// What `-L` shows of a range.
+pub(super) fn list_range(line: &mut Listing<'_>, range: &NatRange) {
+    let text = range.to_string();
+    if !text.is_empty() {
+        line.word(format_args!("to:{text}"));
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Network, NfHook, TableKind};
 use crate::value::host_and_length;
@@ -38,6 +39,10 @@ impl Extension for Netmap {
     fn print(&self, line: &mut Line) {
         line.word("--to");
         line.word(self.to);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word(format_args!("to:{}", self.to));
     }
 }
 

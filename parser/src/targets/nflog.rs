@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::log::prefix;
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::value::number_of;
 
@@ -80,5 +81,9 @@ impl Extension for Nflog {
         if self.threshold != 0 {
             line.word(format!("--nflog-threshold {}", self.threshold));
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::value::number_of;
 
@@ -78,6 +79,20 @@ impl Extension for Nfqueue {
         }
         if self.cpu_fanout {
             line.word("--queue-cpu-fanout");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let Queues { first, last } = self.queues;
+        match first == last {
+            true => line.word(format_args!("NFQUEUE num {first}")),
+            false => line.word(format_args!("NFQUEUE balance {first}:{last}")),
+        }
+        if self.bypass {
+            line.word("bypass");
+        }
+        if self.cpu_fanout {
+            line.word("cpu-fanout");
         }
     }
 }

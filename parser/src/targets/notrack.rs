@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::TableKind;
 
@@ -22,4 +23,8 @@ impl Extension for Notrack {
     }
 
     fn print(&self, _: &mut Line) {}
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("NOTRACK");
+    }
 }

@@ -1,5 +1,6 @@
 //! The prefixes of `SNPT` and `DNPT` (ip6t_NPT.c, RFC 6296).
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::Serialize;
@@ -35,6 +36,12 @@ static TO: Opt<Prefix> = Opt::new(&["dst-pfx"], prefix);
 
 pub(super) const OPTIONS: [&OptionSpec; 2] = [&FROM.spec, &TO.spec];
 
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Inet6(self.address), self.length)
+    }
+}
+
 impl Prefixes {
     pub(super) fn read(arguments: &Arguments<'_>) -> Result<Self, Diagnostic> {
         Ok(Self {
@@ -48,7 +55,7 @@ impl Prefixes {
         for (option, prefix) in [("--src-pfx", &self.from), ("--dst-pfx", &self.to)] {
             if prefix.length != 0 {
                 line.word(option);
-                line.word(format!("{}/{}", Inet6(prefix.address), prefix.length));
+                line.word(prefix);
             }
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, text};
+use crate::listing::Listing;
 use crate::print::Line;
 
 /// The `RATEEST` target.
@@ -80,6 +81,16 @@ impl Extension for Rateest {
         line.word(print_time(interval));
         line.word("--rateest-ewmalog");
         line.word(print_time(average));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let interval = length(self.interval);
+        let average = interval.wrapping_mul(1 << self.ewma_log);
+        let (interval, average) = (print_time(interval), print_time(average));
+        line.word(format_args!(
+            "name {} interval {interval} ewmalog {average}",
+            self.name
+        ));
     }
 }
 

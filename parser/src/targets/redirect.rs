@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::nat_range::{NatPorts, need_ports};
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{NfHook, TableKind};
 
@@ -55,6 +56,15 @@ impl Extension for Redirect {
         }
         if self.random {
             line.word("--random");
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        if let Some(ports) = &self.ports {
+            line.word(format_args!("redir ports {ports}"));
+        }
+        if self.random {
+            line.word("random");
         }
     }
 }

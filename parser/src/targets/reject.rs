@@ -2,6 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Family, TableKind};
 use crate::value::is_prefix_of;
@@ -147,6 +148,10 @@ impl Extension for Reject {
         line.word("--reject-with");
         line.word(self.with.name());
     }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
+    }
 }
 
 impl RejectWith {
@@ -174,6 +179,7 @@ fn with(value: &Value<'_>) -> Result<RejectWith, Problem> {
             BStr::new(word),
             value.rule.family
         ))
+        .usage(format!("unknown reject type \"{}\"", BStr::new(word)))
         .with_help(format!("write one of {}", names.join(", ")))
     })
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, text};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::TableKind;
 
@@ -36,5 +37,9 @@ impl Extension for Secmark {
     fn print(&self, line: &mut Line) {
         line.word("--selctx");
         line.raw(&self.context);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word(format_args!("SECMARK selctx {}", self.context));
     }
 }

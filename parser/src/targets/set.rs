@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::matches::set::{Lookup, lookup};
 use crate::print::Line;
 use crate::ruleset::{NfHook, TableKind};
@@ -155,6 +156,10 @@ impl Extension for Set {
                 }
             }
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.undashed(|line| self.print(line));
     }
 }
 

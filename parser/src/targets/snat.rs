@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use super::nat_range::list_range;
 use super::nat_range::{NatPorts, NatRange, need_ports};
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{NfHook, TableKind};
 
@@ -32,6 +34,20 @@ static RANDOM: Opt<()> = switch(&["random"]);
 static RANDOM_FULLY: Opt<()> = switch(&["random-fully"]);
 static PERSISTENT: Opt<()> = switch(&["persistent"]);
 
+impl Snat {
+    fn print_flags(&self, line: &mut Line) {
+        for (is_set, option) in [
+            (self.random, "--random"),
+            (self.random_fully, "--random-fully"),
+            (self.persistent, "--persistent"),
+        ] {
+            if is_set {
+                line.word(option);
+            }
+        }
+    }
+}
+
 impl Extension for Snat {
     const NAME: &'static str = "SNAT";
     const TABLES: &'static [TableKind] = &[TableKind::Nat];
@@ -58,14 +74,11 @@ impl Extension for Snat {
     fn print(&self, line: &mut Line) {
         line.word("--to-source");
         line.word(self.to);
-        for (is_set, option) in [
-            (self.random, "--random"),
-            (self.random_fully, "--random-fully"),
-            (self.persistent, "--persistent"),
-        ] {
-            if is_set {
-                line.word(option);
-            }
-        }
+        self.print_flags(line);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        list_range(line, &self.to);
+        line.undashed(|line| self.print_flags(line));
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::NfHook;
 use crate::value::ranged;
@@ -73,6 +74,12 @@ impl Extension for Synproxy {
         if self.ecn {
             line.word("--ecn");
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        line.word("SYNPROXY");
+        line.undashed(|line| self.print(line));
+        line.put(" ");
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value, switch};
+use crate::listing::Listing;
 use crate::matches::Match;
 use crate::matches::tcp::Flags;
 use crate::print::Line;
@@ -72,6 +73,13 @@ impl Extension for Tcpmss {
         match self {
             Self::Set(mss) => line.word(format!("--set-mss {mss}")),
             Self::ClampToPmtu => line.word("--clamp-mss-to-pmtu"),
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        match self {
+            Self::Set(mss) => line.word(format_args!("TCPMSS set {mss}")),
+            Self::ClampToPmtu => line.word("TCPMSS clamp to PMTU"),
         }
     }
 }

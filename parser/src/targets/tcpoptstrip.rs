@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::TableKind;
 use crate::value::byte;
@@ -51,6 +52,21 @@ impl Extension for Tcpoptstrip {
             line.word("--strip-options");
             line.word(numbers.join(","));
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        if self.options.is_empty() {
+            return;
+        }
+        let name = |option: &u8| {
+            let row = NAMES.iter().find(|row| row.1 == *option);
+            match row.filter(|_| !line.style.numeric) {
+                Some(row) => row.0.to_owned(),
+                None => option.to_string(),
+            }
+        };
+        let names: Vec<String> = self.options.iter().map(name).collect();
+        line.word(format_args!("TCPOPTSTRIP options {}", names.join(",")));
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, text};
+use crate::listing::Listing;
 use crate::print::{Inet, Line};
 use crate::value::host;
 
@@ -51,6 +52,14 @@ impl Extension for Tee {
         if !self.interface.is_empty() {
             line.word("--oif");
             line.raw(&self.interface);
+        }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let gateway = line.host(self.gateway);
+        line.word(format_args!("TEE gw:{gateway}"));
+        if !self.interface.is_empty() {
+            line.word(format_args!("oif={}", self.interface));
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::TableKind;
 use crate::tos::{TosMask, tos_mask};
@@ -60,5 +61,17 @@ impl Extension for Tos {
     fn print(&self, line: &mut Line) {
         line.word("--set-tos");
         line.word(self.change);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let TosMask { value, mask } = self.change;
+        match self.change.symbol() {
+            _ if line.style.numeric => line.word(format_args!("TOS set {}", self.change)),
+            Some(name) => line.word(format_args!(" TOS set{name}")),
+            None if value == 0 => line.word(format_args!("TOS and {:#04x}", !mask)),
+            None if value == mask => line.word(format_args!("TOS or {value:#04x}")),
+            None if mask == 0 => line.word(format_args!("TOS xor {value:#04x}")),
+            None => line.word(format_args!("TOS set {}", self.change)),
+        }
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::mark_change::MarkChange;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec, Problem, Value};
+use crate::listing::Listing;
 use crate::matches::Masked;
 use crate::print::{Inet, Line};
 use crate::ruleset::{Family, NfHook, TableKind};
@@ -68,6 +69,15 @@ impl Extension for Tproxy {
         line.word(format!("--on-ip {}", Inet(self.address)));
         let MarkChange { value, mask } = self.mark;
         line.word(format!("--tproxy-mark {value:#x}/{mask:#x}"));
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let MarkChange { value, mask } = self.mark;
+        let address = Inet(self.address);
+        line.word(format_args!(
+            "TPROXY redirect {address}:{} mark {value:#x}/{mask:#x}",
+            self.port
+        ));
     }
 }
 

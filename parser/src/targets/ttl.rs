@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::hop_limit::{HopLimit, Options, limit, step};
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::{Family, TableKind};
 
@@ -34,5 +35,9 @@ impl Extension for Ttl {
 
     fn print(&self, line: &mut Line) {
         self.change.print(line, CHANGES);
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        self.change.list(line, "TTL");
     }
 }

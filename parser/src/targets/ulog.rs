@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::log::prefix;
 use crate::diagnostic::Diagnostic;
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Family;
 use crate::value::ranged;
@@ -78,5 +79,14 @@ impl Extension for Ulog {
         if self.threshold != DEFAULT_THRESHOLD {
             line.word(format!("--ulog-qthreshold {}", self.threshold));
         }
+    }
+
+    fn list(&self, line: &mut Listing<'_>) {
+        let (range, group) = (self.copy_range as u32, self.group);
+        line.word(format_args!("ULOG copy_range {range} nlgroup {group}"));
+        if !self.prefix.is_empty() {
+            line.put(format_args!(" prefix \"{}\"", self.prefix));
+        }
+        line.word(format_args!("queue_threshold {}", self.threshold));
     }
 }

@@ -4,6 +4,7 @@
 
 mod canonical;
 mod files;
+mod listing;
 mod refused;
 mod support;
 mod upstream;

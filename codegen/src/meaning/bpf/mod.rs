@@ -9,7 +9,7 @@ use std::fmt;
 
 use ipt2bpf_parser::matches::bpf::Bpf;
 
-use super::{Context, MatchMeaning, Refusal};
+use super::{Context, MatchMeaning, Refusal, raw};
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
 use crate::packet::Packet;
@@ -36,6 +36,10 @@ impl MatchMeaning for Bpf {
             Step::Ask(RunClassic(program).into()),
             Step::require(Test::at_least(Field::Answer, 1)),
         ])
+    }
+
+    fn note(&self, context: Context<'_>) -> Option<String> {
+        raw::note(context)
     }
 }
 

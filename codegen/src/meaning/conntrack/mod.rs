@@ -47,6 +47,15 @@ impl MatchMeaning for Conntrack {
         }
         Ok(steps)
     }
+
+    fn note(&self, _: Context<'_>) -> Option<String> {
+        let states = &self.states.as_ref()?.value.value;
+        (states.snat || states.dnat).then(|| {
+            "programs see addresses as they are on their side of NAT, so that no connection has the state \
+             SNAT or DNAT for them"
+                .into()
+        })
+    }
 }
 
 impl MatchMeaning for State {

@@ -2,12 +2,13 @@
 
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
-use super::{Answer, bucket, checksum, reset, unreachable};
+use super::{Answer, bucket, reset, unreachable};
 use crate::asm::{Alu, Code, Cond, FunctionId, Label, Reg, Size};
-use crate::emit::link::{Body, CONTEXT, Linker, PACKET};
+use crate::emit::link::{Body, CONTEXT, Linker, PACKET, point};
 use crate::emit::parse::xdp;
 use crate::emit::program::{XDP_DROP, XDP_TX};
 use crate::field::{Field, layout};
+use crate::meaning::checksum::code as checksum;
 use crate::routine::Routine;
 use crate::semantic::FamilyFilter;
 
@@ -89,15 +90,6 @@ fn answerable(body: &mut Body, family: Family, none: Label) {
     body.field(Reg::R1, Field::FragmentOffset);
     let code = &mut body.code;
     code.branch(Cond::Ne, Reg::R1, 0, none);
-    // The kernel says "time exceeded" before FORWARD.
-    let stays = code.label();
-    let forward = layout::nf_hook_number(NfHook::Forward);
-    code.load(Size::B, Reg::R1, PACKET, layout::NF_HOOK);
-    code.branch(Cond::Ne, Reg::R1, i32::from(forward), stays);
-    point(code, None, 20, none);
-    code.load(Size::B, Reg::R1, Reg::R4, hops_offset(family) as i16);
-    code.branch(Cond::Le, Reg::R1, 1, none);
-    code.bind(stays);
     match family {
         Family::V4 => {
             for field in [Field::Source4, Field::Destination4] {
@@ -129,14 +121,6 @@ fn answerable(body: &mut Body, family: Family, none: Label) {
             }
             specified(&mut body.code, Field::Source6, none);
         }
-    }
-}
-
-/// Where the time to live or the hop limit stands in the IP header.
-pub const fn hops_offset(family: Family) -> usize {
-    match family {
-        Family::V4 => 8,
-        Family::V6 => 7,
     }
 }
 
@@ -254,24 +238,6 @@ pub fn call(code: &mut Code, function: FunctionId) {
     code.mov(Reg::R1, CONTEXT);
     code.mov(Reg::R2, PACKET);
     code.call_function(function);
-}
-
-/// `r4 = the place of the IP header in the frame`, or of what lies behind it by a number in a register;
-/// goes to `missing` unless so many bytes, at most 512, are there. R2, R3 and R5 are lost.
-pub fn point(code: &mut Code, behind: Option<Reg>, bytes: i32, missing: Label) {
-    code.load(Size::B, Reg::R2, PACKET, layout::IP_HEADER);
-    // Pointers must stay below 64 KiB for the verifier.
-    code.alu(Alu::And, Reg::R2, 0x3f);
-    code.load(Size::W, Reg::R4, CONTEXT, xdp::DATA);
-    code.alu(Alu::Add, Reg::R4, Reg::R2);
-    if let Some(behind) = behind {
-        code.branch(Cond::Gt, behind, 0xfc00, missing);
-        code.alu(Alu::Add, Reg::R4, behind);
-    }
-    code.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
-    code.mov(Reg::R5, Reg::R4);
-    code.alu(Alu::Add, Reg::R5, bytes);
-    code.branch(Cond::Gt, Reg::R5, Reg::R3, missing);
 }
 
 /// Writes the IP header of an answer at R4: from the packet's destination to its source. R8 holds the

@@ -23,7 +23,6 @@
 //! - Errors are limited as [`bucket`] says.
 
 pub mod bucket;
-mod checksum;
 mod code;
 pub mod reply;
 mod reset;
@@ -134,6 +133,11 @@ impl Perform for NoteAnswer {
             Field::FragmentOffset,
             Field::TransportLength,
         ]
+    }
+
+    /// An error quotes the packet's header.
+    fn sees_hops(&self) -> bool {
+        self.0 != Answer::Reset
     }
 }
 

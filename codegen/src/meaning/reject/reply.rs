@@ -6,7 +6,7 @@ use super::Answer;
 use super::bucket;
 use super::code::{
     HOPS, ICMP, ICMP6, MORE_FRAGMENTS, NO_NEXT_HEADER, TCP, UDP, UNVERIFIED, checksum_offset,
-    header_bytes, hops_offset,
+    header_bytes,
 };
 use super::reset::{ACK, FIN, RST, SHORTEST_FRAME, SYN, TCP_HEADER};
 use super::unreachable::{
@@ -15,6 +15,7 @@ use super::unreachable::{
 };
 use crate::field::Field;
 use crate::frame::header_length;
+use crate::meaning::checksum::{fold, pseudo_header, sum};
 use crate::packet::Packet;
 use crate::routine::World;
 
@@ -32,7 +33,7 @@ pub struct Arrival<'a> {
     pub tick_rate: u32,
 }
 
-/// The frame that tells the sender, if one is sent.
+/// The frame that tells the sender of a packet, as the rules have left that, if one is sent.
 pub fn reply(
     answer: Answer,
     packet: &Packet<'_>,
@@ -61,10 +62,7 @@ pub fn reply(
 fn is_answerable(packet: &Packet<'_>, arrival: Arrival<'_>) -> bool {
     let bytes = packet.bytes();
     let to_group = arrival.frame.first().is_none_or(|byte| byte & 1 != 0);
-    // The kernel says "time exceeded" before FORWARD.
-    let hops = bytes[hops_offset(packet.family())];
-    let exceeded = arrival.hook == NfHook::Forward && hops <= 1;
-    if to_group || exceeded || packet.get(Field::FragmentOffset) != 0 {
+    if to_group || packet.get(Field::FragmentOffset) != 0 {
         return false;
     }
     match packet.family() {
@@ -117,29 +115,6 @@ fn checksum_holds(packet: &Packet<'_>) -> bool {
 
 fn transport<'a>(packet: &'a Packet<'_>) -> &'a [u8] {
     packet.bytes().get(packet.transport()..).unwrap_or_default()
-}
-
-/// The sum of the pseudo-header between a packet's addresses for a datagram of a protocol.
-fn pseudo_header(packet: &Packet<'_>, protocol: u8, datagram: &[u8]) -> u64 {
-    let addresses = match packet.family() {
-        Family::V4 => packet.bytes().get(12..20),
-        Family::V6 => packet.bytes().get(8..40),
-    };
-    sum(addresses.unwrap_or_default()) + u64::from(protocol) + datagram.len() as u64
-}
-
-fn sum(bytes: &[u8]) -> u64 {
-    let words = bytes.chunks(2);
-    words
-        .map(|word| u64::from(word[0]) << 8 | u64::from(*word.get(1).unwrap_or(&0)))
-        .sum()
-}
-
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
 }
 
 /// The IP packet that resets the connection.
@@ -223,9 +198,6 @@ fn unreachable(
     let mut error = vec![unreachable_type(family), code];
     error.resize(ICMP_HEADER as usize, 0);
     error.extend(&bytes[..quoted]);
-    if arrival.hook == NfHook::Forward {
-        one_hop_less(family, &mut error[ICMP_HEADER as usize..]);
-    }
     let (service, pseudo) = match family {
         Family::V4 => {
             let service = bytes[1] & TOS_MASK | TOS_PRECEDENCE;
@@ -241,16 +213,6 @@ fn unreachable(
     let checksum = !fold(pseudo + sum(&error));
     error[2..4].copy_from_slice(&checksum.to_be_bytes());
     Some(ip_packet(packet, source, protocol, service, &error))
-}
-
-/// What routing does to a header before FORWARD.
-fn one_hop_less(family: Family, header: &mut [u8]) {
-    header[hops_offset(family)] -= 1;
-    if family == Family::V4 {
-        let check = u32::from(u16::from_le_bytes([header[10], header[11]])) + 1;
-        let check = check + u32::from(check >= 0xffff);
-        header[10..12].copy_from_slice(&(check as u16).to_le_bytes());
-    }
 }
 
 /// The address that a packet comes from.

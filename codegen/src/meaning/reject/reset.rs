@@ -2,14 +2,14 @@
 
 use ipt2bpf_parser::ruleset::Family;
 
-use super::checksum;
 use super::code::{
-    self, TCP, header_bytes, header_checksum, ip_header, not_mapped, point, specified, sum_words,
+    self, TCP, header_bytes, header_checksum, ip_header, not_mapped, specified, sum_words,
 };
 use crate::asm::{Alu, Cond, FunctionId, Helper, Reg, Size};
-use crate::emit::link::{Body, CONTEXT, Linker, PACKET};
+use crate::emit::link::{Body, CONTEXT, Linker, PACKET, point};
 use crate::emit::parse::xdp;
 use crate::field::{Field, layout};
+use crate::meaning::checksum::code as checksum;
 
 /// Bytes of a TCP header without options.
 pub const TCP_HEADER: i16 = 20;

@@ -4,15 +4,13 @@
 use ipt2bpf_parser::ruleset::{Family, NfHook};
 
 use super::FIRST_CODE;
-use super::checksum::{self, NO_SUM};
-use super::code::{
-    self, ICMP, ICMP6, call, header_bytes, header_checksum, hops_offset, ip_header, point,
-};
-use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Label, Reg, Size};
-use crate::emit::link::{Body, CONTEXT, Linker, PACKET};
+use super::code::{self, ICMP, ICMP6, call, header_bytes, header_checksum, ip_header};
+use crate::asm::{Alu, Cond, FunctionId, Helper, Label, Reg, Size};
+use crate::emit::link::{Body, CONTEXT, Linker, PACKET, point};
 use crate::emit::parse::xdp;
 use crate::emit::program::fib;
 use crate::field::{Field, layout};
+use crate::meaning::checksum::code::{self as checksum, NO_SUM};
 
 /// Bytes of the ICMP header.
 pub const ICMP_HEADER: i16 = 8;
@@ -67,8 +65,6 @@ pub fn link(linker: &mut Linker<'_>, checksum: FunctionId, bucket: FunctionId) -
         code.branch(Cond::Ne, Reg::R1, i32::from(forward), here);
         call(code, source);
         code.branch(Cond::Eq, Reg::R0, 0, drop);
-        point(code, None, i32::from(header_bytes(family)), drop);
-        one_hop_less(code, family);
         code.bind(here);
         call(code, bucket);
         code.branch(Cond::Eq, Reg::R0, 0, drop);
@@ -127,25 +123,6 @@ pub fn link(linker: &mut Linker<'_>, checksum: FunctionId, bucket: FunctionId) -
         body.code.bind(drop);
         code::drop(body);
     })
-}
-
-/// What routing does to the header at R4 before FORWARD (`ip_decrease_ttl`, include/net/ip.h): the errors
-/// quote it so.
-fn one_hop_less(code: &mut Code, family: Family) {
-    let hops = hops_offset(family) as i16;
-    code.load(Size::B, Reg::R1, Reg::R4, hops);
-    code.alu(Alu::Sub, Reg::R1, 1);
-    code.store(Size::B, Reg::R4, hops, Reg::R1);
-    if family == Family::V4 {
-        let small = code.label();
-        code.load(Size::H, Reg::R1, Reg::R4, 10);
-        // 0x0100 in network byte order.
-        code.alu(Alu::Add, Reg::R1, 1);
-        code.branch(Cond::Lt, Reg::R1, 0xffff, small);
-        code.alu(Alu::Add, Reg::R1, 1);
-        code.bind(small);
-        code.store(Size::H, Reg::R4, 10, Reg::R1);
-    }
 }
 
 fn protocol(family: Family) -> u8 {

@@ -1,14 +1,16 @@
-//! Tracking in bytecode: two functions that a program calls.
+//! Tracking in bytecode: three functions.
 //!
 //! `resolve(context, packet, question)` fills the [`question`], which lies in the program's scratch area;
 //! `track(context, packet, question, commit)` gives the packet its state, and with `commit` remembers the
-//! flow that it begins.
+//! flow that it begins, by `enter(context, packet, question, flow)`.
 
 pub mod ask;
+mod enter;
 mod resolve;
 mod tcp;
 mod tell;
 
+pub use enter::{EnterMaps, RING_PLACE_BYTES, enter};
 pub use resolve::resolve;
 pub use tell::{Maps, track};
 

@@ -2,8 +2,8 @@
 
 use super::question;
 use super::tcp::{self, Exits, FLOW, Segment, Variables};
-use crate::asm::{Alu, Cond, Helper, Imm64, Label, MapId, Reg, Size};
-use crate::emit::link::{Body, PACKET};
+use crate::asm::{Alu, Cond, FunctionId, Helper, Imm64, Label, MapId, Reg, Size};
+use crate::emit::link::{Body, CONTEXT, PACKET};
 use crate::emit::words::{Compare, Fact, Place, Script, Word};
 use crate::field::{Field, layout as packet_layout};
 use crate::track::resolve::{Class, protocol};
@@ -29,13 +29,15 @@ mod stack {
     pub const VARIABLES: i16 = FLOW;
 }
 
-/// The maps.
+/// The maps, and the function that enters a flow.
 #[derive(Clone, Copy)]
 pub struct Maps {
     /// [`FLOWS_MAP`](crate::track::FLOWS_MAP)
     pub flows: MapId,
     /// [`LOCKS_MAP`](crate::track::LOCKS_MAP)
     pub locks: MapId,
+    /// [`enter`](super::enter)
+    pub enter: FunctionId,
 }
 
 /// Writes the function's body; R3 is the question, R4 whether to commit.
@@ -209,6 +211,8 @@ impl<'a> Writer<'a> {
         // UDP-Lite says there how much the checksum covers; 0 is all.
         code.load(Size::B, Reg::R2, PACKET, Field::Protocol.place().offset);
         code.branch(Cond::Ne, Reg::R2, i32::from(protocol::UDPLITE), plain);
+        code.load(Size::H, Reg::R2, Reg::R10, stack::FLOW + 6);
+        code.branch(Cond::Eq, Reg::R2, 0, invalid);
         code.branch(Cond::Eq, Reg::R1, 0, whole);
         code.bind(plain);
         code.branch(Cond::Lt, Reg::R1, 8, invalid);
@@ -745,7 +749,7 @@ impl<'a> Writer<'a> {
     fn leave(&mut self) {
         let labels = self.labels;
         let (class, segment, commit) = (self.class, self.segment, self.commit);
-        let flows = self.maps.flows;
+        let enter = self.maps.enter;
         let fresh = self.body.code.label();
         let code = &mut self.body.code;
         code.load(Size::D, Reg::R1, Reg::R10, stack::IS_NEW);
@@ -770,11 +774,11 @@ impl<'a> Writer<'a> {
         let confirmed = flow_status | u32::from(status::CONFIRMED);
         script.set(flow_status, confirmed);
         let code = &mut self.body.code;
-        code.load_imm64(Reg::R1, Imm64::Map(flows));
-        code.load(Size::D, Reg::R2, Reg::R10, stack::QUESTION);
-        code.mov(Reg::R3, FLOW);
-        code.mov(Reg::R4, BPF_NOEXIST);
-        code.call(Helper::MapUpdateElem);
+        code.mov(Reg::R1, CONTEXT);
+        code.mov(Reg::R2, PACKET);
+        code.load(Size::D, Reg::R3, Reg::R10, stack::QUESTION);
+        code.mov(Reg::R4, FLOW);
+        code.call_function(enter);
         code.jump(labels.end);
         code.bind(labels.invalid);
         let state_place = self.state;
@@ -801,5 +805,3 @@ fn forget(script: &mut Script<'_>, variables: &[Place]) {
 
 /// What the machine's old state holds for a flow that ends with this packet.
 const DYING: u32 = 255;
-/// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
-const BPF_NOEXIST: i32 = 1;

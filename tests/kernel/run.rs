@@ -1,0 +1,351 @@
+//! An unmodified iptables under `ipt2bpf run`, beside one that speaks to the kernel.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use ipt2bpf_difftest::netns::isolated;
+
+use crate::places::{Cgroup, connects, in_kernel, listen, run};
+
+const TOOLS: [&str; 6] = [
+    "iptables-legacy",
+    "iptables-legacy-save",
+    "iptables-legacy-restore",
+    "ip6tables-legacy",
+    "ip6tables-legacy-save",
+    "ip6tables-legacy-restore",
+];
+
+/// Runs a test like [`in_kernel`], if the tools are there.
+pub fn with_iptables(test: impl FnOnce(&Path) -> Result<()> + Send) {
+    for tool in TOOLS {
+        if Command::new(tool).arg("--version").output().is_err() {
+            eprintln!("skipped: needs {tool}");
+            return;
+        }
+    }
+    in_kernel(test);
+}
+
+/// What a command prints and how it ends, in words that do not change from day to day.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    status: Option<i32>,
+    output: String,
+    errors: String,
+}
+
+fn outcome(command: &mut Command) -> Result<Outcome> {
+    let output = command.output()?;
+    let text = |bytes: Vec<u8>| {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let lines = text.lines().filter(|line| !line.starts_with("# "));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    Ok(Outcome {
+        status: output.status.code(),
+        output: text(output.stdout),
+        errors: text(output.stderr),
+    })
+}
+
+/// A command for the programs of a cgroup.
+fn supervised(cgroup: &Cgroup, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"));
+    command.args(["run", "--cgroup", &cgroup.name(), "--"]);
+    command.args(words.split(' '));
+    command
+}
+
+/// A command for the kernel's tables.
+fn native(words: &str) -> Command {
+    let mut words = words.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    command
+}
+
+/// The tables that the kernel has for this network namespace.
+fn kernel_tables() -> Result<String> {
+    let of = |file| fs::read_to_string(format!("/proc/thread-self/net/{file}"));
+    Ok(of("ip_tables_names").unwrap_or_default() + &of("ip6_tables_names").unwrap_or_default())
+}
+
+/// Rules that are all different.
+fn many_rules(number: usize) -> String {
+    let rules = (0..number).map(|rule| {
+        let (high, low, port) = (rule / 256, rule % 256, rule + 1);
+        format!("-A INPUT -s 10.1.{high}.{low}/32 -p tcp -m tcp --dport {port} -j DROP\n")
+    });
+    let rules: String = rules.collect();
+    format!(
+        "*filter\n:INPUT ACCEPT [7:700]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n{rules}COMMIT\n"
+    )
+}
+
+/// What is asked of both, one after the other; DIR holds the files.
+const SCRIPT: &[&str] = &[
+    "iptables-legacy -A INPUT -p tcp --dport 22 -j DROP",
+    "iptables-legacy -L -v -n",
+    "iptables-legacy -D INPUT -p tcp --dport 22 -j DROP",
+    "iptables-legacy -D INPUT -p tcp --dport 22 -j DROP",
+    "iptables-legacy-save",
+    "iptables-legacy-restore DIR/many",
+    "iptables-legacy-save",
+    "iptables-legacy-save -c",
+    "iptables-legacy-restore -c DIR/counted",
+    "iptables-legacy-save -c",
+    "iptables-legacy -I INPUT 2 -i eth+ ! -s 192.0.2.0/24 -m conntrack --ctstate NEW -j own",
+    "iptables-legacy -R INPUT 1 -p udp -m multiport --dports 53,123 -j ACCEPT",
+    "iptables-legacy-save -c",
+    "iptables-legacy -X own",
+    "iptables-legacy -N other",
+    "iptables-legacy -A other -g own",
+    "iptables-legacy -A own -j other",
+    "iptables-legacy -E other another",
+    "iptables-legacy -P INPUT DROP",
+    "iptables-legacy -Z INPUT 1",
+    "iptables-legacy -S",
+    "iptables-legacy -L -v -n -x --line-numbers",
+    "iptables-legacy -t raw -A PREROUTING -s 198.51.100.7 -j DROP",
+    "iptables-legacy-save -c",
+    "iptables-legacy -t nonesuch -L",
+    "iptables-legacy -A INPUT -j nonesuch",
+    "iptables-legacy -F",
+    "iptables-legacy -X",
+    "iptables-legacy-save",
+    "ip6tables-legacy -A OUTPUT -d 2001:db8::/32 -p tcp --dport 25 -j REJECT",
+    "ip6tables-legacy -L -v -n",
+    "ip6tables-legacy-save -c",
+];
+
+#[test]
+fn iptables_says_the_same_as_with_the_kernel() {
+    with_iptables(|dir| {
+        let cgroup = Cgroup::new("run")?;
+        fs::write(dir.join("many"), many_rules(1000))?;
+        let counted = "*filter\n:INPUT ACCEPT [3:300]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [1:2]\n:own - [0:0]\n\
+                       [4:400] -A INPUT -p icmp -j own\n[5:500] -A own -m comment --comment \"a b\" -j RETURN\nCOMMIT\n";
+        fs::write(dir.join("counted"), counted)?;
+        let script = SCRIPT.iter();
+        let script = script.map(|line| line.replace("DIR", &dir.display().to_string()));
+        let script: Vec<String> = script.collect();
+        let expected = isolated(|| {
+            run("ip", "link set lo up")?;
+            script
+                .iter()
+                .map(|line| outcome(&mut native(line)))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        for (line, expected) in script.iter().zip(expected) {
+            let mut found = outcome(&mut supervised(&cgroup, line))?;
+            // Notes about how rules are translated are ours; the rest is the tool's.
+            if found.errors.starts_with("warning") {
+                found.errors.clear();
+            }
+            assert_eq!(found, expected, "{line}");
+        }
+        ensure!(kernel_tables()?.is_empty(), "the kernel has tables");
+        Ok(())
+    });
+}
+
+#[test]
+fn traffic_obeys_and_is_counted() {
+    with_iptables(|_| {
+        let cgroup = Cgroup::new("obey")?;
+        let _listeners = cgroup.inside(|| listen(&["127.0.0.1"], &[2201, 2202]))??;
+        let iptables = |words: &str| -> Result<String> {
+            let Outcome {
+                status,
+                output,
+                errors,
+            } = outcome(&mut supervised(&cgroup, words))?;
+            ensure!(status == Some(0), "{words}: {status:?}: {errors}");
+            Ok(output)
+        };
+        assert!(connects("127.0.0.1", 2201));
+        iptables("iptables-legacy -A INPUT -p tcp --dport 2201 -j DROP")?;
+        iptables("iptables-legacy -A INPUT -p tcp --dport 2202 -j ACCEPT")?;
+        assert!(!connects("127.0.0.1", 2201));
+        assert!(connects("127.0.0.1", 2202));
+        let counted = |port: u16| -> Result<u64> {
+            let list = iptables("iptables-legacy -L INPUT -v -n -x")?;
+            let line = list
+                .lines()
+                .find(|line| line.contains(&format!("dpt:{port}")));
+            let line = line.context("the rule is not listed")?;
+            Ok(line
+                .split_whitespace()
+                .next()
+                .context("no counter")?
+                .parse()?)
+        };
+        assert!(counted(2201)? >= 1);
+        let before = counted(2202)?;
+        assert!(before >= 2, "{before}");
+        // Counters go on when the table is replaced.
+        iptables("iptables-legacy -I INPUT -p udp -j DROP")?;
+        assert_eq!(counted(2202)?, before);
+        assert!(connects("127.0.0.1", 2202));
+        assert!(counted(2202)? > before);
+        // Reading with -Z gives the counters and sets them to zero.
+        iptables("iptables-legacy -Z")?;
+        assert_eq!(counted(2202)?, 0);
+        iptables("iptables-legacy -D INPUT -p tcp --dport 2201 -j DROP")?;
+        assert!(connects("127.0.0.1", 2201));
+        ensure!(kernel_tables()?.is_empty(), "the kernel has tables");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_cannot_be_translated_is_refused_and_changes_nothing() {
+    with_iptables(|_| {
+        let cgroup = Cgroup::new("refuse")?;
+        let first = outcome(&mut supervised(
+            &cgroup,
+            "iptables-legacy -A INPUT -p udp -j DROP",
+        ))?;
+        assert_eq!(first.status, Some(0), "{first:?}");
+        let rule = "iptables-legacy -A INPUT -p tcp -m osf --genre Linux -j DROP";
+        let refused = outcome(&mut supervised(&cgroup, rule))?;
+        assert_ne!(refused.status, Some(0), "{refused:?}");
+        assert!(refused.errors.contains("-m osf"), "{refused:?}");
+        assert!(refused.errors.contains("not supported"), "{refused:?}");
+        let saved = outcome(&mut supervised(&cgroup, "iptables-legacy-save"))?;
+        assert!(
+            saved.output.contains("-A INPUT -p udp -j DROP"),
+            "{saved:?}"
+        );
+        assert!(!saved.output.contains("osf"), "{saved:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_status_of_the_command_is_ours() {
+    with_iptables(|_| {
+        let cgroup = Cgroup::new("status")?;
+        let status =
+            |words: &str| Ok::<_, anyhow::Error>(outcome(&mut supervised(&cgroup, words))?.status);
+        assert_eq!(status("true")?, Some(0));
+        assert_eq!(status("false")?, Some(1));
+        assert_eq!(status("nonesuch-command")?, Some(1));
+        let mut killed = supervised(&cgroup, "sh -c");
+        killed.arg("kill -9 $$");
+        assert_eq!(outcome(&mut killed)?.status, Some(137));
+        Ok(())
+    });
+}
+
+#[test]
+fn other_namespaces_and_users_without_rights_do_not_change_it() {
+    with_iptables(|_| {
+        let cgroup = Cgroup::new("foreign")?;
+        let mut foreign = supervised(&cgroup, "unshare -n sh -c");
+        foreign.arg("iptables-legacy -A INPUT -p udp -j DROP && cat /proc/net/ip_tables_names && iptables-legacy-save");
+        let foreign = outcome(&mut foreign)?;
+        // That is the kernel's own table, which is gone with its namespace.
+        assert_eq!(foreign.status, Some(0), "{foreign:?}");
+        assert!(foreign.output.starts_with("filter\n"), "{foreign:?}");
+        assert!(
+            foreign.output.contains("-A INPUT -p udp -j DROP"),
+            "{foreign:?}"
+        );
+        let saved = outcome(&mut supervised(&cgroup, "iptables-legacy-save"))?;
+        assert_eq!(saved.output, "");
+        let mut weak = supervised(
+            &cgroup,
+            "setpriv --bounding-set -net_admin --inh-caps -net_admin sh -c",
+        );
+        weak.arg("iptables-legacy -A INPUT -p udp -j DROP");
+        let weak = outcome(&mut weak)?;
+        assert_ne!(weak.status, Some(0), "{weak:?}");
+        assert!(weak.errors.contains("Permission denied"), "{weak:?}");
+        assert_eq!(
+            outcome(&mut supervised(&cgroup, "iptables-legacy-save"))?.output,
+            ""
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn without_its_supervisor_a_command_fails() {
+    with_iptables(|_| {
+        let cgroup = Cgroup::new("orphan")?;
+        // The shell outlives its supervisor, which it kills.
+        let mut orphan = supervised(&cgroup, "sh -c");
+        orphan.arg("kill -9 $PPID; iptables-legacy -A INPUT -p udp -j DROP; echo status $? >&2");
+        let orphan = outcome(&mut orphan)?;
+        // Its last words come after the end of the supervisor, and before that of its standard error.
+        assert!(orphan.errors.contains("status"), "{orphan:?}");
+        assert!(!orphan.errors.contains("status 0"), "{orphan:?}");
+        ensure!(kernel_tables()?.is_empty(), "the kernel has tables");
+        Ok(())
+    });
+}
+
+#[test]
+fn commands_at_once_lose_no_rule() {
+    with_iptables(|_| {
+        let cgroup = Cgroup::new("atonce")?;
+        let ports: Vec<u16> = (1..=8).collect();
+        let children: Vec<_> = ports
+            .iter()
+            .map(|port| {
+                let words = format!("iptables-legacy -w -A INPUT -p tcp --dport {port} -j DROP");
+                supervised(&cgroup, &words).spawn()
+            })
+            .collect::<Result<_, _>>()?;
+        for mut child in children {
+            assert!(child.wait()?.success());
+        }
+        let saved = outcome(&mut supervised(&cgroup, "iptables-legacy-save"))?.output;
+        for port in ports {
+            assert!(
+                saved.contains(&format!("--dport {port} -j DROP")),
+                "{saved}"
+            );
+        }
+        Ok(())
+    });
+}
+
+/// Passes memory whose pages never come (userfaultfd(2)), then its own.
+const STALLER: &str = "
+import ctypes, fcntl, mmap, os, platform, socket, struct, time
+libc = ctypes.CDLL(None, use_errno=True)
+number = {'x86_64': 323, 'aarch64': 282}[platform.machine()]
+faults = libc.syscall(number, os.O_CLOEXEC)
+assert faults >= 0, os.strerror(ctypes.get_errno())
+fcntl.ioctl(faults, 0xc018aa3f, struct.pack('QQQ', 0xaa, 0, 0))  # UFFDIO_API
+memory = mmap.mmap(-1, 8192, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+# UFFDIO_REGISTER, UFFDIO_REGISTER_MODE_MISSING
+fcntl.ioctl(faults, 0xc020aa00, struct.pack('QQQQ', address, 8192, 1, 0))
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 255)
+
+start = time.time()
+failed = libc.setsockopt(raw.fileno(), 0, 64, ctypes.c_void_p(address), 4096)
+print('held up', failed, ctypes.get_errno())
+info = ctypes.create_string_buffer(b'filter', 84)
+failed = libc.getsockopt(raw.fileno(), 0, 64, info, ctypes.byref(ctypes.c_uint32(84)))
+print('good', failed, time.time() - start < 4)
+";
+
+#[test]
+fn pages_that_never_come_are_an_error_at_once() {
+    with_iptables(|_| {
+        let cgroup = Cgroup::new("stall")?;
+        let mut staller = supervised(&cgroup, "python3 -c");
+        staller.arg(STALLER);
+        let found = outcome(&mut staller)?;
+        // EFAULT is 14.
+        assert_eq!(found.output, "held up -1 14\ngood 0 True\n", "{found:?}");
+        Ok(())
+    });
+}
