@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_runtime::{Attachment, Maps, Registry, counters};
+use ipt2bpf_runtime::{Attachment, Counter, Maps, Registry, counters};
 
 use crate::cli::Place;
 use crate::{attachments, census, output};
@@ -19,6 +19,9 @@ pub struct Arguments {
     /// Print the counters of rules, too, as iptables-save -c
     #[arg(short, long)]
     counters: bool,
+    /// Print what nfacct matches have counted, as nfacct list, in place of the rules
+    #[arg(long, conflicts_with = "counters")]
+    accounts: bool,
     #[command(flatten)]
     selection: Selection,
 }
@@ -104,9 +107,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         if several {
             text.extend_from_slice(format!("# {place}\n").as_bytes());
         }
-        text.extend(save_text(&maps, arguments.counters).context(place)?);
+        let more = match arguments.accounts {
+            true => accounts(&maps),
+            false => save_text(&maps, arguments.counters),
+        };
+        text.extend(more.context(place)?);
     }
     output::print(&text)
+}
+
+/// The accounts of an object, a line each.
+fn accounts(maps: &Maps) -> Result<Vec<u8>, ipt2bpf_runtime::Error> {
+    let mut text = Vec::new();
+    for (name, Counter { packets, bytes }) in maps.accounts()? {
+        text.extend(format!("{{ pkts = {packets:020}, bytes = {bytes:020} }} = ").into_bytes());
+        text.extend(name);
+        text.extend(b";\n");
+    }
+    Ok(text)
 }
 
 /// The rules of an object with what they have counted.

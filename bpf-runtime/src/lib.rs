@@ -29,6 +29,7 @@
 //! Linux 5.10, and the capabilities `CAP_BPF` and `CAP_NET_ADMIN`. Replacing what is attached and
 //! [`Attachment::maps`] also need `CAP_SYS_ADMIN`, because they look objects up by id.
 
+mod accounts;
 mod addresses;
 pub mod attach;
 mod bpffs;

@@ -201,7 +201,7 @@ impl Maps {
 }
 
 impl Counter {
-    fn from_bytes(bytes: &[u8; COUNTER_SIZE]) -> Counter {
+    pub(crate) fn from_bytes(bytes: &[u8; COUNTER_SIZE]) -> Counter {
         let words = bytes.as_chunks::<8>().0;
         Counter {
             packets: u64::from_ne_bytes(words[0]),

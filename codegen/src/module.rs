@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::asm::Code;
+use crate::meaning::nfacct::ACCOUNTS_MAP;
 use crate::track::{FLOWS_MAP, LOCKS_MAP, RING_MAP, STATISTICS_MAP};
 
 /// A place in the kernel that runs a program, named as libbpf names its sections.
@@ -63,9 +64,10 @@ pub const ADDRESSES_MAP: &str = "addresses";
 /// which [`clock`] tells the parts. As long as it is zero, rules that ask for the time drop packets.
 pub const CLOCK_MAP: &str = "clock";
 /// What names of maps begin with whose contents a loader keeps when it replaces a program by one that has a
-/// map of that name and shape: the tables of `-m hashlimit`, the lists of `-m recent` and the connections,
-/// which outlive a reload of rules in the kernel too.
-pub const LASTING_MAPS: [&str; 6] = [
+/// map of that name and shape: the tables of `-m hashlimit`, the lists of `-m recent`, what `-m nfacct` counts
+/// and the connections, which outlive a reload of rules in the kernel too.
+pub const LASTING_MAPS: [&str; 7] = [
+    ACCOUNTS_MAP,
     HASHLIMIT_MAPS,
     RECENT_MAPS,
     FLOWS_MAP,

@@ -14,7 +14,7 @@ use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::rewrite::path_mtu::UNBOUNDED;
-use crate::meaning::{addrtype, cgroup, owner};
+use crate::meaning::{addrtype, cgroup, nfacct, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{
     change_ecn, change_mark, change_tos, classify, ct, hops, mss, strip_options, tell, trace,
@@ -121,6 +121,8 @@ routines! {
     CountConnections(connlimit::CountConnections),
     /// `-m conntrack`
     LooksLike(conntrack::tuple::LooksLike),
+    /// `-m nfacct`
+    CountUnder(nfacct::CountUnder),
     /// `-m owner`
     CompareOwner(owner::CompareOwner),
     /// `-m cgroup`

@@ -49,6 +49,11 @@ fn statistic() -> impl Strategy<Value = String> {
     prop_oneof![random, nth]
 }
 
+fn account() -> impl Strategy<Value = String> {
+    let name = select(&["web", "a-name-of-thirty-one-characters"][..]);
+    name.prop_map(|name| format!("-p tcp -m nfacct --nfacct-name {name}"))
+}
+
 fn quota() -> impl Strategy<Value = String> {
     let bytes = prop_oneof![0..2000u64, Just(u64::MAX), Just(1 << 32)];
     (negation(), bytes).prop_map(|(not, bytes)| format!("-m quota {not}--quota {bytes}"))
@@ -175,6 +180,11 @@ proptest! {
 
     #[test]
     fn statistics(rules in vec(rule(statistic()), 1..6), drawn in packets(30)) {
+        agree(&rules, &drawn)?;
+    }
+
+    #[test]
+    fn accounts(rules in vec(rule(account()), 1..6), drawn in packets(30)) {
         agree(&rules, &drawn)?;
     }
 
@@ -363,6 +373,8 @@ const EVERYTHING: &str = "\
 -A INPUT -m statistic --mode random --probability 0.5 -j ACCEPT
 -A INPUT -m statistic --mode nth ! --every 3 --packet 1 -j ACCEPT
 -A INPUT -m quota ! --quota 1000000000000 -j ACCEPT
+-A INPUT -m nfacct --nfacct-name one
+-A INPUT -p tcp -m nfacct --nfacct-name a-name-of-thirty-one-characters -j ACCEPT
 -A INPUT -m time --timestart 22:00 --timestop 6:00 --contiguous --weekdays Mon --monthdays 1,31 --kerneltz
 -A INPUT -m time --timestart 6:00 --timestop 22:00 -j ACCEPT
 -A INPUT -m recent --set --name a

@@ -610,9 +610,9 @@ fn drafts(condition: &Condition) -> Option<Vec<Draft>> {
     match condition {
         Condition::Set(_, set) if set.is_empty() => Some(Vec::new()),
         Condition::Set(coordinate, set) => Some(vec![Draft(vec![(*coordinate, set.clone())])]),
-        Condition::All(parts) => parts.iter().fold(Some(whole()), |boxes, part| {
-            product(&boxes?, &drafts(part)?)
-        }),
+        Condition::All(parts) => parts
+            .iter()
+            .try_fold(whole(), |boxes, part| product(&boxes, &drafts(part)?)),
         Condition::Any(parts) => {
             let mut boxes = Vec::new();
             for part in parts {

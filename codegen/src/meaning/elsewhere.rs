@@ -2,7 +2,6 @@
 //! programs see too.
 
 use ipt2bpf_parser::matches::cluster::Cluster;
-use ipt2bpf_parser::matches::nfacct::Nfacct;
 use ipt2bpf_parser::matches::rateest::RateEst;
 
 use super::{Context, MatchMeaning, Refusal};
@@ -28,9 +27,6 @@ refused! {
         "hashes the address that began a connection to share out the packets that nodes of a cluster all get, \
          and changes for whom the packet is, which programs cannot",
         "keep this rule in iptables";
-    Nfacct: "kernel-object",
-        "counts in an object of the kernel that nfacct(8) and other rules share, which programs cannot reach",
-        "keep this rule in iptables, or use `-m quota`, which counts in the rule";
     RateEst: "kernel-object",
         "compares rates that `-j RATEEST` estimates in the kernel, which programs cannot reach",
         "keep this rule in iptables, or use `-m hashlimit`";

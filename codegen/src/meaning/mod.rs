@@ -42,6 +42,7 @@ mod mh;
 pub mod mss;
 mod multiport;
 mod names;
+pub mod nfacct;
 pub mod nfqueue;
 mod osf;
 pub mod owner;

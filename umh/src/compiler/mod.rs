@@ -9,6 +9,7 @@ pub mod job;
 pub mod pool;
 
 mod tables;
+mod turns;
 
 use std::io::{self, Read, Write};
 
