@@ -16,7 +16,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_difftest::frame::HOST_MAC;
 use ipt2bpf_difftest::{netns, tool};
-use ipt2bpf_runtime::{Loaded, Registry, Traffic, interfaces};
+use ipt2bpf_runtime::{Loaded, Registry, Traffic, XdpWish, interfaces};
 use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 
@@ -336,7 +336,10 @@ impl Attached {
             registry,
             root,
         };
-        namespace.enter(|| Ok(attached.registry.attach_xdp(&attached.loaded, &[ARRIVAL])?))?;
+        namespace.enter(|| {
+            let (registry, loaded) = (&attached.registry, &attached.loaded);
+            Ok(registry.attach_xdp(loaded, &[ARRIVAL], XdpWish::default())?)
+        })?;
         Ok(attached)
     }
 }
