@@ -337,9 +337,8 @@ impl Attached {
             root,
         };
         namespace.enter(|| {
-            Ok(attached
-                .registry
-                .attach_xdp(&attached.loaded, &[ARRIVAL], XdpWish::Auto)?)
+            let (registry, loaded) = (&attached.registry, &attached.loaded);
+            Ok(registry.attach_xdp(loaded, &[ARRIVAL], XdpWish::default())?)
         })?;
         Ok(attached)
     }
