@@ -17,7 +17,7 @@ use crate::meaning::rewrite::path_mtu::UNBOUNDED;
 use crate::meaning::{addrtype, cgroup, nfacct, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{
-    change_ecn, change_mark, change_tos, classify, ct, hops, mss, strip_options, tell, trace,
+    change_ecn, change_mark, change_tos, classify, ct, hmark, hops, mss, strip_options, tell, trace,
 };
 use crate::meaning::{connbytes, connlimit, connmark, conntrack};
 use crate::meaning::{hashlimit, limit, quota, recent, reject, set, statistic, time};
@@ -171,6 +171,8 @@ routines! {
     AskClock(time::AskClock),
     /// `-j REJECT`
     Reject(reject::NoteAnswer),
+    /// `-j HMARK`
+    HashMark(hmark::HashMark),
     /// What `-j LOG` and others tell of a packet
     Tell(tell::Tell),
     /// `-j MARK`

@@ -29,6 +29,7 @@ COMMIT
 -A OUTPUT -j CLASSIFY --set-class 1:10
 -A INPUT -j TEE --gateway GATEWAY
 -A INPUT -j MARK --set-mark 0x1/0xf
+HASH
 -A INPUT -j TOS --set-tos 0x10/0x3f
 -A INPUT -m mark --mark 1 -j DSCP --set-dscp 3
 -A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
@@ -44,6 +45,10 @@ COMMIT
 COMMIT
 ";
 
+/// What only IPv4 has.
+const HASH: &str =
+    "-A INPUT -j HMARK --hmark-tuple src,dst,sport,dport --hmark-mod 8 --hmark-rnd 1\n";
+
 /// The text in the words of each family.
 fn both_families() -> Vec<Ruleset> {
     let words = [
@@ -51,7 +56,12 @@ fn both_families() -> Vec<Ruleset> {
         (Family::V6, "fe80::1", "HL --hl", "icmpv6"),
     ];
     let texts = words.map(|(family, gateway, hops, icmp)| {
-        let text = TEXT.replace("GATEWAY", gateway).replace("HOPS", hops);
+        let hash = match family {
+            Family::V4 => HASH,
+            Family::V6 => "",
+        };
+        let text = TEXT.replace("HASH\n", hash);
+        let text = text.replace("GATEWAY", gateway).replace("HOPS", hops);
         rulesets(family, &text.replace("icmp", icmp))
     });
     texts.concat()
@@ -92,6 +102,7 @@ fn changed_packets_that_are_tracked() {
     );
     let text = text
         .replace("GATEWAY", "10.0.0.1")
+        .replace("HASH\n", HASH)
         .replace("HOPS", "TTL --ttl");
     let rules = rulesets(Family::V4, &text);
     let compiled = compile(&rules, &Options::default()).expect("compiles");

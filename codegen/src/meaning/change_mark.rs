@@ -19,18 +19,23 @@ pub(super) const MARK: i16 = 8;
 
 impl TargetMeaning for Mark {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
-        let note = match context.hook {
-            Hook::CgroupIngress | Hook::CgroupEgress => {
-                "the packet has its route already: the mark does not choose another"
-            }
-            Hook::Xdp => "later rules see the mark; the system does not",
-        };
         Ok(TargetAction {
             effects: vec![ChangeMark(self.change).into()],
             action: Action::Continue,
-            note: Some(note.into()),
+            note: Some(note(context)),
         })
     }
+}
+
+/// What to say of a new mark.
+pub(super) fn note(context: Context<'_>) -> String {
+    let note = match context.hook {
+        Hook::CgroupIngress | Hook::CgroupEgress => {
+            "the packet has its route already: the mark does not choose another"
+        }
+        Hook::Xdp => "later rules see the mark; the system does not",
+    };
+    note.into()
 }
 
 /// Changes the packet's mark, for the rules that follow and, where there is one, in the socket buffer.

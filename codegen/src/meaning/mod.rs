@@ -29,6 +29,7 @@ mod esp;
 pub mod hashlimit;
 pub mod headers6;
 mod helper;
+pub mod hmark;
 pub mod hops;
 mod icmp;
 mod ipcomp;
@@ -229,6 +230,7 @@ pub fn target_meaning(extension: &Target) -> &dyn TargetMeaning {
         Target::Dscp(dscp) => dscp,
         Target::Ecn(ecn) => ecn,
         Target::Hl(hl) => hl,
+        Target::Hmark(hmark) => hmark,
         Target::Idletimer(idletimer) => idletimer,
         Target::Led(led) => led,
         Target::Log(log) => log,

@@ -35,6 +35,13 @@ pub(super) fn target(
             Family::V4 => ("TTL", "ttl"),
             Family::V6 => ("HL", "hl"),
         };
+        if family == Family::V4 {
+            let fields = "(src|dst|src,dst|src,dst,proto|src,dst,sport,dport,proto|dst,spi)";
+            let hash = format!(
+                "-j HMARK --hmark-tuple {fields} --hmark-mod [1-8] --hmark-rnd 0x[0-9a-f]{{4}}"
+            );
+            targets.push((1, hash));
+        }
         // A router drops what has no time left before FORWARD, so in PREROUTING none is taken away.
         let less = match hook {
             None | Some(NfHook::Prerouting) => "",

@@ -9,7 +9,9 @@ mod code;
 mod key;
 mod rate;
 
+pub use key::{PORTS, mask};
 use std::collections::HashMap;
+
 use std::fmt;
 
 use ipt2bpf_parser::matches::Bound;
