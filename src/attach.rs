@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Stay, look at the kernel's sets every so many seconds, and attach anew when they have changed
     ///
     /// Counters go on. An error ends this, and what is attached stays.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with = "ipset")]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", conflicts_with_all = ["ipset", "live_sets"])]
     follow: Option<u64>,
 }
 
@@ -55,22 +55,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         let message = "--follow reads the rules again, so they must be in files";
         return Err(Usage(message.into()).into());
     }
-    let possible: &[Hook] = match place.cgroup {
-        Some(_) => &[Hook::CgroupIngress, Hook::CgroupEgress],
-        None => &[Hook::Xdp],
-    };
-    let mut hooks = running.hooks.named();
-    if let Some(hook) = hooks.iter().find(|hook| !possible.contains(hook)) {
-        let place = if place.cgroup.is_some() {
-            "a cgroup"
-        } else {
-            "an interface"
-        };
-        return Err(Usage(format!("--hook {hook} is no hook of {place}")).into());
-    }
-    if hooks.is_empty() {
-        hooks = possible.to_vec();
-    }
+    let hooks = hooks(place, running)?;
     // Before the work of loading, so that a missing BPF file system is told at once.
     let registry = Registry::find()?;
     let seen = Snapshot::of_kernel_if(follow.is_some())?;
@@ -99,6 +84,30 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     }
 }
 
+/// The hooks of a place that the user wants, all when none is named.
+///
+/// # Errors
+/// [`Usage`] for those of other places.
+pub fn hooks(place: &Place, running: &running::Arguments) -> Result<Vec<Hook>> {
+    let possible: &[Hook] = match place.cgroup {
+        Some(_) => &[Hook::CgroupIngress, Hook::CgroupEgress],
+        None => &[Hook::Xdp],
+    };
+    let mut hooks = running.hooks.named();
+    if let Some(hook) = hooks.iter().find(|hook| !possible.contains(hook)) {
+        let place = if place.cgroup.is_some() {
+            "a cgroup"
+        } else {
+            "an interface"
+        };
+        return Err(Usage(format!("--hook {hook} is no hook of {place}")).into());
+    }
+    if hooks.is_empty() {
+        hooks = possible.to_vec();
+    }
+    Ok(hooks)
+}
+
 /// Replaces what is loaded whenever the kernel's sets have changed; ends with an error only.
 fn keep_up(
     period: Duration,
@@ -117,7 +126,7 @@ fn keep_up(
 }
 
 /// Attaches to a place.
-fn put(
+pub fn put(
     place: &Place,
     wish: XdpWish,
     registry: &Registry,
@@ -133,7 +142,7 @@ fn put(
 }
 
 /// The maps of the programs that are replaced at these hooks of a place.
-fn replaced(place: &Place, hooks: &[Hook], registry: &Registry) -> Result<Vec<Maps>> {
+pub fn replaced(place: &Place, hooks: &[Hook], registry: &Registry) -> Result<Vec<Maps>> {
     let mut attachments = Vec::new();
     if let Some(cgroup) = &place.cgroup {
         attachments = registry.at_cgroup(cgroup)?;

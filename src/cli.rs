@@ -14,8 +14,8 @@ use ipt2bpf_umh::place;
 use ipt2bpf_umh::request::Choices;
 
 use crate::{
-    attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log, run,
-    serve, show, zero,
+    attach, call, check, compile, compiler, conntrack, detach, explain, iptables, load, log,
+    manual, metrics, replace, run, serve, set, show, systemd, top, watch, zero,
 };
 
 const EXAMPLES: &str = "\
@@ -65,12 +65,19 @@ pub enum Command {
     Explain(explain::Arguments),
     Load(load::Arguments),
     Attach(attach::Arguments),
+    Replace(replace::Arguments),
     Detach(detach::Arguments),
     /// Lists what ipt2bpf has attached
     List,
+    #[command(visible_alias = "save")]
     Show(show::Arguments),
     Log(log::Arguments),
     Conntrack(conntrack::Arguments),
+    Set(set::Arguments),
+    Top(top::Arguments),
+    Metrics(metrics::Arguments),
+    Systemd(systemd::Arguments),
+    Watch(watch::Arguments),
     Zero(zero::Arguments),
     Run(run::Arguments),
     Serve(serve::Arguments),
@@ -86,6 +93,8 @@ pub enum Command {
     IptablesRestore(iptables::Restore),
     /// The same as iptables-restore, for the rules of IPv6
     Ip6tablesRestore(iptables::Restore),
+    Man(manual::Pages),
+    Completions(manual::Completions),
 }
 
 /// How messages are written.
@@ -256,6 +265,8 @@ pub enum StrategyName {
     Tables,
     /// A look-up, where rules differ in one field only
     Lookup,
+    /// Lists of rules for each address
+    Hybrid,
 }
 
 impl From<StrategyName> for Option<Strategy> {
@@ -265,6 +276,7 @@ impl From<StrategyName> for Option<Strategy> {
             StrategyName::Straight => Some(Strategy::Straight),
             StrategyName::Tables => Some(Strategy::Tables),
             StrategyName::Lookup => Some(Strategy::Lookup),
+            StrategyName::Hybrid => Some(Strategy::Hybrid),
         }
     }
 }

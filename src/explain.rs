@@ -18,7 +18,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::packet::{Devices, Metadata};
 use ipt2bpf_codegen::sets as codegen;
-use ipt2bpf_parser::diagnostic::Diagnostic;
+use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::input::Input;
 use ipt2bpf_parser::ruleset::Family;
 
@@ -27,8 +27,10 @@ use crate::cli::{HookName, Leniency, Rules, Sets};
 use crate::failure::Usage;
 use crate::hits::Hits;
 use crate::input;
+use crate::live::Live;
 use crate::messages::Reporter;
 use crate::output;
+use crate::show::Selection;
 
 const PACKETS: &str = "\
 Packets:
@@ -54,6 +56,9 @@ Packets meet the rules one after the other: limits, lists and connections know t
 numbers are the same in each run.";
 
 /// Says which rules packets meet and what becomes of them; needs no root
+///
+/// With --live, which does need root: what a running filter would do with them now. Its rules, the elements
+/// of its sets and its connections are read, and nothing in it changes.
 #[derive(Debug, Args)]
 #[command(after_help = PACKETS)]
 pub struct Arguments {
@@ -97,6 +102,11 @@ pub struct Arguments {
     hook: Option<HookName>,
     #[command(flatten)]
     leniency: Leniency,
+    /// Ask the filter that runs at a place, or the only one, instead of rules in files
+    #[arg(long, conflicts_with_all = ["files", "ipset", "pcap", "approximate", "ignore_nat"])]
+    live: bool,
+    #[command(flatten)]
+    selection: Selection,
     /// Show what matching rules saw, and the rules that did not match and why; for a capture, what became
     /// of each packet, and all that when given twice
     #[arg(short, long, action = ArgAction::Count)]
@@ -112,19 +122,43 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
 
 /// Tells of the packets that the user describes.
 fn explain_packets(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
-    let input = input::read_all(&arguments.rules, &arguments.sets)?;
+    if !arguments.live && !arguments.selection.is_empty() {
+        return Err(Usage("--cgroup, --xdp and --pin go with --live".into()).into());
+    }
     let hooks = arguments.packets.iter().map(|packet| {
         let place = format!(": {}", packet.text);
         hook_of(&packet.devices, arguments.hook, &place)
     });
     let hooks: Vec<Hook> = hooks.collect::<Result<_>>()?;
-    let options = options(arguments, &input, hooks.clone());
-    let (filters, _, said) = translate(&input.rulesets, &options);
-    conclude(&input, said, reporter)?;
+    let live = match arguments.live {
+        true => Some(Live::read(&arguments.selection)?),
+        false => None,
+    };
+    let from_files;
+    let (input, options) = match &live {
+        Some(live) => (&live.input, live.options(hooks.clone())?),
+        None => {
+            from_files = input::read_all(&arguments.rules, &arguments.sets)?;
+            let options = options(arguments, &from_files, hooks.clone());
+            (&from_files, options)
+        }
+    };
+    let (filters, _, mut said) = translate(&input.rulesets, &options);
+    if live.is_some() {
+        // When it was attached, all was said that is no reason to stop.
+        said.retain(|it| it.severity == Severity::Error);
+    }
+    conclude(input, said, reporter)?;
     let book = Book::new(&input.rulesets);
     let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     bench.set_clock(since_1970.unwrap_or_default());
+    if let Some(live) = &live {
+        live.tell(&mut bench)?;
+        for caveat in live.caveats()? {
+            reporter.note(&caveat);
+        }
+    }
     let mut text = String::new();
     for (packet, hook) in arguments.packets.iter().zip(hooks) {
         let subject = Subject {

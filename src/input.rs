@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ipt2bpf_parser::ParseOptions;
 use ipt2bpf_parser::input::Input;
-use ipt2bpf_runtime::system_names;
+use ipt2bpf_runtime::{Maps, system_names};
 
 use crate::cli::{Rules, Sets};
 use crate::failure::Usage;
@@ -77,14 +77,26 @@ pub fn read_sets(input: &mut Input, sets: &Sets) -> Result<()> {
     Ok(())
 }
 
-/// Takes the sets of the running kernel, as `ipset save` prints them for the network namespace of the
-/// calling thread.
+/// Takes the sets that the programs of some maps ask as they are now, and for others those of the running
+/// kernel, as `ipset save` prints them for the network namespace of the calling thread.
 ///
 /// # Errors
-/// When the tool is not there or fails.
-pub fn read_kernel_sets(input: &mut Input) -> Result<()> {
-    let text = sets::of_kernel()?;
-    input.add_sets([("<ipset save>".to_owned(), text)], &system_names());
+/// When a set is not among the first and the tool is not there or fails.
+pub fn read_running_sets(input: &mut Input, running: &[Maps]) -> Result<()> {
+    let mut live = Vec::new();
+    for maps in running {
+        for set in maps.live_sets()? {
+            live.push(set.with_entries()?);
+        }
+    }
+    let is_live = |name: &str| live.iter().any(|set| set.name.value == name);
+    if !sets::names(&input.rulesets).into_iter().all(is_live) {
+        let text = sets::of_kernel()?;
+        input.add_sets([("<ipset save>".to_owned(), text)], &system_names());
+        input.sets.retain(|set| !is_live(&set.name.value));
+    }
+    // Lists stand behind their members.
+    input.sets.splice(..0, live);
     Ok(())
 }
 

@@ -51,7 +51,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let objects = arguments.selection.objects()?;
     let mut logs = Vec::new();
-    for InForce { place, maps } in objects {
+    for InForce { place, maps, .. } in objects {
         logs.extend(Log::open(maps)?.map(|log| (place, log)));
     }
     ensure!(

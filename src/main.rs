@@ -4,6 +4,7 @@ mod attach;
 mod attachments;
 mod call;
 mod capture;
+mod census;
 mod check;
 mod cli;
 mod compile;
@@ -16,15 +17,23 @@ mod hits;
 mod input;
 mod iptables;
 mod list;
+mod live;
 mod load;
 mod log;
+mod manual;
 mod messages;
+mod metrics;
 mod output;
+mod replace;
 mod run;
 mod running;
 mod serve;
+mod set;
 mod sets;
 mod show;
+mod systemd;
+mod top;
+mod watch;
 mod zero;
 
 use std::ffi::OsString;
@@ -45,11 +54,17 @@ fn main() -> ExitCode {
         Some(Command::Explain(arguments)) => explain::run(&arguments, &reporter),
         Some(Command::Load(arguments)) => load::run(&arguments, &reporter),
         Some(Command::Attach(arguments)) => attach::run(&arguments, &reporter),
+        Some(Command::Replace(arguments)) => replace::run(&arguments, &reporter),
         Some(Command::Detach(arguments)) => detach::run(&arguments),
         Some(Command::List) => list::run(),
         Some(Command::Show(arguments)) => show::run(&arguments),
         Some(Command::Conntrack(arguments)) => conntrack::run(&arguments, &reporter),
         Some(Command::Log(arguments)) => log::run(&arguments),
+        Some(Command::Set(arguments)) => set::run(&arguments, &reporter),
+        Some(Command::Top(arguments)) => top::run(&arguments),
+        Some(Command::Watch(arguments)) => watch::run(&arguments, &reporter),
+        Some(Command::Metrics(arguments)) => metrics::run(&arguments),
+        Some(Command::Systemd(arguments)) => systemd::run(&arguments),
         Some(Command::Zero(arguments)) => zero::run(&arguments),
         Some(Command::Run(arguments)) => run::run(&arguments),
         Some(Command::Serve(arguments)) => serve::run(&arguments),
@@ -69,6 +84,8 @@ fn main() -> ExitCode {
         Some(Command::Ip6tablesRestore(arguments)) => {
             return iptables::restore(Family::V6, &arguments, &reporter);
         }
+        Some(Command::Man(arguments)) => manual::pages(&arguments),
+        Some(Command::Completions(arguments)) => manual::completions(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -32,6 +32,13 @@ pub struct Arguments {
     tracking: Tracking,
     #[command(flatten)]
     deciding: Deciding,
+    /// Keep sets where `ipt2bpf set` can change them while packets pass
+    ///
+    /// A look-up then takes longer. Sets whose elements have two networks or an interface, lists, and
+    /// networks with timeouts stay as they are when the rules are loaded. Rules that replace others with
+    /// such sets keep them so, and their elements, too, unless --ipset gives others.
+    #[arg(long)]
+    live_sets: bool,
     /// Begin with the counters of the rules, not with zero
     #[arg(short, long)]
     counters: bool,
@@ -47,6 +54,11 @@ impl Arguments {
         files.is_empty() || files.iter().any(|file| file.as_os_str() == "-")
     }
 
+    /// Whether counters begin with those of the rules.
+    pub fn seeds_counters(&self) -> bool {
+        self.counters
+    }
+
     /// Compiles for these hooks (all when there is none) and loads. The programs know the interfaces of
     /// this network namespace and the time, and count from zero or from what the rules say. What outlives a
     /// reload of rules is taken from the maps of what they replace.
@@ -56,11 +68,14 @@ impl Arguments {
     pub fn load(&self, hooks: Vec<Hook>, replaced: &[Maps], reporter: &Reporter) -> Result<Loaded> {
         let mut input = input::read(&self.rules)?;
         match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
-            true => input::read_kernel_sets(&mut input)?,
+            true => input::read_running_sets(&mut input, replaced)?,
             false => input::read_sets(&mut input, &self.sets)?,
         }
         let choices = self.leniency.apply(self.hooks.options());
-        let choices = self.deciding.apply(self.tracking.apply(choices));
+        let choices = Options {
+            live_sets: self.live_sets,
+            ..self.deciding.apply(self.tracking.apply(choices))
+        };
         let (loaded, compiled) = load(&input, hooks, choices, replaced, |said| {
             reporter.conclude(said, &input.sources, self.deny_warnings)
         })?;
@@ -85,7 +100,12 @@ pub fn load(
     replaced: &[Maps],
     tell: impl FnOnce(Vec<Diagnostic>) -> Result<()>,
 ) -> Result<(Loaded, Compiled)> {
+    let mut live_sets = choices.live_sets;
+    for maps in replaced {
+        live_sets |= !maps.live_sets()?.is_empty();
+    }
     let options = Options {
+        live_sets,
         // A program at an interface sees only what arrives there.
         companion: hooks == [Hook::Xdp],
         hooks,
@@ -110,5 +130,9 @@ pub fn load(
     let compiled = compiled.ok_or(Told)?;
     let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
     loaded.maps().fill()?;
+    for set in loaded.maps().live_sets()? {
+        let given = input.sets.iter().find(|it| it.name.value == set.name());
+        set.fill(given.map_or(&[], |given| &given.entries))?;
+    }
     Ok((loaded, compiled))
 }

@@ -37,10 +37,18 @@ pub fn check(rulesets: &[Ruleset], sets: &[Set]) -> Vec<Diagnostic> {
 
 /// Whether some rule asks for a set.
 pub fn are_asked_for(rulesets: &[Ruleset]) -> bool {
+    !names(rulesets).is_empty()
+}
+
+/// The names of the sets that rules ask for.
+pub fn names(rulesets: &[Ruleset]) -> Vec<&str> {
     let tables = rulesets.iter().flat_map(|ruleset| &ruleset.tables);
     let chains = tables.flat_map(|table| &table.chains);
-    let mut rules = chains.flat_map(|chain| &chain.rules);
-    rules.any(|rule| uses(rule).next().is_some())
+    let rules = chains.flat_map(|chain| &chain.rules);
+    rules
+        .flat_map(uses)
+        .map(|it| it.lookup.name.as_str())
+        .collect()
 }
 
 /// What `ipset save` prints: the sets of the network namespace of the calling thread.

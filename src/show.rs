@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ipt2bpf_codegen::counters::CounterLayout;
-use ipt2bpf_parser::span::Sources;
-use ipt2bpf_parser::{ParseOptions, parse};
-use ipt2bpf_runtime::{Counter, Maps, Registry, counters};
+use ipt2bpf_codegen::module::Hook;
+use ipt2bpf_runtime::{Attachment, Counter, Maps, Registry, counters};
 
 use crate::cli::Place;
-use crate::{attachments, output};
+use crate::{attachments, census, output};
 
 /// Prints the rules in force as iptables-save does
 ///
@@ -40,6 +39,8 @@ pub struct Selection {
 /// The maps of one object, and where it is used.
 pub struct InForce {
     pub place: String,
+    /// The hooks; none are known of what is pinned.
+    pub hooks: Vec<Hook>,
     pub maps: Maps,
 }
 
@@ -54,27 +55,47 @@ impl Selection {
     /// # Errors
     /// When there is none, or more than one place and none is chosen.
     pub fn objects(&self) -> Result<Vec<InForce>> {
+        self.objects_or(attachments::only)
+    }
+
+    /// The objects in force, all when no place is chosen.
+    ///
+    /// # Errors
+    /// When there is none at a place that is chosen.
+    pub fn all_objects(&self) -> Result<Vec<InForce>> {
+        self.objects_or(|registry| Ok(registry.list()?))
+    }
+
+    fn objects_or(
+        &self,
+        others: impl Fn(&Registry) -> Result<Vec<Attachment>>,
+    ) -> Result<Vec<InForce>> {
         if let Some(dir) = &self.pin {
             let place = dir.display().to_string();
             ensure!(dir.is_dir(), "{place} is no directory");
             let maps = Maps::open(dir)?;
-            return Ok(vec![InForce { place, maps }]);
+            return Ok(vec![InForce {
+                place,
+                hooks: Vec::new(),
+                maps,
+            }]);
         }
         let registry = Registry::find()?;
         let chosen = self.place.cgroup.is_some() || !self.place.xdp.is_empty();
         let attachments = match chosen {
             true => attachments::at(&self.place, &registry)?,
-            false => attachments::only(&registry)?,
+            false => others(&registry)?,
         };
-        let mut objects: Vec<InForce> = Vec::new();
-        for attachment in &attachments {
-            let maps = attachment.maps()?;
-            if !objects.iter().any(|known| known.maps.same_as(&maps)) {
-                let place = format!("{} {}", attachment.site, attachment.hook);
-                objects.push(InForce { place, maps });
+        let objects = census::objects(&attachments)?;
+        let objects = objects.into_iter().map(|object| {
+            let hooks: Vec<&str> = object.hooks.iter().map(|hook| hook.section()).collect();
+            InForce {
+                place: format!("{} {}", object.places.join(" "), hooks.join(" ")),
+                hooks: object.hooks,
+                maps: object.maps,
             }
-        }
-        Ok(objects)
+        });
+        Ok(objects.collect())
     }
 }
 
@@ -82,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let objects = arguments.selection.objects()?;
     let several = objects.len() > 1;
     let mut text = Vec::new();
-    for InForce { place, maps } in objects {
+    for InForce { place, maps, .. } in objects {
         if several {
             text.extend_from_slice(format!("# {place}\n").as_bytes());
         }
@@ -108,9 +129,7 @@ fn accounts(maps: &Maps) -> Result<Vec<u8>, ipt2bpf_runtime::Error> {
 
 /// The rules of an object with what they have counted.
 fn save_text(maps: &Maps, with_counters: bool) -> Result<Vec<u8>, ipt2bpf_runtime::Error> {
-    let mut sources = Sources::default();
-    let id = sources.add("rules", maps.rules_text()?);
-    let mut rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
+    let mut rulesets = census::rulesets(maps)?;
     let layout = CounterLayout::new(&rulesets);
     counters::into_text(&mut rulesets, &layout, &maps.counters()?);
     Ok(output::save_text(&rulesets, with_counters))

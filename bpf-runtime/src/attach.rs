@@ -17,6 +17,7 @@
 //! one, and what is left of the others [`Registry::sweep`] removes, with which attaching begins: a pin that
 //! was to replace another, a companion without its program, a link whose place is gone, an empty directory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -388,6 +389,20 @@ impl Registry {
             matches!(a.site, Site::Interface { netns, index, .. } if netns == here && index == wanted)
         });
         Ok(attachments)
+    }
+
+    /// The programs that run at a place, with their maps, to be attached elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], also when nothing runs there any more.
+    pub fn running_at(&self, site: &Site) -> Result<Loaded, Error> {
+        let mut programs = BTreeMap::new();
+        for attachment in self.list()?.into_iter().filter(|it| it.site == *site) {
+            let program =
+                Program::from_id(attachment.program_id).map_err(Error::refused(Step::Inspect))?;
+            programs.insert(attachment.hook, program);
+        }
+        Loaded::of_programs(programs)
     }
 
     /// Detaches a program at once and removes its pin, and the directories that are empty then. A companion

@@ -1,7 +1,9 @@
 //! Counters between rulesets and the kernel: which value belongs to which rule or policy.
 
+use std::collections::{HashMap, VecDeque};
+
 use ipt2bpf_codegen::counters::CounterLayout;
-use ipt2bpf_parser::ruleset::{Counters, Ruleset};
+use ipt2bpf_parser::ruleset::{Counters, Family, Ruleset, TableKind};
 
 use crate::maps::Counter;
 
@@ -30,6 +32,39 @@ pub fn into_text(rulesets: &mut [Ruleset], layout: &CounterLayout, values: &[Cou
             };
         }
     });
+}
+
+/// The counters of rules and policies that stand in both of two texts, by their numbers in each: in the same
+/// chain, and worded alike. Of rules that stand there several times, the first is the first.
+pub fn unchanged(old: &[Ruleset], new: &[Ruleset]) -> Vec<(u32, u32)> {
+    let mut known: HashMap<Identity, VecDeque<u32>> = HashMap::new();
+    for (identity, index) in identities(old).into_iter().zip(0..) {
+        known.entry(identity).or_default().push_back(index);
+    }
+    let pairs = identities(new).into_iter().zip(0..);
+    pairs
+        .filter_map(|(identity, index)| Some((known.get_mut(&identity)?.pop_front()?, index)))
+        .collect()
+}
+
+/// What tells a rule or policy from others.
+type Identity = (Family, TableKind, String, Vec<u8>);
+
+/// Those of all rules and policies in the order of their counters.
+fn identities(rulesets: &[Ruleset]) -> Vec<Identity> {
+    let mut identities = Vec::new();
+    for ruleset in rulesets {
+        for table in &ruleset.tables {
+            for chain in &table.chains {
+                let identity = |text| (ruleset.family, table.kind, chain.name.clone(), text);
+                if let Some(builtin) = &chain.builtin {
+                    identities.push(identity(builtin.policy.to_string().into_bytes()));
+                }
+                identities.extend(chain.rules.iter().map(|rule| identity(rule.print(chain))));
+            }
+        }
+    }
+    identities
 }
 
 /// Visits every counter with its index in the map.
@@ -80,6 +115,29 @@ mod tests {
             text,
             "*filter\n:INPUT DROP [101:10]\n:FORWARD ACCEPT [102:20]\n:OUTPUT ACCEPT [103:30]\n:own - [0:0]\n\
              [104:40] -A INPUT -j own\n[105:50] -A own -p tcp -j ACCEPT\n[106:60] -A own -j RETURN\nCOMMIT\n"
+        );
+    }
+
+    #[test]
+    fn what_stands_in_both_texts_keeps_its_counter() {
+        let rulesets = |rules: &str| {
+            let mut sources = Sources::default();
+            let text = format!(
+                "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n{rules}COMMIT\n"
+            );
+            let id = sources.add("rules", text);
+            parse(&sources, id, &ParseOptions::default()).rulesets
+        };
+        let old =
+            rulesets("-A INPUT -p tcp -j DROP\n-A INPUT -p udp -j DROP\n-A INPUT -p tcp -j DROP\n");
+        let new = rulesets(
+            "-A INPUT -p udp -j DROP\n-A INPUT -p udp -j ACCEPT\n-A INPUT -p tcp -j DROP\n\
+             -A INPUT -p tcp -j DROP\n-A INPUT -p tcp -j DROP\n-A OUTPUT -p udp -j DROP\n",
+        );
+        // Policies of INPUT, FORWARD and OUTPUT stand in both, and the third rule for tcp in one.
+        assert_eq!(
+            unchanged(&old, &new),
+            [(0, 0), (2, 1), (1, 3), (3, 4), (4, 6), (5, 7)]
         );
     }
 }

@@ -102,6 +102,14 @@ pub enum Error {
         /// How many it holds.
         room: u32,
     },
+    /// There are more elements than a set takes.
+    #[error("the set {name} is full: it takes {room} elements (its `maxelem`)")]
+    SetFull {
+        /// Its name.
+        name: String,
+        /// How many it takes.
+        room: u32,
+    },
     /// A file could not be used.
     #[error("{}: {source}", path.display())]
     Io {
@@ -162,6 +170,8 @@ pub enum Step {
     BindMap(String),
     /// To describe or hand out an object.
     Inspect,
+    /// To tell when the network changes.
+    ListenToNetwork,
     /// To run a program on a test packet.
     TestRun(Hook),
     /// To pin an object.
@@ -186,6 +196,7 @@ impl fmt::Display for Step {
             Step::LoadProgram(hook) => write!(f, "load the {hook} program"),
             Step::BindMap(name) => write!(f, "bind the map `{name}` to a program"),
             Step::Inspect => f.write_str("describe a BPF object"),
+            Step::ListenToNetwork => f.write_str("tell when the network changes"),
             Step::TestRun(hook) => write!(f, "test the {hook} program"),
             Step::Pin(path) => write!(f, "pin {}", path.display()),
             Step::OpenPin(path) => write!(f, "open {}", path.display()),

@@ -45,6 +45,15 @@ impl Loaded {
             .map(|(hook, program)| (hook, program.as_fd()))
     }
 
+    /// Programs that run already, which hold their maps.
+    pub(crate) fn of_programs(programs: BTreeMap<Hook, Program>) -> Result<Loaded, Error> {
+        let maps = match programs.values().next() {
+            Some(program) => Maps::of_program(program)?,
+            None => Maps::new(Vec::new()),
+        };
+        Ok(Loaded { programs, maps })
+    }
+
     pub(crate) fn program(&self, hook: Hook) -> Result<&Program, Error> {
         self.programs.get(&hook).ok_or(Error::NoProgram { hook })
     }

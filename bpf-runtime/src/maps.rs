@@ -63,6 +63,17 @@ impl Maps {
         ids(self) == ids(other)
     }
 
+    /// How many bytes of the kernel's memory the maps take together.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where /proc cannot be read.
+    pub fn memory(&self) -> Result<u64, Error> {
+        let bytes = self.iter().map(Map::memory);
+        bytes
+            .sum::<std::io::Result<u64>>()
+            .map_err(Error::refused(Step::Inspect))
+    }
+
     fn counters_map(&self) -> Result<&Map, Error> {
         let map = self.get(COUNTERS_MAP)?;
         let right = map.is_kind(bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY)

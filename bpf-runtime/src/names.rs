@@ -4,8 +4,8 @@ use std::fs;
 
 use ipt2bpf_parser::Names;
 
-/// The names of protocols, services, users, groups and networks that this machine adds to those everyone knows. A
-/// file that is not there adds none.
+/// The names of protocols, services, users, groups and networks that this machine adds to those everyone
+/// knows. A file that is not there adds none.
 pub fn system_names() -> Names {
     let mut names = Names::default();
     let text = |file: &str| fs::read(file).unwrap_or_default();

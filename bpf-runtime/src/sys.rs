@@ -20,6 +20,9 @@ use aya_obj::generated::{
 /// The largest log that every supported kernel accepts (`UINT_MAX >> 8`, kernel/bpf/verifier.c).
 const LOG_SIZE: usize = (u32::MAX >> 8) as usize;
 
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`
+const LIVE_FRAMES: u32 = 1 << 1;
+
 /// A map, with what the kernel says of it.
 #[derive(Debug)]
 pub struct Map {
@@ -324,6 +327,16 @@ impl Map {
         })
     }
 
+    /// How many bytes of the kernel's memory it takes, as the kernel counts them (`memlock` in /proc/PID/fdinfo).
+    pub fn memory(&self) -> io::Result<u64> {
+        let path = format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd());
+        let text = fs::read_to_string(path)?;
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix("memlock:"));
+        let bytes = value.and_then(|value| value.trim().parse().ok());
+        bytes.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
     pub fn is_kind(&self, kind: bpf_map_type) -> bool {
         self.kind == kind as u32
     }
@@ -488,18 +501,38 @@ impl Program {
         repeat: u32,
         left: &mut [u8],
     ) -> io::Result<RunResult> {
+        self.run(data, context, repeat, left, 0)
+    }
+
+    /// Lets the program have `count` copies of a frame as if they had arrived at the interface of the
+    /// context, and does with each what it answers (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18).
+    pub fn run_live(&self, data: &[u8], context: &[u8], count: u32) -> io::Result<RunResult> {
+        self.run(data, context, count, &mut [], LIVE_FRAMES)
+    }
+
+    fn run(
+        &self,
+        data: &[u8],
+        context: &[u8],
+        repeat: u32,
+        left: &mut [u8],
+        flags: u32,
+    ) -> io::Result<RunResult> {
         let mut attr = attr();
         // SAFETY: every member of the union is plain integers.
         let a = unsafe { &mut attr.test };
         a.prog_fd = raw(&self.fd);
+        a.flags = flags;
         a.data_in = data.as_ptr() as u64;
         a.data_size_in = data.len() as u32;
         if !context.is_empty() {
             a.ctx_in = context.as_ptr() as u64;
             a.ctx_size_in = context.len() as u32;
         }
-        a.data_out = left.as_mut_ptr() as u64;
-        a.data_size_out = left.len() as u32;
+        if !left.is_empty() {
+            a.data_out = left.as_mut_ptr() as u64;
+            a.data_size_out = left.len() as u32;
+        }
         a.repeat = repeat;
         // SAFETY: the kernel reads the two slices and writes at most as much as it is told to the third.
         unsafe { bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr) }?;

@@ -62,7 +62,7 @@ impl Loaded {
 
 /// The beginning of the context struct, as far as the interface; the kernel takes the rest as zero
 /// (net/bpf/test_run.c, `bpf_ctx_init`).
-fn context(hook: Hook, frame: usize, ifindex: u32) -> Vec<u8> {
+pub(crate) fn context(hook: Hook, frame: usize, ifindex: u32) -> Vec<u8> {
     match hook {
         // struct __sk_buff: ingress_ifindex and ifindex are its tenth and eleventh word.
         Hook::CgroupIngress | Hook::CgroupEgress => {

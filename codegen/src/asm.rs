@@ -154,6 +154,7 @@ helpers! {
     KtimeGetNs = 5 "ktime_get_ns",
     GetPrandomU32 = 7 "get_prandom_u32",
     GetSmpProcessorId = 8 "get_smp_processor_id",
+    TailCall = 12 "tail_call",
     SkbLoadBytes = 26 "skb_load_bytes",
     CsumDiff = 28 "csum_diff",
     XdpAdjustHead = 44 "xdp_adjust_head",

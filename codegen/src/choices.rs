@@ -23,6 +23,9 @@ pub fn note(options: &Options) -> String {
     if options.ignore_nat {
         word(format_args!("ignore-nat"));
     }
+    if options.live_sets {
+        word(format_args!("live-sets"));
+    }
     if options.connections != usual.connections {
         word(format_args!("connections={}", options.connections));
     }
@@ -55,6 +58,7 @@ pub fn of_text(text: &[u8]) -> Options {
         match word.split_once('=') {
             None if word == "approximate" => options.approximate = true,
             None if word == "ignore-nat" => options.ignore_nat = true,
+            None if word == "live-sets" => options.live_sets = true,
             Some(("connections", number)) => {
                 options.connections = number.parse().unwrap_or(options.connections);
             }
@@ -85,6 +89,7 @@ mod tests {
         let chosen = Options {
             approximate: true,
             ignore_nat: true,
+            live_sets: true,
             connections: 4096,
             strategy: Some(Strategy::Tables),
             max_memory: 65_536,
@@ -94,7 +99,7 @@ mod tests {
         let line = note(&chosen);
         assert_eq!(
             line,
-            "# Compiled by ipt2bpf with approximate ignore-nat connections=4096 strategy=tables \
+            "# Compiled by ipt2bpf with approximate ignore-nat live-sets connections=4096 strategy=tables \
              max-memory=65536 xdp-path=forward\n"
         );
         let back = of_text(format!("{line}*filter\nCOMMIT\n").as_bytes());

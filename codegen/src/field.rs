@@ -183,6 +183,9 @@ impl Field {
     pub const OF_RECEIVING_INTERFACE: [Field; 3] =
         [Field::InDevice, Field::Interface, Field::DeviceGroup];
 
+    /// What is found in the options of TCP.
+    pub const OF_TCP_OPTIONS: [Field; 2] = [Field::TcpOptionsWhole, Field::MaximumSegment];
+
     /// The greatest value.
     pub const fn max(self) -> u128 {
         match self.place().size {
@@ -199,11 +202,15 @@ impl Field {
         )
     }
 
+    /// Whether the field is some of the first bytes of the transport header.
+    pub const fn is_header(self) -> bool {
+        let offset = self.place().offset;
+        layout::HEADER <= offset && offset < layout::HEADER + layout::HEADER_SIZE
+    }
+
     /// Whether the field is made of bytes of the transport header.
     pub const fn is_transport(self) -> bool {
-        let offset = self.place().offset;
-        let inside = layout::HEADER <= offset && offset < layout::HEADER + layout::HEADER_SIZE;
-        inside || matches!(self, Field::TcpOptionsWhole | Field::MaximumSegment)
+        self.is_header() || matches!(self, Field::TcpOptionsWhole | Field::MaximumSegment)
     }
 
     /// Where a program keeps the field.

@@ -110,6 +110,9 @@ pub struct Options {
     pub device_names: DeviceNames,
     /// The sets that `-m set` and `-j SET` may ask for.
     pub sets: Sets,
+    /// Whether those sets that can be are kept in maps that can be changed while programs run. A loader
+    /// fills them; before that they are empty.
+    pub live_sets: bool,
     /// Ticks of the kernel's clock in a second (`CONFIG_HZ`), by which `-m limit` and its like count.
     pub tick_rate: u32,
     /// The oldest kernel the object must load on; when not given, the oldest that the rulesets allow.
@@ -120,9 +123,12 @@ pub struct Options {
     pub max_memory: usize,
 }
 
-/// What the arrays of a segment may take unless it is said otherwise: the largest map of one value that
-/// kernel 5.10 makes.
-pub const DEFAULT_MAX_MEMORY: usize = 4 << 20;
+/// What the arrays of a segment may take unless it is said otherwise.
+pub const DEFAULT_MAX_MEMORY: usize = 64 << 20;
+
+/// The largest map of one value that every kernel makes (`KMALLOC_MAX_SIZE`; `array_map_alloc_check`,
+/// kernel/bpf/arraymap.c).
+pub const MAX_VALUE: usize = 4 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -135,6 +141,7 @@ impl Default for Options {
             ignore_nat: false,
             device_names: DeviceNames::default(),
             sets: Sets::default(),
+            live_sets: false,
             tick_rate: DEFAULT_TICK_RATE,
             target_kernel: None,
             strategy: None,
@@ -168,6 +175,8 @@ impl KernelVersion {
     pub const LOOP: KernelVersion = KernelVersion::new(5, 17);
     /// `bpf_ktime_get_tai_ns`.
     pub const TAI: KernelVersion = KernelVersion::new(6, 1);
+    /// Maps whose only value is larger than [`MAX_VALUE`]: the oldest kernel that it was tried on.
+    pub const LARGE_VALUES: KernelVersion = KernelVersion::new(6, 18);
     /// `bpf_cast_to_kern_ctx` for every type of program.
     pub const KERNEL_CONTEXT: KernelVersion = KernelVersion::new(6, 2);
 

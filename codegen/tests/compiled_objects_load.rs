@@ -5,15 +5,25 @@ mod support;
 
 use common::loaders::{loads, run};
 use common::may_load;
+use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{KernelVersion, Options};
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
-use support::texts::{different_rules, filter, joining_chains, many_rules};
+use support::texts::{different_rules, filter, joining_chains, many_rules, rulesets};
 
 fn compiled(rulesets: &[Ruleset], target_kernel: Option<KernelVersion>) -> Compiled {
+    compiled_by(None, rulesets, target_kernel)
+}
+
+fn compiled_by(
+    strategy: Option<Strategy>,
+    rulesets: &[Ruleset],
+    target_kernel: Option<KernelVersion>,
+) -> Compiled {
     let options = Options {
         target_kernel,
+        strategy,
         ..Options::default()
     };
     compile(rulesets, &options).expect("compiles")
@@ -71,6 +81,72 @@ fn every_kind_of_test_in_both_families() {
     }
 }
 
+/// Every kind of test that a classifier may be asked for, at every hook, in static and global functions.
+#[test]
+fn every_strategy_in_both_families() {
+    if !may_load() {
+        return;
+    }
+    let rules = |addresses: &[&str]| {
+        let mut text = "*raw\n:OUTPUT ACCEPT [0:0]\n".to_owned();
+        for address in addresses {
+            text += &format!("-A OUTPUT -d {address} -j DROP\n");
+        }
+        text += "COMMIT\n*filter\n";
+        text += &EVERYTHING
+            .lines()
+            .filter(|line| {
+                !["LOG", "REJECT", "limit"]
+                    .iter()
+                    .any(|word| line.contains(word))
+            })
+            .map(|line| format!("{line}\n"))
+            .collect::<String>();
+        for (number, address) in addresses.iter().cycle().take(12).enumerate() {
+            text += &format!("-A INPUT -s {address} -p udp --dport {number} -j ACCEPT\n");
+            text += &format!("-A INPUT -i eth{number} -d {address} -j DROP\n");
+        }
+        text + "COMMIT\n"
+    };
+    let v4 = [
+        "10.0.0.0/8",
+        "10.1.2.3",
+        "10.1.2.0/24",
+        "192.0.2.0/25",
+        "203.0.113.77",
+        "0.0.0.0/1",
+    ];
+    let v6 = [
+        "2001:db8::/32",
+        "2001:db8::1",
+        "2001:db8::/64",
+        "2001:db8::8000:0:0:0/65",
+        "ff00::/8",
+    ];
+    let mut both = rulesets(Family::V4, &rules(&v4));
+    both.extend(rulesets(Family::V6, &rules(&v6)));
+    for strategy in Strategy::CLASSIFIERS {
+        for target in [KernelVersion::BASELINE, KernelVersion::GLOBAL_POINTERS] {
+            let compiled = compiled_by(Some(strategy), &both, Some(target));
+            let segments = |hook: Hook| {
+                let plans = compiled.plans.iter().filter(move |(it, _, _)| *it == hook);
+                let segments = plans.flat_map(|(_, _, plan)| &plan.segments);
+                segments
+                    .filter(|segment| segment.classified.strategy == strategy)
+                    .count()
+            };
+            assert!(segments(Hook::CgroupEgress) > 0, "{strategy} is used");
+            for hook in Hook::ALL.into_iter().filter(|&hook| segments(hook) > 0) {
+                let dump = loads(&compiled.module, hook);
+                assert!(
+                    dump.contains(&format!("by {strategy}:")),
+                    "the dump says so: {dump}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_thousand_different_rules() {
     if !may_load() {
@@ -78,7 +154,10 @@ fn a_thousand_different_rules() {
     }
     let rulesets = filter(Family::V4, &many_rules(1000));
     for target in [None, Some(KernelVersion::LOOP)] {
-        loads(&compiled(&rulesets, target).module, Hook::CgroupIngress);
+        for strategy in [None, Some(Strategy::Straight)] {
+            let compiled = compiled_by(strategy, &rulesets, target);
+            loads(&compiled.module, Hook::CgroupIngress);
+        }
     }
 }
 
@@ -88,10 +167,10 @@ fn a_thousand_different_rules_for_the_oldest_kernel() {
         return;
     }
     let rulesets = filter(Family::V4, &different_rules(1000));
-    loads(
-        &compiled(&rulesets, Some(KernelVersion::BASELINE)).module,
-        Hook::CgroupIngress,
-    );
+    for strategy in [None, Some(Strategy::Straight)] {
+        let compiled = compiled_by(strategy, &rulesets, Some(KernelVersion::BASELINE));
+        loads(&compiled.module, Hook::CgroupIngress);
+    }
 }
 
 #[test]
@@ -99,7 +178,8 @@ fn ten_thousand_rules_in_several_functions() {
     if !may_load() {
         return;
     }
-    let compiled = compiled(&filter(Family::V4, &many_rules(10_000)), None);
+    let rulesets = filter(Family::V4, &many_rules(10_000));
+    let compiled = compiled_by(Some(Strategy::Straight), &rulesets, None);
     assert!(
         compiled
             .plans

@@ -7,6 +7,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::diagnostic::Severity;
+use ipt2bpf_parser::ipset::Set;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{Names, ipset};
@@ -14,7 +15,7 @@ use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
-use support::judges::check;
+use support::judges::{check, check_with_live_sets};
 use support::texts::filter;
 use support::universe::packets;
 
@@ -183,7 +184,7 @@ fn rule() -> impl Strategy<Value = String> {
 }
 
 /// The sets of a text without errors.
-fn sets(text: &str) -> Sets {
+fn sets(text: &str) -> Vec<Set> {
     let mut sources = Sources::default();
     let id = sources.add("sets", text);
     let parsed = ipset::parse(&sources, &[id], &Names::default());
@@ -192,13 +193,13 @@ fn sets(text: &str) -> Sets {
         .iter()
         .find(|it| it.severity == Severity::Error);
     assert!(error.is_none(), "{error:?} in {text}");
-    Sets::new(&parsed.sets)
+    parsed.sets
 }
 
 fn options(hook: Hook, text: &str) -> Options {
     Options {
         hooks: vec![hook],
-        sets: sets(text),
+        sets: Sets::new(&sets(text)),
         ..Options::default()
     }
 }
@@ -234,6 +235,30 @@ proptest! {
                 continue;
             }
             let result = check(&rulesets, &drawn, &options);
+            prop_assert!(result.is_ok(), "{}\n{}", text, result.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn sets_that_can_be_changed((family, text, rules) in ruleset_of_sets(), drawn in packets(60)) {
+        let rulesets = filter(family, &rules);
+        // Their times are those of another clock.
+        let lines = text.lines().map(|line| match line.split_once(" timeout ") {
+            Some((before, after)) => {
+                let (_, others) = after.split_once(' ').unwrap_or_default();
+                format!("{before} {others}\n")
+            }
+            None => format!("{line}\n"),
+        });
+        let text: String = lines.collect();
+        for hook in Hook::ALL {
+            let options = Options { live_sets: true, ..options(hook, &text) };
+            let (_, _, said) = translate(&rulesets, &options);
+            if said.iter().any(|it| it.severity == Severity::Error) {
+                prop_assert!(text.contains("mac"), "{:?}", said);
+                continue;
+            }
+            let result = check_with_live_sets(&rulesets, &drawn, &options, &sets(&text));
             prop_assert!(result.is_ok(), "{}\n{}", text, result.unwrap_err());
         }
     }

@@ -257,7 +257,7 @@ fn compare(family: Family, rules: &[&str], seed: u64) -> Result<[usize; 2]> {
                 let at_end = kernel
                     .as_ref()
                     .is_some_and(|it| matches!(hops(family, it), 0 | 255));
-                if at_end && chain != "PREROUTING" || at_end && other.contains("-j TTL") {
+                if at_end && (chain != "PREROUTING" || other.contains("-j TTL")) {
                     continue;
                 }
                 ensure!(

@@ -31,7 +31,7 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// What iptables itself says, where that is known word for word.
     #[serde(skip)]
-    pub in_tool: Option<InTool>,
+    pub in_tool: Option<Box<InTool>>,
 }
 
 /// A complaint in the words of iptables, without the program's name and version.
@@ -78,19 +78,19 @@ impl Diagnostic {
 
     /// Sets the words of iptables for wrong words.
     pub(crate) fn usage(mut self, text: impl Into<String>) -> Self {
-        self.in_tool = Some(InTool::Usage(text.into()));
+        self.in_tool = Some(Box::new(InTool::Usage(text.into())));
         self
     }
 
     /// Sets the words of iptables for wrong words, which stand without its name.
     pub(crate) fn bare(mut self, text: impl Into<String>) -> Self {
-        self.in_tool = Some(InTool::Bare(text.into()));
+        self.in_tool = Some(Box::new(InTool::Bare(text.into())));
         self
     }
 
     /// Sets the words of iptables for what a table does not allow.
     pub(crate) fn refusal(mut self, text: &'static str) -> Self {
-        self.in_tool = Some(InTool::Refusal(text));
+        self.in_tool = Some(Box::new(InTool::Refusal(text)));
         self
     }
 

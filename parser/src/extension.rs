@@ -135,7 +135,7 @@ impl Problem {
     pub fn at(self, span: Span) -> Diagnostic {
         Diagnostic {
             help: self.help,
-            in_tool: self.usage.map(InTool::Usage),
+            in_tool: self.usage.map(|text| Box::new(InTool::Usage(text))),
             ..Diagnostic::error(code::BAD_VALUE, span, self.message)
         }
     }
@@ -184,6 +184,8 @@ pub(crate) struct Arguments<'a> {
     pub rule: Surroundings<'a>,
     /// The extension's name in the text.
     pub span: Span,
+    /// Its name.
+    pub name: &'static str,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -222,8 +224,11 @@ impl Arguments<'_> {
     /// The option's value, or the error that it is missing.
     pub fn need<T>(&self, option: &'static Opt<T>) -> Result<Negatable<T>, Diagnostic> {
         self.get(option)?.ok_or_else(|| {
-            let message = format!("--{} is missing", option.spec.name());
-            Diagnostic::error(code::MISSING_OPTION, self.span, message)
+            let (extension, name) = (self.name, option.spec.name());
+            let message = format!("--{name} is missing");
+            Diagnostic::error(code::MISSING_OPTION, self.span, message).usage(format!(
+                "{extension}: option \"--{name}\" must be specified\n"
+            ))
         })
     }
 
@@ -280,7 +285,13 @@ impl Arguments<'_> {
                     first.spec.name(),
                     second.spec.name()
                 ),
-            )),
+            )
+            .usage(format!(
+                "{}: option \"--{}\" cannot be used together with \"--{}\".\n",
+                self.name,
+                first.spec.name(),
+                second.spec.name()
+            ))),
             _ => Ok(()),
         }
     }
@@ -294,7 +305,8 @@ impl Arguments<'_> {
                 self.span,
                 format!("this needs {wanted} in the same rule"),
             )
-            .with_help(format!("add {wanted}, not inverted"))),
+            .with_help(format!("add {wanted}, not inverted"))
+            .refusal("Invalid argument. Run `dmesg' for more information.")),
         }
     }
 

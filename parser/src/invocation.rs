@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use bstr::BString;
+use bstr::{BStr, BString, ByteSlice};
 
 use crate::command::{self, About, Call, ChainKind, Command, Line, Listed, Place, Speaker, Zeroed};
 use crate::databases::Names;
@@ -83,8 +83,8 @@ impl<'a> Invocation<'a> {
             start: 0,
             end: text.len() as u32,
         };
-        // The table is known only behind the last word. Until then every chain may be there.
-        let place = Place {
+        // Until the table is looked at, every chain may be there.
+        let mut place = Place {
             family,
             table: TableKind::Filter,
             names,
@@ -92,6 +92,9 @@ impl<'a> Invocation<'a> {
             chain: &|_| ChainKind::User,
             chain_names: &Vec::new,
         };
+        let named = command::table_of(&words, span, &place);
+        let table = named.map_or(Ok(TableKind::Filter), |name| table_named(&name, family));
+        place.table = table.as_ref().copied().unwrap_or(TableKind::Filter);
         let mut diagnostics = Vec::new();
         let line = command::read(&words, span, Counters::default(), &place, &mut diagnostics);
         let Some(Line { call, command, .. }) = line else {
@@ -101,9 +104,9 @@ impl<'a> Invocation<'a> {
             Command::About(about) => Some(about),
             _ => None,
         };
-        let table = match &call.table {
-            Some(name) if about.is_none() => table_named(name, family)?,
-            _ => TableKind::Filter,
+        let table = match about {
+            None => table?,
+            Some(_) => TableKind::Filter,
         };
         Ok(Self {
             family,
@@ -198,11 +201,12 @@ impl<'a> Invocation<'a> {
     ) -> Vec<u8> {
         let verbose = self.call.verbose > 0;
         let chains = |chain: &Option<Word>, wanted: &dyn Fn(&Chain) -> bool, doing: &str| {
-            let chains = table.chains.iter().filter(|it| match chain {
-                None => wanted(it),
-                Some(_) => false,
-            });
-            let lines = chains.map(|it| format!("{doing} chain `{}'\n", it.name));
+            let all = table.chains.iter().filter(|it| wanted(it));
+            let names: Vec<&BStr> = match chain {
+                None => all.map(|it| it.name.as_bytes().as_bstr()).collect(),
+                Some(only) => vec![only.show()],
+            };
+            let lines = names.iter().map(|name| format!("{doing} chain `{name}'\n"));
             match verbose {
                 true => lines.collect::<String>().into_bytes(),
                 false => Vec::new(),
@@ -284,9 +288,9 @@ fn table_named(name: &Word, family: Family) -> Result<TableKind> {
         };
         let message = format!("{shown:?} is no table");
         let mut diagnostic = Diagnostic::error(code::UNKNOWN_TABLE, name.span, message);
-        diagnostic.in_tool = Some(InTool::Unsupported(format!(
+        diagnostic.in_tool = Some(Box::new(InTool::Unsupported(format!(
             "can't initialize {tool} table `{shown}': Table does not exist (do you need to insmod?)"
-        )));
+        ))));
         vec![diagnostic]
     })
 }

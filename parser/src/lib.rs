@@ -103,6 +103,7 @@ pub use databases::Names;
 pub use family::heading;
 pub use invocation::{Change, Invocation, Outcome};
 pub use listing::ListStyle;
+pub use names::protocol_name;
 pub use print::{Counts, Place};
 pub use reader::{ParseOptions, Parsed, RestoreOptions, parse, parse_onto, restore};
 pub use render::{Style, render};

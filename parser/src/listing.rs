@@ -411,12 +411,13 @@ fn shortened(count: u64, style: &ListStyle<'_>) -> String {
     }
     let mut count = count;
     for unit in ["K", "M", "G"] {
-        count = count.saturating_add(500) / 1000;
+        // Counts near the greatest wrap, as they do in the tool.
+        count = count.wrapping_add(500) / 1000;
         if count <= 9_999 {
             return format!("{count}{unit}");
         }
     }
-    format!("{}T", count.saturating_add(500) / 1000)
+    format!("{}T", count.wrapping_add(500) / 1000)
 }
 
 fn padded(count: u64, style: &ListStyle<'_>) -> String {

@@ -80,7 +80,7 @@ pub(crate) fn protocol_number(name: &[u8]) -> Option<u8> {
 }
 
 /// The name that iptables-save prints for a protocol number.
-pub(crate) fn protocol_name(number: u8) -> Option<&'static str> {
+pub fn protocol_name(number: u8) -> Option<&'static str> {
     PROTOCOLS
         .iter()
         .find(|row| row.1 == number)

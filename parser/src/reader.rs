@@ -210,7 +210,8 @@ impl Reader<'_> {
             _ if self.open.is_some() => self.command(line, start, span),
             _ => self.error(
                 Diagnostic::error(code::STRUCTURE, span, "this line stands outside a table")
-                    .with_help("a table starts with *filter or another name and ends with COMMIT"),
+                    .with_help("a table starts with *filter or another name and ends with COMMIT")
+                    .refusal("Invalid argument."),
             ),
         }
     }

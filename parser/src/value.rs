@@ -216,7 +216,8 @@ pub(crate) fn resolved_port(word: &[u8], names: &Names) -> Result<u16, Problem> 
     };
     number().or_else(|| names.service(word)).ok_or_else(|| {
         let shown = BStr::new(word);
-        let problem = Problem::new(format!("{shown:?} is no port number or known service"));
+        let problem = Problem::new(format!("{shown:?} is no port number or known service"))
+            .usage(format!("Port \"{shown}\" does not resolve to anything.\n"));
         if word.contains(&b',') {
             problem.with_help("use -m multiport --dports for several ports")
         } else {
@@ -417,7 +418,8 @@ pub(crate) fn interface(word: &[u8]) -> Result<InterfacePattern, Problem> {
         .to_str()
         .map_err(|_| Problem::new("an interface name is valid UTF-8"))?;
     if name.is_empty() {
-        return Err(Problem::new("the interface name is empty"));
+        return Err(Problem::new("the interface name is empty")
+            .usage("Empty interface is likely to be undesired"));
     }
     if name.len() > LIMIT {
         return Err(Problem::new(format!(

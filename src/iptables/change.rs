@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use bstr::BString;
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{About, Change, Invocation};
+use ipt2bpf_runtime::system_names;
 
 use super::failure::Failure;
 use super::filter::{Filter, For};
@@ -12,7 +13,6 @@ use super::{Program, VERSION};
 use crate::messages::Reporter;
 use crate::output;
 use crate::show::Selection;
-use ipt2bpf_runtime::system_names;
 
 /// Carries out the command that the words are.
 ///

@@ -18,6 +18,8 @@ pub enum Failure {
     Command(Vec<Diagnostic>),
     /// A text is wrong at a line.
     Line(usize, Box<Diagnostic>),
+    /// The last table of a text is not complete at this line, the one behind the last.
+    NoCommit(usize),
     /// Others hold the lock; so long was waited.
     Busy(Option<u32>),
     /// There is no filter to work on.
@@ -61,7 +63,7 @@ impl Failure {
                 Some(diagnostic) => of_diagnostic(program, diagnostic, ""),
                 None => (hint(program), USAGE),
             },
-            Failure::Line(line, diagnostic) => match diagnostic.in_tool {
+            Failure::Line(line, diagnostic) => match diagnostic.in_tool.as_deref() {
                 Some(InTool::Refusal(_)) => (format!("{name}: line {line} failed\n"), OTHER),
                 _ => of_diagnostic(
                     program,
@@ -69,6 +71,7 @@ impl Failure {
                     &format!("Error occurred at line: {line}\n"),
                 ),
             },
+            Failure::NoCommit(line) => (format!("{name}: COMMIT expected at line {line}\n"), OTHER),
             Failure::Busy(waited) => {
                 let advice = match waited {
                     None => "Perhaps you want to use the -w option?".to_owned(),
@@ -89,7 +92,7 @@ impl Failure {
 fn of_diagnostic(program: Program, diagnostic: &Diagnostic, place: &str) -> (String, u8) {
     let name = program.name();
     let hint = hint(program);
-    match &diagnostic.in_tool {
+    match diagnostic.in_tool.as_deref() {
         Some(InTool::Usage(text)) => (format!("{name} {VERSION}: {text}\n{place}{hint}"), USAGE),
         Some(InTool::Bare(text)) => (format!("{text}\n{place}{hint}"), USAGE),
         Some(InTool::Refusal(text)) => (format!("{name}: {text}\n"), OTHER),

@@ -15,14 +15,15 @@ use ipt2bpf_parser::input::Input;
 use ipt2bpf_parser::ruleset::{Family, Rule, Ruleset};
 use ipt2bpf_parser::span::{SourceId, Sources};
 use ipt2bpf_parser::{ParseOptions, parse};
-use ipt2bpf_runtime::{Attachment, Counter, Loaded, Maps, Registry, Site, Turn, XdpWish, counters};
+use ipt2bpf_runtime::{
+    Attachment, Counter, Loaded, Maps, Registry, Site, Turn, Wait, XdpWish, counters,
+};
 use ipt2bpf_umh::place::Place;
 
 use super::failure::Failure;
-use crate::input;
 use crate::messages::Reporter;
 use crate::show::Selection;
-use crate::{attachments, running, sets};
+use crate::{attachments, input, output, running, sets};
 
 /// The environment variable that says which filter is meant.
 const VARIABLE: &str = "IPT2BPF_FILTER";
@@ -48,7 +49,7 @@ pub struct Filter {
 
 /// Where a filter is.
 enum Placed {
-    Attached(Place),
+    At(Place),
     /// Pinned, for others to attach.
     Pinned(PathBuf),
 }
@@ -73,19 +74,33 @@ impl Filter {
         let registry = Registry::find().map_err(|error| Failure::NoFilter(error.into()))?;
         let turn = match purpose {
             For::Looking => None,
-            For::Changing(Some(None)) => Some(registry.turn()?),
             For::Changing(wait) => {
-                let wait = wait.flatten();
-                let time = Duration::from_secs(wait.unwrap_or(0).into());
+                let time = match wait {
+                    None => Wait::No,
+                    Some(None) => Wait::Forever,
+                    Some(Some(seconds)) => Wait::For(Duration::from_secs((*seconds).into())),
+                };
                 let turn = registry.turn_within(time)?;
-                Some(turn.ok_or(Failure::Busy(wait))?)
+                Some(turn.ok_or(Failure::Busy(wait.flatten()))?)
             }
         };
         let (site, hooks, maps) = find(selection, &registry).map_err(Failure::NoFilter)?;
         let text = maps.rules_text()?;
         let choices = choices::of_text(&text);
         let source = sources.add("the rules in force", text);
-        let mut rulesets = parse(sources, source, &ParseOptions::default()).rulesets;
+        let parsed = parse(sources, source, &ParseOptions::default());
+        if let Some(error) = parsed
+            .diagnostics
+            .iter()
+            .find(|it| it.severity == Severity::Error)
+        {
+            let text = String::from_utf8_lossy(sources.slice(error.span).0).into_owned();
+            let reason = &error.message;
+            return Err(
+                anyhow!("the rules in force cannot be read again: {reason}: {text}").into(),
+            );
+        }
+        let mut rulesets = parsed.rulesets;
         let layout = CounterLayout::new(&rulesets);
         let counters = maps.counters()?;
         counters::into_text(&mut rulesets, &layout, &counters);
@@ -141,14 +156,14 @@ impl Filter {
     /// [`Told`](crate::failure::Told) when they cannot be translated, or what the kernel says.
     pub fn keep_rules(mut self, sources: Sources, reporter: &Reporter) -> Result<(), Failure> {
         self.rulesets.retain(|ruleset| !ruleset.tables.is_empty());
+        check_text(&self.rulesets)?;
         let mut input = Input {
             sources,
             rulesets: std::mem::take(&mut self.rulesets),
-            sets: Vec::new(),
-            diagnostics: Vec::new(),
+            ..Input::default()
         };
         if sets::are_asked_for(&input.rulesets) {
-            input::read_kernel_sets(&mut input)?;
+            input::read_running_sets(&mut input, std::slice::from_ref(&self.maps))?;
         }
         let (loaded, compiled) = running::load(
             &input,
@@ -173,9 +188,8 @@ impl Filter {
 
     fn put(&self, loaded: &Loaded) -> Result<(), Failure> {
         match &self.site {
-            Placed::Attached(place) => {
-                place.put(&self.registry, loaded, XdpWish::Auto)?;
-            }
+            // What is to be noted was noted when the filter was attached.
+            Placed::At(place) => drop(place.put(&self.registry, loaded, XdpWish::Auto)?),
             Placed::Pinned(dir) => loaded.pin(dir)?,
         }
         Ok(())
@@ -223,6 +237,20 @@ impl Filter {
         }
         Ok(loaded.maps().add_to_counters(&more)?)
     }
+}
+
+/// Refuses rules that the text does not bring back which a filter keeps of them: iptables-save prints some
+/// tests that never match as nothing, and some names without the quotes that they need.
+fn check_text(rulesets: &[Ruleset]) -> Result<()> {
+    let mut sources = Sources::default();
+    let text = sources.add("", output::save_text(rulesets, true));
+    let back = parse(&sources, text, &ParseOptions::default()).rulesets;
+    if back != rulesets {
+        bail!(
+            "iptables-save would print these rules so that they read as others; leave out tests that never match, and names with blanks"
+        );
+    }
+    Ok(())
 }
 
 /// Visits every rule with the number of its counter.
@@ -284,7 +312,7 @@ fn find(selection: &Selection, registry: &Registry) -> Result<(Placed, Vec<Hook>
         } => {
             let hooks = together.iter().map(|it| it.hook).collect();
             let place = Place::Cgroup(path.clone());
-            Ok((Placed::Attached(place), hooks, maps))
+            Ok((Placed::At(place), hooks, maps))
         }
         Site::Interface { .. } => {
             let programs = together.iter().filter(|it| it.hook == Hook::Xdp);
@@ -295,8 +323,7 @@ fn find(selection: &Selection, registry: &Registry) -> Result<(Placed, Vec<Hook>
                 other => Err(anyhow!("{other} cannot be reached from here")),
             });
             let names = names.collect::<Result<Vec<String>>>()?;
-            let place = Place::Interfaces(names);
-            Ok((Placed::Attached(place), vec![Hook::Xdp], maps))
+            Ok((Placed::At(Place::Interfaces(names)), vec![Hook::Xdp], maps))
         }
     }
 }

@@ -6,17 +6,17 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use ipt2bpf_parser::diagnostic::Severity;
+use ipt2bpf_parser::diagnostic::{Severity, code};
 use ipt2bpf_parser::ruleset::TableKind;
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, RestoreOptions, restore};
+use ipt2bpf_runtime::system_names;
 
 use super::failure::Failure;
 use super::filter::{Filter, For};
 use super::{Program, save};
 use crate::messages::Reporter;
 use crate::show::Selection;
-use ipt2bpf_runtime::system_names;
 
 /// Changes the rules of an attached filter as iptables-restore does
 ///
@@ -77,6 +77,10 @@ pub fn run(program: Program, arguments: &Arguments, reporter: &Reporter) -> Resu
     let parsed = restore(before, &sources, id, &options, how);
     let mut said = parsed.diagnostics.into_iter();
     if let Some(error) = said.find(|it| it.severity == Severity::Error) {
+        if error.code == code::NO_COMMIT {
+            let lines = sources.get(id).text.iter().filter(|&&byte| byte == b'\n');
+            return Err(Failure::NoCommit(lines.count() + 1));
+        }
         let line = sources.slice(error.span).1;
         return Err(Failure::Line(line, Box::new(error)));
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{Helper, RULES, many_rules, rules};
 
 /// How long a good client waits at most, on a machine that has other things to do as well.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The most memory that the service may ever have had, in KiB: its budget for requests of a megabyte is 8 MiB,
 /// earlier answers take up to 64.
 const MEMORY: u64 = 160 << 10;
@@ -127,7 +127,7 @@ fn abuse(number: usize) {
         // Readers that ask for much, and do not read.
         scope.spawn(|| {
             let mut held = Vec::new();
-            let large = json!({ "rules": rules(&many_rules(500, "held")) });
+            let large = json!({ "rules": rules(&many_rules(60, "held")) });
             let call = json!({ "method": "io.ipt2bpf.Compile", "parameters": large });
             let call = format!("{call}\0").into_bytes();
             while !done.load(Ordering::Relaxed) {

@@ -70,7 +70,7 @@ fn a_compilation_is_bounded_in_time_and_memory() {
         start.elapsed()
     );
     helper.call("Compile", &small).unwrap();
-    let helper = Helper::start(&["--memory", "128"]);
+    let helper = Helper::start(&["--memory", "128", "--time", "600"]);
     assert_eq!(helper.error("Compile", &large).0, "io.ipt2bpf.CompilerDied");
     helper.call("Compile", &small).unwrap();
 }

@@ -3,6 +3,7 @@
 mod abuse;
 mod bounds;
 mod service;
+mod systemd;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

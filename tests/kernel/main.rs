@@ -2,11 +2,16 @@
 //! without root.
 
 mod attach;
+mod iptables;
 mod kill;
 mod options;
 mod others;
 mod places;
 mod run;
+mod see;
 mod serve;
+mod sets;
 mod soak;
 mod transfers;
+mod units;
+mod watch;

@@ -314,3 +314,38 @@ fn commands_at_once_lose_no_rule() {
         Ok(())
     });
 }
+
+/// Passes memory whose pages never come (userfaultfd(2)), then its own.
+const STALLER: &str = "
+import ctypes, fcntl, mmap, os, platform, socket, struct, time
+libc = ctypes.CDLL(None, use_errno=True)
+number = {'x86_64': 323, 'aarch64': 282}[platform.machine()]
+faults = libc.syscall(number, os.O_CLOEXEC)
+assert faults >= 0, os.strerror(ctypes.get_errno())
+fcntl.ioctl(faults, 0xc018aa3f, struct.pack('QQQ', 0xaa, 0, 0))  # UFFDIO_API
+memory = mmap.mmap(-1, 8192, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+# UFFDIO_REGISTER, UFFDIO_REGISTER_MODE_MISSING
+fcntl.ioctl(faults, 0xc020aa00, struct.pack('QQQQ', address, 8192, 1, 0))
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 255)
+
+start = time.time()
+failed = libc.setsockopt(raw.fileno(), 0, 64, ctypes.c_void_p(address), 4096)
+print('held up', failed, ctypes.get_errno())
+info = ctypes.create_string_buffer(b'filter', 84)
+failed = libc.getsockopt(raw.fileno(), 0, 64, info, ctypes.byref(ctypes.c_uint32(84)))
+print('good', failed, time.time() - start < 4)
+";
+
+#[test]
+fn pages_that_never_come_are_an_error_at_once() {
+    with_iptables(|_| {
+        let cgroup = Cgroup::new("stall")?;
+        let mut staller = supervised(&cgroup, "python3 -c");
+        staller.arg(STALLER);
+        let found = outcome(&mut staller)?;
+        // EFAULT is 14.
+        assert_eq!(found.output, "held up -1 14\ngood 0 True\n", "{found:?}");
+        Ok(())
+    });
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::places::{Cgroup, in_kernel, ipt2bpf, wire};
+use crate::places::{Cgroup, in_kernel, ipt2bpf, packets, wire};
 
 /// Both rulesets accept packets to the first port, by two rules of which one ruleset's first and the other's
 /// second together would drop them; both drop those to the second; they differ over the third.
@@ -92,17 +92,17 @@ impl Traffic {
 /// Replaces rules at a place for a time, under load.
 fn replace_under_load(dir: &Path, place: &str, traffic: &Traffic, time: Duration) -> Result<()> {
     let rulesets = [rules(dir, 1, "ACCEPT")?, rules(dir, 2, "DROP")?];
-    let attach = |ruleset: &str| ipt2bpf(&format!("attach {place} {ruleset}")).map(drop);
-    attach(&rulesets[0])?;
+    ipt2bpf(&format!("attach {place} {}", rulesets[0]))?;
+    let replace = |ruleset: &str| ipt2bpf(&format!("replace {place} {ruleset}")).map(drop);
     let stop = AtomicBool::new(false);
     let (seen, replaced) = std::thread::scope(|scope| {
         let load = scope.spawn(|| traffic.run(&stop));
         let start = Instant::now();
-        let mut replaced = 0;
+        let mut replaced = 0u64;
         let mut result = Ok(());
         while start.elapsed() < time && result.is_ok() && !load.is_finished() {
             for ruleset in rulesets.iter().rev() {
-                result = result.and_then(|()| attach(ruleset));
+                result = result.and_then(|()| replace(ruleset));
                 replaced += 1;
             }
         }
@@ -111,7 +111,15 @@ fn replace_under_load(dir: &Path, place: &str, traffic: &Traffic, time: Duration
         result?;
         anyhow::Ok((seen?, replaced))
     })?;
+    let shown = ipt2bpf(&format!("show -c {place}"))?;
     ipt2bpf(&format!("detach {place}"))?;
+    // Each replacement may lose what is counted between two looks at the same counter.
+    let counted = packets(&shown, "--dport 7002 -j DROP");
+    let (sent, lost) = (u64::from(seen.sent), 10 * replaced);
+    ensure!(
+        matches!(counted[..], [counted] if (sent.saturating_sub(lost)..=sent).contains(&counted)),
+        "{counted:?} of {sent} were counted"
+    );
     eprintln!(
         "{replaced} replacements, {} packets to each port, of which {} found the third open",
         seen.sent, seen.third

@@ -146,72 +146,82 @@ fn asks(near: &str, server: UdpSocket) -> Result<()> {
     answering.join().ok().context("the server panicked")?
 }
 
-/// Everything at one place; `make` makes the near sockets.
-fn at(
+/// Where the rules are attached.
+enum Place {
+    /// To a cgroup, in which the near sockets are made.
+    Cgroup(Cgroup),
+    /// To the near end of the wire.
+    Interface,
+}
+
+impl Place {
+    fn option(&self) -> String {
+        match self {
+            Place::Cgroup(cgroup) => format!("--cgroup {}", cgroup.name()),
+            Place::Interface => "--xdp near".to_owned(),
+        }
+    }
+
+    /// Makes near sockets.
+    fn inside<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
+        match self {
+            Place::Cgroup(cgroup) => cgroup.inside(make),
+            Place::Interface => Ok(make()),
+        }
+    }
+}
+
+/// Everything at one place, over one family.
+fn try_at(
+    place: &Place,
     dir: &Path,
-    place: &str,
-    near: &'static str,
-    far: &'static str,
+    [near, far]: [&'static str; 2],
     neighbour: &Neighbour,
-    make: &dyn Fn(&mut dyn FnMut() -> Result<()>) -> Result<()>,
 ) -> Result<()> {
+    let option = place.option();
     let plain = rules(dir, "plain", near, "")?;
-    ipt2bpf(&format!("attach {place} {plain}"))?;
+    ipt2bpf(&format!("attach {option} {plain}"))?;
     // Unsolicited.
-    let mut held = Vec::new();
-    make(&mut || {
-        held.extend(listen(&[near], &[22, 23])?);
-        Ok(())
-    })?;
+    let _held = place.inside(|| listen(&[near], &[22, 23]))??;
     ensure!(neighbour.connects(near, 22)?, "{near}: port 22");
     ensure!(!neighbour.connects(near, 23)?, "{near}: port 23");
-    let mut mine = None;
-    make(&mut || {
-        mine = Some(UdpSocket::bind(address(near, 0))?);
-        Ok(())
-    })?;
-    let mine = mine.context("no socket")?;
+    let mine = place.inside(|| UdpSocket::bind(address(near, 0)))??;
     let theirs = neighbour.does(move || UdpSocket::bind(address(far, 0)))??;
     theirs.send_to(b"unasked", mine.local_addr()?)?;
     mine.set_read_timeout(Some(PATIENCE))?;
     ensure!(mine.recv(&mut [0; 7]).is_err(), "{near}: a datagram");
 
     // What is asked for.
-    let mut server = Some(neighbour.does(move || UdpSocket::bind(address(far, 0)))??);
-    make(&mut || asks(near, server.take().context("no server")?))?;
+    let server = neighbour.does(move || UdpSocket::bind(address(far, 0)))??;
+    place.inside(|| asks(near, server))??;
     let listener = neighbour.does(move || TcpListener::bind(address(far, 0)))??;
     let server = listener.local_addr()?;
-    let mut client = None;
-    make(&mut || {
-        client = Some(TcpStream::connect_timeout(&server, STANDSTILL)?);
-        Ok(())
-    })?;
-    let client = client.context("no connection")?;
+    let client = place.inside(|| TcpStream::connect_timeout(&server, STANDSTILL))??;
     let port = client.local_addr()?.port();
     let transfer = Transfer::new(client, listener.accept()?.0)?;
     for round in 0..2 {
         transfer.goes_on()?;
         let extra = format!("-A INPUT -p tcp -m tcp --dport {round} -j DROP\n");
         let more = rules(dir, "more", near, &extra)?;
-        ipt2bpf(&format!("attach {place} {more}"))?;
+        ipt2bpf(&format!("attach {option} {more}"))?;
     }
     transfer.goes_on()?;
-    let listed = ipt2bpf(&format!("conntrack -L -p tcp --sport {port} {place}"))?;
+    let listed = ipt2bpf(&format!("conntrack -L -p tcp --sport {port} {option}"))?;
     ensure!(
         listed.contains("ESTABLISHED src=") && listed.contains("[ASSURED]"),
         "{listed}"
     );
-    let statistics = ipt2bpf(&format!("conntrack -S {place}"))?;
+    let statistics = ipt2bpf(&format!("conntrack -S {option}"))?;
     let inserted = statistics
         .split_whitespace()
         .find_map(|word| word.strip_prefix("insert=")?.parse::<u32>().ok());
     // The connection to port 22, twenty questions, the transfer.
     ensure!(inserted >= Some(22), "{statistics}");
-    let shown = ipt2bpf(&format!("show -c {place}"))?;
+    let shown = ipt2bpf(&format!("show -c {option}"))?;
     let counted = packets(&shown, "--ctstate RELATED,ESTABLISHED -j ACCEPT");
     ensure!(counted.iter().any(|&packets| packets > 10), "{shown}");
     transfer.end()?;
-    ipt2bpf(&format!("detach {place}"))?;
+    ipt2bpf(&format!("detach {option}"))?;
     Ok(())
 }
 
@@ -221,15 +231,9 @@ const ENDS: [[&str; 2]; 2] = [["10.77.0.1", "10.77.0.2"], ["[fd77::1]", "[fd77::
 fn a_transfer_of_a_cgroup_outlives_new_rules() {
     in_kernel(|dir| {
         let neighbour = wire()?;
-        let cgroup = Cgroup::new("transfer")?;
-        let place = format!("--cgroup {}", cgroup.name());
-        for [near, far] in ENDS {
-            at(dir, &place, near, far, &neighbour, &|make| {
-                cgroup.inside(make)?
-            })
-            .context(far)?;
-        }
-        Ok(())
+        let place = Place::Cgroup(Cgroup::new("transfer")?);
+        let mut ends = ENDS.into_iter();
+        ends.try_for_each(|ends| try_at(&place, dir, ends, &neighbour).context(ends[1]))
     });
 }
 
@@ -237,10 +241,8 @@ fn a_transfer_of_a_cgroup_outlives_new_rules() {
 fn a_transfer_over_an_interface_outlives_new_rules() {
     in_kernel(|dir| {
         let neighbour = wire()?;
-        for [near, far] in ENDS {
-            at(dir, "--xdp near", near, far, &neighbour, &|make| make()).context(far)?;
-        }
-        Ok(())
+        let mut ends = ENDS.into_iter();
+        ends.try_for_each(|ends| try_at(&Place::Interface, dir, ends, &neighbour).context(ends[1]))
     });
 }
 

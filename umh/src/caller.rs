@@ -1,8 +1,9 @@
 //! A process that wants something of us: its memory, its rights, its sockets.
 //!
 //! Memory is read and written through /proc/PID/mem, which stays that of one process whatever becomes of
-//! its number (proc(5)). A process may hold up whoever reads its memory (userfaultfd, FUSE), so all of this is
-//! for a thread that others can do without.
+//! its number (proc(5)). Read so, a page that userfaultfd(2) is asked for is an error at once. Files that a process
+//! has mapped may still hold up whoever reads them (FUSE), so all of this is for a thread that others can do
+//! without.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

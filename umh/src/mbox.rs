@@ -79,7 +79,7 @@ fn answer(request: &Request, tables: &Tables, held: &Arc<()>) -> Result<(), Refu
     } else {
         length.min(Tables::HEAD)
     };
-    let (caller, bytes) = in_time(held, move || {
+    let (caller, bytes) = in_time(held, PATIENCE, move || {
         let caller = Caller::open(pid).map_err(|_| Errno(libc::ESRCH))?;
         let bytes = caller.read(address, wanted)?;
         Ok((caller, bytes))
@@ -97,16 +97,17 @@ fn answer(request: &Request, tables: &Tables, held: &Arc<()>) -> Result<(), Refu
     tell(&said);
     if let Some((address, counters)) = old_counters {
         // The table is replaced, whatever becomes of its counters.
-        let _ = in_time(held, move || caller.write(address, &counters));
+        let _ = in_time(held, PATIENCE, move || caller.write(address, &counters));
     } else if !payload.is_empty() {
-        in_time(held, move || caller.write(address, &payload))?;
+        in_time(held, PATIENCE, move || caller.write(address, &payload))?;
     }
     Ok(())
 }
 
-/// Does something with a caller's memory on a thread of its own, and does not wait longer than our patience.
+/// Does something with a caller's memory on a thread of its own, and waits no longer than this.
 fn in_time<T: Send + 'static>(
     held: &Arc<()>,
+    patience: Duration,
     work: impl FnOnce() -> Result<T, Errno> + Send + 'static,
 ) -> Result<T, Errno> {
     if Arc::strong_count(held) > MOST_HELD {
@@ -120,11 +121,36 @@ fn in_time<T: Send + 'static>(
         drop(held);
     });
     started.map_err(|_| Errno(libc::ENOMEM))?;
-    let done = receiver.recv_timeout(PATIENCE);
+    let done = receiver.recv_timeout(patience);
     done.unwrap_or(Err(Errno(libc::ETIMEDOUT)))
 }
 
 /// Standard error is the kernel's log, or a file; when nobody reads there, nobody misses it.
 fn tell(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_holds_us_up_and_not_everybody_at_once() {
+        let held = Arc::new(());
+        let quick = || Ok(7);
+        assert_eq!(in_time(&held, PATIENCE, quick), Ok(7));
+        let (hold, wait) = mpsc::channel::<()>();
+        let slow = move || {
+            // Until the other side is gone.
+            let _ = wait.recv();
+            Ok(0)
+        };
+        let patience = Duration::from_millis(20);
+        assert_eq!(in_time(&held, patience, slow), Err(Errno(libc::ETIMEDOUT)));
+        let others: Vec<_> = (0..MOST_HELD).map(|_| Arc::clone(&held)).collect();
+        assert_eq!(in_time(&held, PATIENCE, quick), Err(Errno(libc::EBUSY)));
+        drop(others);
+        drop(hold);
+        assert_eq!(in_time(&held, PATIENCE, quick), Ok(7));
+    }
 }

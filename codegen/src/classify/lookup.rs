@@ -7,9 +7,9 @@
 use super::Limits;
 use super::outcome::Outcomes;
 use super::problem::Problem;
-use super::tables::{self, Tables};
+use super::tables::{self, Order, Tables};
 
 /// Builds the look-up of a problem, if only one dimension tells anything.
 pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Option<Tables> {
-    tables::build_of(1, problem, outcomes, limits)
+    tables::build_of(1, Order::SmallestFirst, problem, outcomes, limits)
 }

@@ -23,6 +23,8 @@
 
 pub mod bits;
 pub mod data;
+pub mod decisions;
+pub mod hybrid;
 pub mod lookup;
 pub mod outcome;
 pub mod problem;
@@ -48,11 +50,13 @@ pub enum Strategy {
     Tables,
     /// By a look-up of the only coordinate that they ask for.
     Lookup,
+    /// By lists of rules at the address that is the more specific.
+    Hybrid,
 }
 
 impl Strategy {
     /// Those that are no straight code, in the order in which they are tried.
-    pub const CLASSIFIERS: [Strategy; 2] = [Strategy::Lookup, Strategy::Tables];
+    pub const CLASSIFIERS: [Strategy; 3] = [Strategy::Lookup, Strategy::Tables, Strategy::Hybrid];
 }
 
 impl Strategy {
@@ -71,6 +75,7 @@ impl fmt::Display for Strategy {
             Strategy::Straight => "straight",
             Strategy::Tables => "tables",
             Strategy::Lookup => "lookup",
+            Strategy::Hybrid => "hybrid",
         })
     }
 }
@@ -121,6 +126,7 @@ impl Classified {
             Strategy::Straight => return None,
             Strategy::Tables => Box::new(tables::build(problem, &mut outcomes, limits)?),
             Strategy::Lookup => Box::new(lookup::build(problem, &mut outcomes, limits)?),
+            Strategy::Hybrid => Box::new(hybrid::build(problem, &mut outcomes, limits)?),
         };
         Some(Classified {
             strategy,

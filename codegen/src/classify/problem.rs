@@ -165,20 +165,24 @@ impl Problem {
         let hits: Vec<Way> = nodes.iter().map(hit).collect();
         let misses: Vec<Way> = nodes.iter().map(miss).collect();
         let guards = guards(&hits, &misses);
+        let mut guarding = vec![false; nodes.len()];
+        guards
+            .iter()
+            .flatten()
+            .for_each(|&guard| guarding[guard] = true);
         // Per node: the boxes of those who get there, and of those who match.
         let mut contexts: Vec<Vec<Draft>> = Vec::with_capacity(nodes.len());
         let mut matching: Vec<Vec<Draft>> = Vec::with_capacity(nodes.len());
         let mut drafts = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
-            let context = match guards[index] {
-                None => vec![Draft::default()],
-                // Who cannot get there has no mark there: what is too complex may be left out.
-                Some(guard) => product(&contexts[guard], &matching[guard])
-                    .unwrap_or_else(|| contexts[guard].clone()),
-            };
+            // Who cannot get there has no mark there: what is too complex may be left out.
+            let context = guards[index].map_or_else(whole, |guard| {
+                product(&contexts[guard], &matching[guard])
+                    .unwrap_or_else(|| contexts[guard].clone())
+            });
             let ways = match node.kind {
                 NodeKind::Rule(chain, rule) => space.rule(&filter.chain(chain).rules[rule])?,
-                NodeKind::Policy(_) => vec![(false, vec![Draft::default()])],
+                NodeKind::Policy(_) => vec![(false, whole())],
             };
             let mut own = Vec::new();
             for (hot, boxes) in ways {
@@ -294,6 +298,11 @@ impl Draft {
     }
 }
 
+/// The box of all packets.
+fn whole() -> Vec<Draft> {
+    vec![Draft::default()]
+}
+
 /// Boxes that together hold what is in both lists; none when they are too many.
 fn product(left: &[Draft], right: &[Draft]) -> Option<Vec<Draft>> {
     if left.len() * right.len() > MAX_BOXES {
@@ -363,7 +372,7 @@ impl Space {
     /// match. None when there are too many tests.
     fn rule(&mut self, rule: &Rule) -> Option<Vec<(bool, Vec<Draft>)>> {
         let mut outcomes = Vec::new();
-        let mut reached = vec![Draft::default()];
+        let mut reached = whole();
         for step in &rule.steps {
             let Step::Check { test, otherwise } = step else {
                 return None;
@@ -601,12 +610,9 @@ fn drafts(condition: &Condition) -> Option<Vec<Draft>> {
     match condition {
         Condition::Set(_, set) if set.is_empty() => Some(Vec::new()),
         Condition::Set(coordinate, set) => Some(vec![Draft(vec![(*coordinate, set.clone())])]),
-        Condition::All(parts) => {
-            let whole = Some(vec![Draft::default()]);
-            parts
-                .iter()
-                .fold(whole, |boxes, part| product(&boxes?, &drafts(part)?))
-        }
+        Condition::All(parts) => parts
+            .iter()
+            .try_fold(whole(), |boxes, part| product(&boxes, &drafts(part)?)),
         Condition::Any(parts) => {
             let mut boxes = Vec::new();
             for part in parts {

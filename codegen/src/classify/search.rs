@@ -22,8 +22,11 @@ use crate::semantic::Test;
 
 /// Bounds up to which a value is compared with each.
 const FEW: usize = 5;
-/// Bits of a value that choose where a bisection begins, at most.
-const MAX_INDEX_BITS: u32 = 18;
+/// Bits of a value that choose where a bisection begins, at least and at most.
+const MIN_INDEX_BITS: u32 = 6;
+const MAX_INDEX_BITS: u32 = 17;
+/// Nanoseconds of a step of a bisection by 32 bits.
+const STEP: f64 = 1.5;
 /// Bytes of a bound with its number.
 const NARROW: u32 = 8;
 /// Bytes of a bound of 64 bits with its number.
@@ -260,7 +263,7 @@ impl Search {
             } => 1.0 + 0.6 * bounds.len() as f64 + among(numbers),
             Search::Direct { numbers, .. } => 1.0 + access(numbers.size()),
             Search::Bits { tests, numbers } => 0.5 + 1.5 * tests.len() as f64 + among(numbers),
-            Search::Narrow { bounds, .. } => bounds.nanoseconds(NARROW, 1.5),
+            Search::Narrow { bounds, .. } => bounds.nanoseconds(NARROW, STEP),
             Search::Wide { bounds, inner, .. } => {
                 let steps = inner.map_or(0, |inner| inner.most_steps);
                 bounds.nanoseconds(WIDE, 3.0) + 3.0 * f64::from(steps)
@@ -273,8 +276,8 @@ impl Search {
 pub fn access(size: usize) -> f64 {
     match size {
         0..=0x4000 => 1.5,
-        0x4001..=0x10_0000 => 4.0,
-        0x10_0001..=0x100_0000 => 12.0,
+        0x4001..=0x8_0000 => 4.0,
+        0x8_0001..=0x100_0000 => 12.0,
         _ => 50.0,
     }
 }
@@ -320,11 +323,15 @@ impl Bounds {
         data: &mut Data,
         record: impl Fn(usize) -> [u32; WORDS],
     ) -> Self {
-        // As many entries as bounds, or up to four times as many where that saves steps.
-        let enough = (usize::BITS - keys.len().leading_zeros()).clamp(6, MAX_INDEX_BITS);
-        let choices = enough..=(enough + 2).min(MAX_INDEX_BITS);
-        let best = choices.min_by_key(|index| steps(keys, bits - index));
-        let index_bits = best.unwrap_or(enough);
+        // A larger index saves steps, but is slower itself.
+        let index_bits = (MIN_INDEX_BITS..=MAX_INDEX_BITS)
+            .map(|index_bits| {
+                let size = size_of::<u32>() << index_bits;
+                let cost = access(size) + STEP * f64::from(steps(keys, bits - index_bits));
+                (index_bits, cost)
+            })
+            .min_by(|(_, a), (_, b)| a.total_cmp(b))
+            .map_or(MIN_INDEX_BITS, |(index_bits, _)| index_bits);
         let shift = bits - index_bits;
         let mut at = 0;
         let begins = (0..1u64 << index_bits).map(|begin| {

@@ -5,7 +5,7 @@
 //! classes tell the marks of a packet and with them its outcome. A look-up takes as many steps for any
 //! number of rules. The tables grow with the product of the classes, so this pays as long as they fit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::data::{Array, Data, Place};
@@ -45,12 +45,43 @@ enum Tree {
 
 /// Builds the tables of a problem, within limits of time and memory.
 pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Option<Tables> {
-    build_of(usize::MAX, problem, outcomes, limits)
+    if least_cells(problem) > limits.memory {
+        return None;
+    }
+    let in_order = |order: Order| build_of(usize::MAX, order, problem, outcomes, limits);
+    [Order::AddressesFirst, Order::SmallestFirst]
+        .into_iter()
+        .find_map(in_order)
+}
+
+/// About how many cells some table has at least: one that tells apart the two dimensions with the most
+/// different sets. It takes no time to see that many rules are too many.
+fn least_cells(problem: &Problem) -> usize {
+    let mut sets = vec![HashSet::new(); problem.dimensions.len()];
+    for (dimension, set) in problem.patterns.iter().flat_map(|pattern| &pattern.sets) {
+        sets[*dimension].insert(set.ranges());
+    }
+    let mut sizes: Vec<usize> = sets.iter().map(HashSet::len).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes.iter().take(2).product()
+}
+
+/// In which order dimensions are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Addresses, and what is as wide, with each other, and the others with each other, before both.
+    ///
+    /// Rules that are specific about the one address are so about the other, too, and few pairs of addresses
+    /// have rules in common: their product has few classes, that of an address with anything else has many.
+    AddressesFirst,
+    /// The fewest classes first: better where many rules name one address only.
+    SmallestFirst,
 }
 
 /// The same for problems of no more than so many dimensions that tell anything.
 pub(super) fn build_of(
     dimensions: usize,
+    order: Order,
     problem: &Problem,
     outcomes: &mut Outcomes,
     limits: &Limits,
@@ -75,7 +106,7 @@ pub(super) fn build_of(
         }
     }
     while parts.len() > 1 {
-        let (left, right) = cheapest_pair(&parts);
+        let (left, right) = next_pair(&parts, order, problem);
         let right = parts.swap_remove(right);
         let left = parts.swap_remove(left);
         parts.push(builder.cross(left, right)?);
@@ -303,13 +334,28 @@ struct Part {
     dimensions: Vec<usize>,
 }
 
-fn cheapest_pair(parts: &[Part]) -> (usize, usize) {
+impl Part {
+    /// Words of a class, on average.
+    fn words(&self) -> usize {
+        let words: usize = self.classes.iter().map(|class| class.0.len()).sum();
+        words / self.classes.len().max(1)
+    }
+}
+
+/// The parts to put together next.
+fn next_pair(parts: &[Part], order: Order, problem: &Problem) -> (usize, usize) {
+    let is_wide = |part: &Part| {
+        let mut dimensions = part.dimensions.iter();
+        dimensions.any(|&it| problem.dimensions[it].max() > u128::from(u16::MAX))
+    };
     let pairs =
         (0..parts.len()).flat_map(|left| (left + 1..parts.len()).map(move |right| (left, right)));
-    let size = |part: usize| parts[part].classes.len();
-    pairs
-        .min_by_key(|&(left, right)| size(left) * size(right))
-        .unwrap_or((0, 0))
+    let cost = |&(left, right): &(usize, usize)| {
+        let (left, right) = (&parts[left], &parts[right]);
+        let mixed = order == Order::AddressesFirst && is_wide(left) != is_wide(right);
+        (mixed, left.classes.len() * right.classes.len())
+    };
+    pairs.min_by_key(cost).unwrap_or((0, 0))
 }
 
 struct Builder<'a> {
@@ -426,7 +472,12 @@ impl Builder<'_> {
     }
 
     /// The classes of two parts together.
-    fn cross(&mut self, left: Part, right: Part) -> Option<Part> {
+    fn cross(&mut self, one: Part, other: Part) -> Option<Part> {
+        // Each class of the left is spread out once; those of the right are gone through for each of them.
+        let (left, right) = match one.words() >= other.words() {
+            true => (one, other),
+            false => (other, one),
+        };
         let cells = left.classes.len() * right.classes.len();
         // Each entry takes a byte at least.
         if self.data.len() + cells > self.memory {

@@ -21,7 +21,7 @@ use crate::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
     RULES_MAP,
 };
-use crate::options::{DeviceNames, KernelVersion, Options, XdpPath};
+use crate::options::{DeviceNames, KernelVersion, MAX_VALUE, Options, XdpPath};
 use crate::plan::{PlanError, StagePlan, plan};
 use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
@@ -29,7 +29,7 @@ use frame::Frame;
 use ipt2bpf_parser::ruleset::Family;
 use link::{Linker, States};
 use program::{CompiledFamily, CompiledStage, Settings};
-use rules::Counting;
+use rules::{Counters, Counting};
 
 /// Conditional branches of a program up to which its functions may be static: the verifier then walks
 /// them as one.
@@ -92,12 +92,17 @@ pub fn emit(
         first: filters.len(),
         functions: Vec::new(),
     };
-    let count = callees.add(
+    let function = callees.add(
         "count".into(),
         FunctionKind::Static,
         vec![Parameter::Memory(layout::size(0)), Parameter::U32],
         rules::emit_count(counters_map, counting),
     );
+    let counters = Counters {
+        map: counters_map,
+        counting,
+        function,
+    };
     let families = filters.iter().flat_map(|filter| &filter.families);
     for routine in families.flat_map(FamilyFilter::routines) {
         for constant in routine.work().constants() {
@@ -141,7 +146,7 @@ pub fn emit(
                 let stage = rules::Stage {
                     filter: family,
                     plan,
-                    count,
+                    counters,
                     calls: &calls,
                 };
                 callees.stage(filter.hook, &stage, frame, linkage, &mut module.maps)
@@ -159,6 +164,7 @@ pub fn emit(
             device_names: options.device_names,
             devices,
             frame,
+            whole_packet: linkage == FunctionKind::Global,
         };
         let code = program::emit(settings, &families);
         if looks_into_kernel(&code) {
@@ -179,6 +185,11 @@ pub fn emit(
         kernel = kernel.max(KernelVersion::KERNEL_CONTEXT);
     }
     module.functions.extend(callees.functions);
+    let large =
+        |map: &Map| matches!(&map.kind, MapKind::Constant { bytes } if bytes.len() > MAX_VALUE);
+    if module.maps.iter().any(large) {
+        kernel = kernel.max(KernelVersion::LARGE_VALUES);
+    }
     let plans = filters.iter().zip(plans).flat_map(|(filter, plans)| {
         let families = filter.families.iter().zip(plans);
         families.flat_map(|(family, plans)| {

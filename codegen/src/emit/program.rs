@@ -89,6 +89,8 @@ pub struct Settings {
     pub devices: Option<MapId>,
     /// Its stack.
     pub frame: Frame,
+    /// Whether the verifier must see the whole struct filled: global functions are given it.
+    pub whole_packet: bool,
 }
 
 /// Writes a program.
@@ -109,7 +111,11 @@ pub fn emit(settings: Settings, families: &[CompiledFamily<'_>]) -> Code {
         .filter(|family| !family.stages.is_empty() || family.tracking.is_some())
         .collect();
     if !active.is_empty() {
-        writer.parser().ethertype();
+        let tags = active.iter().any(|family| {
+            settings.hook == Hook::Xdp
+                && Demand::of(family.filter).has_any(&Field::OF_RECEIVING_INTERFACE)
+        });
+        writer.parser().ethertype(tags);
     }
     for family in &active {
         let other = writer.code.label();
@@ -218,7 +224,8 @@ impl Writer {
             devices,
             ..
         } = self.settings;
-        let demand = Demand::of(family.filter);
+        let mut demand = Demand::of(family.filter);
+        demand.whole |= self.settings.whole_packet;
         if hook == Hook::Xdp && demand.has_any(&Field::OF_RECEIVING_INTERFACE) {
             self.parser().no_vlan();
         }

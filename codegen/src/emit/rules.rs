@@ -32,8 +32,8 @@ pub struct Stage<'a> {
     pub filter: &'a FamilyFilter,
     /// Their layout.
     pub plan: &'a StagePlan,
-    /// The function that counts, made by [`emit_count`].
-    pub count: FunctionId,
+    /// Where packets are counted.
+    pub counters: Counters,
     /// The functions of the rules' routines.
     pub calls: &'a Calls,
 }
@@ -41,28 +41,45 @@ pub struct Stage<'a> {
 /// The context in a function of rules.
 pub const CONTEXT: Reg = Reg::R9;
 
+/// Where packets are counted, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters {
+    /// The map.
+    pub map: MapId,
+    /// How its values are incremented.
+    pub counting: Counting,
+    /// The function that [`emit_count`] makes.
+    pub function: FunctionId,
+}
+
 /// Writes `void count(struct packet *packet, u32 id)`: `counters[id].packets += 1; counters[id].bytes +=
 /// length`. It is a function because the kernel rewrites each look-up when it loads a program, moving
-/// all code behind it: thousands of them take seconds.
-pub fn emit_count(counters: MapId, counting: Counting) -> Code {
+/// all code behind it: thousands of them take seconds. Where a function counts once at its end, it does so
+/// itself.
+pub fn emit_count(map: MapId, counting: Counting) -> Code {
     let mut code = Code::default();
     code.line("count");
     code.mov(PACKET, Reg::R1);
-    code.store(Size::W, Reg::R10, -4, Reg::R2);
-    code.load_imm64(Reg::R1, Imm64::Map(counters));
+    count_here(&mut code, map, counting, Reg::R2);
+    code.mov(Reg::R0, 0);
+    code.exit();
+    code
+}
+
+/// Counts; R0 to R5 are lost.
+pub fn count_here(code: &mut Code, map: MapId, counting: Counting, id: Reg) {
+    code.store(Size::W, Reg::R10, -4, id);
+    code.load_imm64(Reg::R1, Imm64::Map(map));
     code.mov(Reg::R2, Reg::R10);
     code.alu(Alu::Add, Reg::R2, -4);
     code.call(Helper::MapLookupElem);
     let none = code.label();
     code.branch(Cond::Eq, Reg::R0, 0, none);
     code.mov(Reg::R1, 1);
-    add(&mut code, counting, 0);
+    add(code, counting, 0);
     code.load(Size::W, Reg::R1, PACKET, layout::LENGTH);
-    add(&mut code, counting, 8);
+    add(code, counting, 8);
     code.bind(none);
-    code.mov(Reg::R0, 0);
-    code.exit();
-    code
 }
 
 /// `*(u64 *)(r0 + offset) += r1`
@@ -388,7 +405,7 @@ impl Writer<'_> {
     }
 
     fn count(&mut self, id: Operand) {
-        count(&mut self.code, self.stage.count, id);
+        count(&mut self.code, self.stage.counters.function, id);
     }
 
     fn push(&mut self, entry: u32) {
@@ -426,7 +443,8 @@ impl Writer<'_> {
         }
         if let Some(finish) = self.finish {
             self.code.bind(finish);
-            self.count(Reg::R7.into());
+            let Counters { map, counting, .. } = self.stage.counters;
+            count_here(&mut self.code, map, counting, Reg::R7);
             self.code.mov(Reg::R0, Reg::R8);
             self.code.exit();
         }

@@ -4,20 +4,18 @@
 //! [`outcome`](crate::classify::outcome)). What it says is data: which counters are moved, and what the
 //! function gives back. So the code is the same for any number of rules.
 
-use super::rules::{self, CONTEXT, Stage};
+use super::rules::{self, CONTEXT, Counters, Stage};
 use super::test::PACKET;
 use crate::asm::{Alu, Code, Cond, Imm64, Label, MapId, Op, Operand, Reg, Size};
 use crate::classify::data::Place;
 use crate::classify::outcome::{COUNTER_BITS, Leave, NOTHING, RECORD, RECORD_HEAD};
 use crate::module::{Map, MapKind};
+use crate::options::MAX_VALUE;
 use crate::plan::{ACCEPT, DROP, NodeKind, Segment};
 use crate::semantic::Verdict;
 
 /// What the names of the maps with the arrays of classifiers begin with.
 const CLASSES_MAP: &str = ".rodata.classes";
-/// The largest value of an array map that 5.10 takes (`KMALLOC_MAX_SIZE`; `array_map_alloc_check`,
-/// kernel/bpf/arraymap.c).
-const MAX_VALUE: usize = 4 << 20;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// What an exit gives back for a packet that goes to the place on top of the return stack.
@@ -152,7 +150,8 @@ impl Writer<'_> {
             code.branch(Cond::Eq, Reg::R7, RECORD as i32, record);
         }
         code.branch(Cond::Eq, Reg::R8, NOTHING as i32, counted);
-        rules::count(code, self.stage.count, Reg::R8.into());
+        let Counters { map, counting, .. } = self.stage.counters;
+        rules::count_here(code, map, counting, Reg::R8);
         code.bind(counted);
         self.leave();
         if has_records {
@@ -189,7 +188,7 @@ impl Writer<'_> {
             code.branch(Cond::Le, Reg::R1, number as i32, done);
             let counter = 4 * (RECORD_HEAD + number) as i16;
             code.load(Size::W, Reg::R7, Reg::R8, counter);
-            rules::count(code, self.stage.count, Reg::R7.into());
+            rules::count(code, self.stage.counters.function, Reg::R7.into());
         }
         code.bind(done);
         code.load(Size::W, Reg::R7, Reg::R8, 0);

@@ -14,7 +14,7 @@ use crate::module::Hook;
 use crate::packet::{Connected, Devices, Metadata, Packet};
 use crate::routine::{Routine, World};
 use crate::semantic::{ChainId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test, Verdict};
-use crate::track::state;
+use crate::track::{Flow, Key, state};
 use ipt2bpf_parser::ruleset::{Family, NfHook, TableKind};
 use ipt2bpf_parser::span::Sources;
 
@@ -45,7 +45,7 @@ pub enum Judgement {
     /// No rule sees it, for this reason.
     Unfiltered(String),
     /// It went through the rules, which told this of it.
-    Filtered(Outcome, Vec<Telling>),
+    Filtered(Box<Outcome>, Vec<Telling>),
 }
 
 impl Judgement {
@@ -105,6 +105,13 @@ impl<'a> Bench<'a> {
             .max(*jiffies);
     }
 
+    /// Makes a connection known, which is forgotten so many seconds after the time that clocks have now.
+    pub fn remember(&mut self, key: Key, flow: Flow, seconds_left: u32) {
+        let left = seconds_left.saturating_mul(self.world.tick_rate);
+        let expires = (self.world.jiffies as u32).wrapping_add(left);
+        self.world.flows.insert(key, Flow { expires, ..flow });
+    }
+
     /// The rules for a subject.
     pub fn filter(&self, subject: &Subject<'_>) -> Option<&'a FamilyFilter> {
         let filter = self.filters.iter().find(|it| it.hook == subject.hook)?;
@@ -124,7 +131,7 @@ impl<'a> Bench<'a> {
         };
         self.draw();
         let outcome = evaluate(filter, &packet, subject.route(), &mut self.world);
-        Judgement::Filtered(outcome, std::mem::take(&mut self.world.told))
+        Judgement::Filtered(Box::new(outcome), std::mem::take(&mut self.world.told))
     }
 
     /// Random numbers for the next packet: xorshift (G. Marsaglia, 2003).

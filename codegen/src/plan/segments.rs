@@ -10,7 +10,7 @@ use super::{Flow, Node, NodeKind};
 use crate::classify::outcome::{Goal, Leave, Way};
 use crate::classify::problem::{Problem, is_pure};
 use crate::classify::{Classified, Limits, Strategy};
-use crate::options::Options;
+use crate::options::{KernelVersion, MAX_VALUE, Options};
 use crate::semantic::{CounterId, FamilyFilter};
 
 /// Segments of a stage, at most: each is a function.
@@ -22,6 +22,8 @@ const FUNCTION: f64 = 3.0;
 /// Nodes of a run that is halved when no classifier can be made for it: smaller ones are as good straight, and
 /// of larger ones even the parts are too much.
 const WORTH_HALVING: Range<usize> = 64..8192;
+/// Boxes of rules whose tables are not worth the time that it takes to find out that they are too large.
+const TOO_MANY_FOR_TABLES: usize = 12_000;
 /// About how long the classifiers of a segment may take to build.
 const MILLISECONDS: usize = 60;
 
@@ -116,23 +118,49 @@ fn classified(
         to: goal(node.miss),
     };
     let problem = Problem::new(filter, &nodes[run.clone()], hit, miss)?;
-    let limits = Limits {
-        memory: options.max_memory,
-        milliseconds: MILLISECONDS,
-    };
-    let build = |strategy: Strategy| Classified::build(strategy, &problem, &limits);
-    if let Some(strategy) = options.strategy {
+    memories(options).find_map(|memory| {
+        let limits = Limits {
+            memory,
+            milliseconds: MILLISECONDS,
+        };
+        within(&problem, &limits, options.strategy).filter(|it| {
+            options.strategy.is_some() || cost(it) < straight_nanoseconds(&nodes[run.clone()])
+        })
+    })
+}
+
+/// How much memory is allowed, at first: what every kernel has for one map, then all that may be taken.
+fn memories(options: &Options) -> impl Iterator<Item = usize> {
+    let kernel = options.target_kernel;
+    let large = options.max_memory > MAX_VALUE
+        && kernel.is_none_or(|kernel| kernel >= KernelVersion::LARGE_VALUES);
+    let first = options.max_memory.min(MAX_VALUE);
+    [Some(first), large.then_some(options.max_memory)]
+        .into_iter()
+        .flatten()
+}
+
+/// The cheapest classifier within limits, or that of the strategy that is asked for.
+fn within(problem: &Problem, limits: &Limits, strategy: Option<Strategy>) -> Option<Classified> {
+    let build = |strategy: Strategy| Classified::build(strategy, problem, limits);
+    if let Some(strategy) = strategy {
         return build(strategy);
     }
     if let Some(lookup) = build(Strategy::Lookup) {
         // Of one dimension, nothing is faster.
         return Some(lookup);
     }
-    let mixed = [Strategy::Tables];
-    let built = mixed.into_iter().filter_map(build);
-    let cost = |it: &Classified| FUNCTION + it.classifier.nanoseconds();
-    let cheapest = built.min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
-    (cost(&cheapest) < straight_nanoseconds(&nodes[run.clone()])).then_some(cheapest)
+    let mixed = match problem.patterns.len() > TOO_MANY_FOR_TABLES {
+        true => [Strategy::Hybrid].as_slice(),
+        false => &[Strategy::Tables, Strategy::Hybrid],
+    };
+    let built = mixed.iter().filter_map(|&strategy| build(strategy));
+    built.min_by(|a, b| cost(a).total_cmp(&cost(b)))
+}
+
+/// What deciding takes with a classifier, in nanoseconds.
+fn cost(classified: &Classified) -> f64 {
+    FUNCTION + classified.classifier.nanoseconds()
 }
 
 /// The longest runs of pure nodes within some nodes that are entered at their first only; one of them begins

@@ -3,11 +3,13 @@
 //! [`Sets`] are made from what `ipset save` prints. The elements of a set are kept as [`table::Table`],
 //! from which the reference answers, and are packed as [`image::Image`], from which a program answers: a
 //! perfect hash with one entry for each element, so that a look-up costs two reads of memory for each
-//! prefix length that it tries.
+//! prefix length that it tries. Where sets are to be changed while programs run, they are maps of the kernel
+//! instead, as [`live`] tells.
 
 pub mod hash;
 pub mod image;
 pub mod key;
+pub mod live;
 pub mod table;
 
 use std::collections::HashMap;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use ipt2bpf_parser::ipset::{Part, Set, SetType};
 use ipt2bpf_parser::ruleset::Family;
 
+use live::LiveShape;
 use table::{Element, Table};
 
 /// The sets that rules may ask for, by name.
@@ -42,6 +45,12 @@ pub struct Facts {
     pub timeout: Option<u32>,
     /// What is in it.
     pub contents: Contents,
+    /// Its number among all sets.
+    pub number: u32,
+    /// The line that creates it.
+    pub create: Vec<u8>,
+    /// How it lies in a map that can be changed; none when it cannot.
+    pub live: Option<LiveShape>,
 }
 
 /// What is in a set.
@@ -79,8 +88,8 @@ impl Sets {
     /// The sets of save files, lists behind their members, as the parser gives them.
     pub fn new(sets: &[Set]) -> Self {
         let mut known = HashMap::new();
-        for set in sets {
-            let facts = Facts::of(set, &known);
+        for (set, number) in sets.iter().zip(0..) {
+            let facts = Facts::of(set, number, &known);
             known.insert(set.name.value.clone(), Known(Arc::new(facts)));
         }
         Sets(known)
@@ -93,7 +102,7 @@ impl Sets {
 }
 
 impl Facts {
-    fn of(set: &Set, known: &HashMap<String, Known>) -> Self {
+    fn of(set: &Set, number: u32, known: &HashMap<String, Known>) -> Self {
         let contents = match set.kind {
             SetType::ListSet => Contents::Members(members(set, known)),
             _ => Contents::Elements(Box::new(Table::new(set))),
@@ -105,6 +114,9 @@ impl Facts {
             counters: set.options.counters,
             timeout: set.options.timeout,
             contents,
+            number,
+            create: created(set),
+            live: LiveShape::of(set),
         }
     }
 
@@ -113,6 +125,17 @@ impl Facts {
     pub fn takes(&self, family: Family, sides: usize) -> bool {
         sides >= self.kind.dimension() && self.family.is_none_or(|own| own == family)
     }
+}
+
+/// The line that creates a set.
+fn created(set: &Set) -> Vec<u8> {
+    let empty = Set {
+        name: set.name.clone(),
+        kind: set.kind,
+        options: set.options.clone(),
+        entries: Vec::new(),
+    };
+    empty.print()
 }
 
 fn members(set: &Set, known: &HashMap<String, Known>) -> Vec<(Known, u32)> {

@@ -72,6 +72,16 @@ impl<'m> Machine<'m> {
         index.is_some_and(|index| self.maps[index].set_prefix(prefix, value))
     }
 
+    /// Sets the value of a key of a hash. False without a map of that name and these sizes.
+    pub fn set_entry(&mut self, map: &str, key: &[u8], value: &[u8]) -> bool {
+        let Some(index) = self.map_index(map) else {
+            return false;
+        };
+        let values = &mut self.maps[index];
+        let sizes = (values.key_size(), values.value_size());
+        sizes == (key.len(), Some(value.len())) && values.update(key, value, 0) == 0
+    }
+
     /// Writes bytes of [`CLOCK_MAP`]'s value, from behind its lock on. Without the map, nothing is done.
     pub fn set_clock(&mut self, bytes: &[u8]) {
         if let Some(index) = self.map_index(CLOCK_MAP) {

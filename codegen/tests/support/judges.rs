@@ -15,7 +15,9 @@ use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Packet};
 use ipt2bpf_codegen::routine::{World, Written};
 use ipt2bpf_codegen::semantic::{FamilyFilter, Test, Verdict};
+use ipt2bpf_codegen::sets::live::{LiveShape, map_name};
 use ipt2bpf_codegen::vm::{Context, FibAnswer, Machine};
+use ipt2bpf_parser::ipset::Set;
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -270,12 +272,46 @@ pub fn check(
     check_with_addresses(rulesets, packets, options, &[])
 }
 
+/// The same where sets are kept in maps.
+pub fn check_with_live_sets(
+    rulesets: &[Ruleset],
+    packets: &[Drawn],
+    options: &Options,
+    sets: &[Set],
+) -> Result<(), TestCaseError> {
+    check_filled(rulesets, packets, options, &[], |machine| {
+        for (set, number) in sets.iter().zip(0..) {
+            let (name, shape) = (map_name(number), LiveShape::of(set));
+            for entry in &set.entries {
+                let Some(shape) = &shape else { break };
+                let key = shape.key(&entry.value).expect("a whole element");
+                let value = shape.value(&entry.value, 0);
+                // Sets that no rule asks for have no map.
+                let _ = match shape.is_trie {
+                    true => machine.set_prefix(&name, &key, &value),
+                    false => machine.set_entry(&name, &key, &value),
+                };
+            }
+        }
+    })
+}
+
 /// The same where the types of addresses are known.
 pub fn check_with_addresses(
     rulesets: &[Ruleset],
     packets: &[Drawn],
     options: &Options,
     addresses: &[AddressEntry],
+) -> Result<(), TestCaseError> {
+    check_filled(rulesets, packets, options, addresses, |_| {})
+}
+
+fn check_filled(
+    rulesets: &[Ruleset],
+    packets: &[Drawn],
+    options: &Options,
+    addresses: &[AddressEntry],
+    fill: impl Fn(&mut Machine<'_>),
 ) -> Result<(), TestCaseError> {
     let compiled = compile(rulesets, options)
         .map_err(|diagnostics| TestCaseError::fail(format!("{diagnostics:#?}")))?;
@@ -289,6 +325,7 @@ pub fn check_with_addresses(
     for entry in addresses {
         machine.set_prefix(ADDRESSES_MAP, &entry.key(), &entry.value());
     }
+    fill(&mut machine);
     world.addresses = addresses.to_vec();
     for (number, packet) in packets.iter().enumerate() {
         for filter in &compiled.filters {

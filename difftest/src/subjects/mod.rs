@@ -74,7 +74,7 @@ pub fn without_refused(family: Family, text: &str, hooks: &[Hook]) -> Result<Str
     }
 }
 
-/// The reference and the program for each of the hooks.
+/// The reference and the programs for each of the hooks: one for each way of deciding the rules.
 ///
 /// # Errors
 /// When the ruleset cannot be translated there, or the kernel refuses the program.
@@ -90,7 +90,9 @@ pub fn with_sets(ruleset: &Ruleset, hooks: &[Hook], sets: &Sets) -> Result<Vec<B
     let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
     for &hook in hooks {
         subjects.push(Box::new(reference::Reference::new(ruleset, hook, sets)?));
-        subjects.push(Box::new(program::Program::new(ruleset, hook, sets)?));
+        for program in program::Program::of_every_strategy(ruleset, hook, sets)? {
+            subjects.push(Box::new(program));
+        }
     }
     Ok(subjects)
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, anyhow, bail};
-use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::classify::Strategy;
+use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::sets::Sets;
@@ -32,7 +33,38 @@ impl Program {
     /// # Errors
     /// When it cannot be translated exactly, or the kernel refuses it.
     pub fn new(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Self> {
-        Self::with_options(ruleset, hook, &super::options(hook, sets))
+        Self::load(
+            ruleset,
+            hook,
+            &compiled(ruleset, &super::options(hook, sets))?,
+        )
+    }
+
+    /// The same for every way of deciding the rules that makes a difference.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub fn of_every_strategy(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Vec<Self>> {
+        let mut objects: Vec<Vec<u8>> = Vec::new();
+        let mut programs = Vec::new();
+        let forced = Strategy::CLASSIFIERS.into_iter().map(Some);
+        for strategy in [None, Some(Strategy::Straight)].into_iter().chain(forced) {
+            let options = Options {
+                strategy,
+                ..super::options(hook, sets)
+            };
+            let compiled = compiled(ruleset, &options)?;
+            if objects.contains(&compiled.object) {
+                continue;
+            }
+            let mut program = Self::load(ruleset, hook, &compiled)?;
+            if let Some(strategy) = strategy {
+                program.name += &format!(" by {strategy}");
+            }
+            programs.push(program);
+            objects.push(compiled.object);
+        }
+        Ok(programs)
     }
 
     /// The same of both directions: what arrives is for this hook; what is sent, for the program at
@@ -45,16 +77,10 @@ impl Program {
         if hook == Hook::CgroupIngress {
             options.hooks.push(Hook::CgroupEgress);
         }
-        Self::with_options(ruleset, hook, &options)
+        Self::load(ruleset, hook, &compiled(ruleset, &options)?)
     }
 
-    fn with_options(ruleset: &Ruleset, hook: Hook, options: &Options) -> Result<Self> {
-        let compiled = compile(std::slice::from_ref(ruleset), options).map_err(|diagnostics| {
-            match super::refuse(&diagnostics) {
-                Err(error) => error,
-                Ok(()) => anyhow!("refused without an error"),
-            }
-        })?;
+    fn load(ruleset: &Ruleset, hook: Hook, compiled: &Compiled) -> Result<Self> {
         let loaded = load(&compiled.object).context("the kernel refuses the program")?;
         loaded.maps().fill_devices()?;
         loaded.maps().fill_addresses()?;
@@ -71,6 +97,15 @@ impl Program {
                 .collect(),
         })
     }
+}
+
+/// What a ruleset is compiled to.
+fn compiled(ruleset: &Ruleset, options: &Options) -> Result<Compiled> {
+    let compiled = compile(std::slice::from_ref(ruleset), options);
+    compiled.map_err(|diagnostics| match super::refuse(&diagnostics) {
+        Err(error) => error,
+        Ok(()) => anyhow!("refused without an error"),
+    })
 }
 
 impl Subject for Program {

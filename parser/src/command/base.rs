@@ -194,7 +194,8 @@ impl<'a> Scan<'a> {
                 if self.place.family == Family::V6 {
                     return Err(
                         Diagnostic::error(code::MISPLACED, span, "-f is only for IPv4")
-                            .with_help("use -m frag for IPv6"),
+                            .with_help("use -m frag for IPv6")
+                            .usage("`-f' is not supported in IPv6, use -m frag instead"),
                     );
                 }
                 self.base.fragment = Some(Negatable {

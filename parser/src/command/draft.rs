@@ -39,6 +39,7 @@ impl<E> Draft<E> {
             given: &self.given,
             rule,
             span: self.span,
+            name: self.spec.name,
             warnings: Vec::new(),
         };
         let built = (self.spec.build)(&mut arguments);
@@ -73,6 +74,7 @@ impl<E> Draft<E> {
         let right: Vec<String> = self.spec.tables.iter().map(TableKind::to_string).collect();
         Diagnostic::error(code::MISPLACED, self.span, message)
             .with_help(format!("move the rule to the {} table", right.join(" or ")))
+            .refusal("Invalid argument. Run `dmesg' for more information.")
     }
 
     fn whole_span(&self) -> Span {

@@ -209,6 +209,14 @@ pub(crate) fn read(
     }
 }
 
+/// The table that the words of a command line name, whatever else is wrong with them.
+pub(crate) fn table_of(words: &[Word], line: Span, place: &Place<'_>) -> Option<Word> {
+    let mut scan = Scan::new(words, line, Counters::default(), place);
+    // What is wrong is told by who reads the line with its table.
+    let _ = scan.run();
+    scan.call.table
+}
+
 type Result<T> = std::result::Result<T, Diagnostic>;
 
 /// Whether a line is for this family.

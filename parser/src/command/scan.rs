@@ -158,7 +158,8 @@ impl<'a> Scan<'a> {
                 );
                 Err(
                     Diagnostic::error(code::AMBIGUOUS_OPTION, word.span, message)
-                        .with_help("write the whole name"),
+                        .with_help("write the whole name")
+                        .usage(format!("unknown option \"{}\"", word.show())),
                 )
             }
         }
@@ -247,11 +248,13 @@ impl<'a> Scan<'a> {
         let negation = self.negation.take();
         if let Some(span) = negation.filter(|_| !spec.invertible) {
             let message = format!("--{} cannot be inverted", spec.name());
-            return Err(Diagnostic::error(
-                code::BAD_NEGATION,
-                span.to(word.span),
-                message,
-            ));
+            let usage = format!(
+                "{}: option \"--{}\" cannot be inverted.\n",
+                self.name_of(owner),
+                spec.name()
+            );
+            let span = span.to(word.span);
+            return Err(Diagnostic::error(code::BAD_NEGATION, span, message).usage(usage));
         }
         if attached.is_some() && spec.arity == 0 {
             let message = format!("--{} takes no value", spec.name());
@@ -303,20 +306,25 @@ impl<'a> Scan<'a> {
         };
         if !spec.repeatable && all_given.iter().any(|other| other.is(spec)) {
             let name = spec.name();
-            let owner = match owner {
-                Owner::Match(index) => self.matches.get(index).map(|draft| draft.spec.name),
-                Owner::Target => match &self.jump {
-                    Some(Jump::Extension(draft)) => Some(draft.spec.name),
-                    _ => None,
-                },
-            };
-            let owner = owner.unwrap_or_default();
+            let owner = self.name_of(owner);
             return Err(repeated(&format!("--{name}"), given.span).usage(format!(
-                "{owner}: option \"--{name}\" can be used only once."
+                "{owner}: option \"--{name}\" can only be used once.\n"
             )));
         }
         all_given.push(given);
         Ok(Applies::Yes)
+    }
+
+    /// The name of the extension that an option belongs to.
+    fn name_of(&self, owner: Owner) -> &'static str {
+        let name = match owner {
+            Owner::Match(index) => self.matches.get(index).map(|draft| draft.spec.name),
+            Owner::Target => match &self.jump {
+                Some(Jump::Extension(draft)) => Some(draft.spec.name),
+                _ => None,
+            },
+        };
+        name.unwrap_or_default()
     }
 
     /// The value behind `=` as a word of its own.

@@ -98,6 +98,7 @@ impl Extension for Addrtype {
             let message = "no address type is given";
             return Err(
                 Diagnostic::error(code::MISSING_OPTION, arguments.span, message)
+                    .usage("addrtype: you must specify --src-type or --dst-type")
                     .with_help("add --src-type or --dst-type"),
             );
         }
@@ -168,6 +169,7 @@ fn types(value: &Value<'_>) -> Result<Vec<AddressType>, Problem> {
             let names: Vec<&str> = NAMES.iter().map(|row| row.0).collect();
             return Err(
                 Problem::new(format!("{:?} is no address type", BStr::new(name)))
+                    .usage(format!("addrtype: bad type \"{}\"", BStr::new(name)))
                     .with_help(format!("the types are {}", names.join(", "))),
             );
         };

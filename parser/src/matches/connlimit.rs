@@ -59,6 +59,7 @@ impl Extension for Connlimit {
         let above = arguments.get(&ABOVE)?.map(|given| (Bound::Above, given));
         let (bound, limit) = up_to.or(above).ok_or_else(|| {
             Diagnostic::error(code::MISSING_OPTION, arguments.span, "no limit is given")
+                .usage("You must specify \"--connlimit-above\" or \"--connlimit-upto\".")
                 .with_help("add --connlimit-above or --connlimit-upto")
         })?;
         let longest = match arguments.rule.family {

@@ -36,7 +36,7 @@ impl Extension for Connmark {
     fn list(&self, line: &mut Listing<'_>) {
         let sign = sign(self.mark.negated);
         line.word(format_args!(
-            "connmark match  {sign}{}",
+            "connmark match {sign} {}",
             self.mark.value.value
         ));
     }

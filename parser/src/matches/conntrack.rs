@@ -145,6 +145,7 @@ impl Extension for Conntrack {
             let message = "nothing is tested";
             return Err(
                 Diagnostic::error(code::MISSING_OPTION, arguments.span, message)
+                    .usage("conntrack: At least one option is required")
                     .with_help("add --ctstate or another option of conntrack"),
             );
         }
@@ -282,8 +283,10 @@ fn states(word: &[u8], with_nat: bool) -> Result<States, Problem> {
                 } else {
                     " and UNTRACKED"
                 };
+                let option = if with_nat { "ctstate" } else { "state" };
                 return Err(
                     Problem::new(format!("{:?} is no connection state", BStr::new(name)))
+                        .usage(format!("Bad {option} \"{}\"", BStr::new(name)))
                         .with_help(format!(
                             "the states are INVALID, NEW, ESTABLISHED, RELATED{nat}"
                         )),

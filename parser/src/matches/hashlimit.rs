@@ -147,6 +147,7 @@ impl Extension for Hashlimit {
         let above = arguments.get(&ABOVE)?.map(|given| (Bound::Above, given));
         let (bound, speed) = up_to.or(above).ok_or_else(|| {
             Diagnostic::error(code::MISSING_OPTION, arguments.span, "no rate is given")
+                .usage("You have to specify --hashlimit")
                 .with_help("add --hashlimit-upto or --hashlimit-above")
         })?;
         let name = arguments.need(&NAME)?.value.value;
@@ -428,6 +429,7 @@ fn speed(value: &Value<'_>) -> Result<Speed, Problem> {
     let word = value.word(0);
     let bad = || {
         Problem::new(format!("{:?} is no rate", BStr::new(word)))
+            .usage(format!("bad rate \"{}\"'", BStr::new(word)))
             .with_help("write a rate such as 5/second, 10/hour, 512kb/s or 10mb/s")
     };
     let too_fast = || Problem::new(format!("the rate {:?} is too fast", BStr::new(word)));

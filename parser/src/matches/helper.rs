@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::extension::{Arguments, Extension, Opt, OptionSpec};
-use crate::listing::{Listing, sign};
+use crate::listing::Listing;
 use crate::print::Line;
 use crate::ruleset::Negatable;
 
@@ -46,10 +46,8 @@ impl Extension for Helper {
     }
 
     fn list(&self, line: &mut Listing<'_>) {
-        let sign = sign(self.name.negated);
-        line.word(format_args!(
-            "helper match {sign}\"{}\"",
-            self.name.value.value
-        ));
+        let negation = if self.name.negated { "! " } else { "" };
+        let name = &self.name.value.value;
+        line.word(format_args!("helper match {negation}\"{name}\""));
     }
 }

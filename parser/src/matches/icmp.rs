@@ -143,7 +143,8 @@ fn type_code(word: &[u8], names: &[Name]) -> Result<TypeCode, Problem> {
         _ => {}
     }
     let bad = || {
-        let problem = Problem::new(format!("{:?} is no ICMP type", BStr::new(word)));
+        let problem = Problem::new(format!("{:?} is no ICMP type", BStr::new(word)))
+            .usage(format!("Unknown ICMP type `{}'", BStr::new(word)));
         match closest(word, names.iter().map(|row| row.0)) {
             Some(name) => problem.with_help(format!("did you mean {name}?")),
             None => {

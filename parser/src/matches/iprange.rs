@@ -57,6 +57,7 @@ impl Extension for IpRange {
                 arguments.span,
                 "no range is given",
             )
+            .usage("iprange match: You must specify `--src-range' or `--dst-range'")
             .with_help("add --src-range or --dst-range"));
         }
         Ok(Self {

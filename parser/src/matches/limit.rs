@@ -31,7 +31,11 @@ static LIMIT: Opt<u32> = Opt::new(&["limit"], |value| average(value.word(0)));
 static BURST: Opt<u32> = Opt::new(&["limit-burst"], |value| {
     integer(value.word(0), 10_000)
         .and_then(|burst| u32::try_from(burst).ok())
-        .ok_or_else(|| Problem::new("a burst is a number from 1 to 10000"))
+        .ok_or_else(|| {
+            Problem::new("a burst is a number from 1 to 10000").usage(
+                "limit: bad value for option \"--limit-burst\", or out of range (0-10000).\n",
+            )
+        })
 });
 
 impl Extension for Limit {
@@ -89,6 +93,7 @@ impl Limit {
 fn average(word: &[u8]) -> Result<u32, Problem> {
     let bad = || {
         Problem::new(format!("{:?} is no rate", BStr::new(word)))
+            .usage(format!("bad rate \"{}\"'", BStr::new(word)))
             .with_help("write a rate such as 5/second, 3/minute, 10/hour or 1/day")
     };
     let (number, unit) = match word.split_once_str("/") {

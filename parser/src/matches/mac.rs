@@ -67,6 +67,7 @@ pub(crate) fn address(value: &Value<'_>) -> Result<MacAddress, Problem> {
         .map(MacAddress)
         .ok_or_else(|| {
             Problem::new(format!("{:?} is no Ethernet address", BStr::new(word)))
+                .usage("Invalid MAC address specified.")
                 .with_help("write six hexadecimal numbers, as in 02:00:5e:10:00:01")
         })
 }

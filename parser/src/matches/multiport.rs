@@ -37,6 +37,10 @@ const SLOTS: usize = 15;
 /// TCP, UDP, DCCP, SCTP, UDP-Lite.
 const PROTOCOLS: [u8; 5] = [6, 17, 33, 132, 136];
 
+/// What the tool says of a rule for another protocol.
+const NEEDS_PROTOCOL: &str =
+    "multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp'";
+
 static SOURCE: Opt<Vec<PortRange>> = Opt::new(&["source-ports", "sports"], ports).invertible();
 static DESTINATION: Opt<Vec<PortRange>> =
     Opt::new(&["destination-ports", "dports"], ports).invertible();
@@ -48,7 +52,9 @@ impl Extension for Multiport {
         &[&SOURCE.spec, &DESTINATION.spec, &EITHER.spec];
 
     fn build(arguments: &mut Arguments<'_>) -> Result<Self, Diagnostic> {
-        arguments.need_protocol(&PROTOCOLS, "-p tcp, udp, udplite, sctp or dccp")?;
+        arguments
+            .need_protocol(&PROTOCOLS, "-p tcp, udp, udplite, sctp or dccp")
+            .map_err(|it| it.usage(NEEDS_PROTOCOL))?;
         arguments.at_most_one(Self::OPTIONS)?;
         for (side, option) in [
             (Side::Source, &SOURCE),
@@ -61,6 +67,7 @@ impl Extension for Multiport {
         }
         Err(
             Diagnostic::error(code::MISSING_OPTION, arguments.span, "no ports are given")
+                .usage("multiport expection an option")
                 .with_help("add --dports, --sports or --ports"),
         )
     }
@@ -126,7 +133,8 @@ fn ports(value: &Value<'_>) -> Result<Vec<PortRange>, Problem> {
             return Err(Problem::new(format!(
                 "the range {}:{} does not rise",
                 range.low, range.high
-            )));
+            ))
+            .usage("invalid portrange specified"));
         }
         slots += if is_range { 2 } else { 1 };
         ranges.push(range);
@@ -135,6 +143,7 @@ fn ports(value: &Value<'_>) -> Result<Vec<PortRange>, Problem> {
         return Err(Problem::new(format!(
             "{slots} ports are too many for one multiport match"
         ))
+        .usage("too many ports specified")
         .with_help(format!(
             "it holds {SLOTS}, and a range counts as two: split the rule"
         )));

@@ -86,6 +86,7 @@ impl Extension for Owner {
                 arguments.span,
                 "no owner is given",
             )
+            .usage("owner: At least one of --uid-owner, --gid-owner or --socket-exists is required")
             .with_help("add --uid-owner, --gid-owner or --socket-exists"));
         }
         Ok(owner)
@@ -141,8 +142,13 @@ fn users(value: &Value<'_>) -> Result<Range<u32>, Problem> {
     let word = value.word(0);
     match value.rule.names.user(word) {
         Some(user) => Ok(Range::of(user)),
-        None => numbers(word, "user", "id -u"),
+        None => numbers(word, "user", "id -u").map_err(|it| it.usage(bad_owner("uid", word))),
     }
+}
+
+fn bad_owner(kind: &str, word: &[u8]) -> String {
+    let shown = BStr::new(word);
+    format!("owner: Bad value for \"--{kind}-owner\" option: \"{shown}\"")
 }
 
 /// The same of groups.
@@ -150,7 +156,9 @@ fn groups(value: &Value<'_>) -> Result<Range<u32>, Problem> {
     let word = value.word(0);
     match value.rule.names.group(word) {
         Some(group) => Ok(Range::of(group)),
-        None => numbers(word, "group", "getent group"),
+        None => {
+            numbers(word, "group", "getent group").map_err(|it| it.usage(bad_owner("gid", word)))
+        }
     }
 }
 

@@ -69,6 +69,7 @@ fn packet_type(value: &Value<'_>) -> Result<PacketType, Problem> {
         .map(|row| row.1)
         .ok_or_else(|| {
             Problem::new(format!("{:?} is no packet type", BStr::new(word)))
+                .usage(format!("Bad packet type '{}'", BStr::new(word)))
                 .with_help("the types are unicast, broadcast, multicast and otherhost")
         })
 }

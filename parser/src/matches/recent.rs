@@ -238,6 +238,7 @@ fn check(arguments: &Arguments<'_>) -> Result<Negatable<Check>, Diagnostic> {
     let message = "recent does nothing without an option";
     Err(
         Diagnostic::error(code::MISSING_OPTION, arguments.span, message)
+            .usage("recent: you must specify one of `--set', `--rcheck' `--update' or `--remove'")
             .with_help("add --set, --rcheck, --update or --remove"),
     )
 }

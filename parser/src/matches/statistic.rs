@@ -114,6 +114,7 @@ fn mode(value: &Value<'_>) -> Result<Mode, Problem> {
         b"random" => Ok(Mode::Random),
         b"nth" => Ok(Mode::Nth),
         other => Err(Problem::new(format!("{:?} is no mode", BStr::new(other)))
+            .usage(format!("Bad mode \"{}\"", BStr::new(other)))
             .with_help("the modes are random and nth")),
     }
 }

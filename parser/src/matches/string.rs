@@ -71,6 +71,7 @@ impl Extension for StringMatch {
                 arguments.span,
                 "there is nothing to search for",
             )
+            .usage("STRING match: You must specify `--string' or `--hex-string'")
             .with_help("add --string or --hex-string"));
         };
         let algorithm = arguments.need(&ALGORITHM)?.value.value;

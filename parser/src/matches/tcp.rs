@@ -143,6 +143,7 @@ pub(super) fn refuse_backwards(ports: &Negatable<PortRange>) -> Result<(), Diagn
     let message = format!("the range {low}:{high} runs backwards");
     Err(
         Diagnostic::error(code::BAD_VALUE, ports.value.span, message)
+            .usage("invalid portrange (min > max)")
             .with_help(format!("write {high}:{low}")),
     )
 }
@@ -168,6 +169,7 @@ fn flag_set(word: &[u8]) -> Result<u8, Problem> {
             None => {
                 return Err(
                     Problem::new(format!("{:?} is no TCP flag", BStr::new(name)))
+                        .usage(format!("Unknown TCP flag `{}'", BStr::new(name)))
                         .with_help("the flags are FIN, SYN, RST, PSH, ACK, URG, ALL and NONE"),
                 );
             }

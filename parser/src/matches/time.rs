@@ -175,19 +175,16 @@ impl Extension for Time {
             let days: Vec<String> = days.map(ordinal).collect();
             line.word(format_args!("on {}", days.join(",")));
         }
-        for (second, name) in [
-            (self.first_second, "starting from"),
-            (self.last_second, "until date"),
-        ] {
+        let shown = |second| Date(second).to_string().replace('T', " ");
+        match self.first_second {
+            0 => {}
+            first => line.word(format_args!("starting from {}", shown(first))),
+        }
+        match self.last_second {
+            LAST_SECOND => {}
             // The tool has no words for the first second of all.
-            match second {
-                0 if name == "until date" => line.word(name),
-                0 => {}
-                second => {
-                    let date = Date(second).to_string().replace('T', " ");
-                    line.word(format_args!("{name} {date}"));
-                }
-            }
+            0 => line.word("until date"),
+            last => line.word(format_args!("until date {}", shown(last))),
         }
         if !self.kernel_timezone {
             line.word("UTC");
@@ -291,7 +288,7 @@ fn clock(value: &Value<'_>) -> Result<u32, Problem> {
         }
     };
     seconds().ok_or_else(|| {
-        Problem::new(format!("{:?} is no time of the day", BStr::new(word)))
+        Problem::new(format!("{:?} is no time of the day", BStr::new(word))).usage(format!("invalid time \"{}\" specified, should be hh:mm[:ss] format and within the boundaries", BStr::new(word)))
             .with_help("write hh:mm or hh:mm:ss")
     })
 }

@@ -62,5 +62,8 @@ impl Extension for Ttl {
 }
 
 fn ttl(value: &Value<'_>) -> Result<u8, Problem> {
-    byte(value.word(0)).ok_or_else(|| Problem::new("a TTL is a number from 0 to 255"))
+    byte(value.word(0)).ok_or_else(|| {
+        Problem::new("a TTL is a number from 0 to 255")
+            .usage("ttl: bad value for option \"--ttl-eq\", or out of range (0-255).\n")
+    })
 }

@@ -148,6 +148,7 @@ fn level(value: &Value<'_>) -> Result<u8, Problem> {
     };
     number.or_else(named).ok_or_else(|| {
         Problem::new(format!("{:?} is no log level", BStr::new(word)))
+            .usage(format!("log level \"{}\" unknown\n", BStr::new(word)))
             .with_help("write 0 to 7, or emerg, alert, crit, err, warning, notice, info or debug")
     })
 }

@@ -28,6 +28,7 @@ impl Extension for Mark {
             }),
             None => Err(arguments
                 .error(code::MISSING_OPTION, "no mark is given")
+                .usage("MARK: One of the --set-xmark, --{and,or,xor,set}-mark options is required")
                 .with_help("add --set-mark, --and-mark, --or-mark or --xor-mark")),
         }
     }

@@ -179,6 +179,7 @@ fn with(value: &Value<'_>) -> Result<RejectWith, Problem> {
             BStr::new(word),
             value.rule.family
         ))
+        .usage(format!("unknown reject type \"{}\"", BStr::new(word)))
         .with_help(format!("write one of {}", names.join(", ")))
     })
 }

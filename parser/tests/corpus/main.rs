@@ -4,7 +4,6 @@
 
 mod canonical;
 mod files;
-mod listing;
 mod refused;
 mod support;
 mod upstream;

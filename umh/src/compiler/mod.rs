@@ -1,7 +1,7 @@
 //! The compiling process: one job after the other from standard input, in the sandbox.
 //!
 //! It is started by [`pool`], reads what it must know of the machine, goes into the
-//! [sandbox](crate::sandbox) and says that it is ready. From then on it reads a job, does it, and answers.
+//! [sandbox] and says that it is ready. From then on it reads a job, does it, and answers.
 //! Whatever goes wrong with it ends it, and its parent starts another.
 
 mod answers;
@@ -9,6 +9,7 @@ pub mod job;
 pub mod pool;
 
 mod tables;
+mod turns;
 
 use std::io::{self, Read, Write};
 

@@ -9,14 +9,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::JOB_LIMIT;
 use super::job::{Answer, Job};
+use super::turns::Turns;
 use crate::failure::Failure;
 use crate::frame::Frame;
 use crate::timed::Timed;
@@ -38,15 +39,8 @@ pub struct Launch {
 pub struct Pool {
     launch: Launch,
     time: Duration,
-    state: Mutex<State>,
-    freed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    /// How many more jobs may run now.
-    free: usize,
-    idle: Vec<Worker>,
+    turns: Turns,
+    idle: Mutex<Vec<Worker>>,
 }
 
 impl Pool {
@@ -56,11 +50,8 @@ impl Pool {
         Pool {
             launch,
             time,
-            state: Mutex::new(State {
-                free: size.max(1),
-                idle: Vec::new(),
-            }),
-            freed: Condvar::new(),
+            turns: Turns::new(size.max(1)),
+            idle: Mutex::default(),
         }
     }
 
@@ -102,60 +93,42 @@ impl Pool {
         if frame.text.len().saturating_add(frame.bytes.len()) > JOB_LIMIT {
             return Err(Failure::too_large(JOB_LIMIT));
         }
-        let worker = self.take(user)?;
-        let done = worker.and_then(|mut worker| {
+        if !self.turns.take(self.time) {
+            return Err(Failure::busy());
+        }
+        let done = self.take(user).and_then(|mut worker| {
             let answer = worker.run(&frame, self.time)?;
-            Ok((worker, answer))
+            self.idle().push(worker);
+            Ok(answer)
         });
-        let (worker, answer) = match done {
-            Ok((worker, answer)) => (Some(worker), Ok(answer)),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                (None, Err(Failure::timed_out(self.time.as_secs())))
-            }
-            Err(_) => (None, Err(Failure::compiler_died())),
-        };
-        let mut state = self.lock();
-        state.free += 1;
-        state.idle.extend(worker);
-        drop(state);
-        self.freed.notify_one();
+        self.turns.give();
+        let answer = done.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Failure::timed_out(self.time.as_secs()),
+            _ => Failure::compiler_died(),
+        });
         let Frame { text, bytes } = answer?;
         let result: Result<Value, Failure> =
             serde_json::from_slice(&text).map_err(|_| Failure::compiler_died())?;
         result.map(|value| Answer { value, bytes })
     }
 
-    /// Waits for its turn, and gets a process that has worked for nobody else.
-    fn take(&self, user: u32) -> Result<io::Result<Worker>, Failure> {
-        let until = Instant::now() + self.time;
-        let mut state = self.lock();
-        while state.free == 0 {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Failure::busy());
-            }
-            let waited = self.freed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    /// A process that has worked for nobody else.
+    fn take(&self, user: u32) -> io::Result<Worker> {
+        let mut idle = self.idle();
+        let own = idle.iter().position(|worker| worker.user == user);
+        if let Some(own) = own {
+            return Ok(idle.swap_remove(own));
         }
-        state.free -= 1;
-        let own = state.idle.iter().position(|worker| worker.user == user);
-        let found = own.map(|at| state.idle.swap_remove(at));
         // One of another user's makes room.
-        let other = match found {
-            None => state.idle.pop(),
-            Some(_) => None,
-        };
-        drop(state);
+        let other = idle.pop();
+        drop(idle);
         drop(other);
-        Ok(match found {
-            Some(worker) => Ok(worker),
-            None => Worker::start(&self.launch, user),
-        })
+        Worker::start(&self.launch, user)
     }
 
-    /// A thread that panicked with the lock has left the numbers right: nothing between them panics.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nothing that holds the lock panics.
+    fn idle(&self) -> MutexGuard<'_, Vec<Worker>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -50,14 +50,23 @@ impl Pending {
         }
     }
 
-    /// Answers a call whose caller is held up for too long.
+    /// Answers a call whose caller holds it up for too long.
     pub fn expire(&self, listener: &Listener, patience: Duration) {
-        let mut stage = self.lock();
-        if let Stage::Caller { since, late } = *stage
-            && since.elapsed() > patience
-        {
-            *stage = Stage::Done;
+        if let Some(late) = self.give_up(patience) {
+            // When nobody waits any more, nobody misses it.
             let _ = listener.answer(self.id, late);
+        }
+    }
+
+    /// The answer to a call that is too late for its own.
+    fn give_up(&self, patience: Duration) -> Option<i32> {
+        let mut stage = self.lock();
+        match *stage {
+            Stage::Caller { since, late } if since.elapsed() > patience => {
+                *stage = Stage::Done;
+                Some(late)
+            }
+            _ => None,
         }
     }
 
@@ -274,5 +283,26 @@ impl From<io::Error> for CallError {
     /// One that we may not look at gets nothing.
     fn from(_: io::Error) -> CallError {
         CallError::Errno(Errno(libc::EPERM))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_caller_makes_a_call_late() {
+        let (none, long) = (Duration::ZERO, Duration::from_secs(1000));
+        let call = Pending::new(1);
+        assert_eq!(call.give_up(long), None);
+        assert!(call.enter(Stage::Working));
+        assert_eq!(call.give_up(none), None);
+        let since = Instant::now();
+        assert!(call.enter(Stage::Caller { since, late: 0 }));
+        std::thread::sleep(Duration::from_millis(1));
+        // The table was replaced, so this is no error.
+        assert_eq!(call.give_up(none), Some(0));
+        assert!(!call.enter(Stage::Working), "it is answered");
+        assert_eq!(call.give_up(none), None);
     }
 }

@@ -31,6 +31,8 @@ fn argument(number: u32) -> u32 {
 const NATIVE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const NATIVE: u32 = 0xc000_00b7;
+#[cfg(target_arch = "riscv64")]
+const NATIVE: u32 = 0xc000_00f3;
 
 /// The architecture and the calls by which 32-bit programs would reach the same options with another
 /// layout: `socketcall`, `getsockopt`, `setsockopt` of i386.
@@ -38,6 +40,8 @@ const NATIVE: u32 = 0xc000_00b7;
 const FOREIGN: Option<(u32, &[u32])> = Some((0x4000_0003, &[102, 365, 366]));
 #[cfg(target_arch = "aarch64")]
 const FOREIGN: Option<(u32, &[u32])> = Some((0x4000_0028, &[294, 295]));
+#[cfg(target_arch = "riscv64")]
+const FOREIGN: Option<(u32, &[u32])> = None;
 
 /// From here on numbers of calls are those of x32.
 #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,8 @@
 //! A command whose iptables calls are answered here, not by the kernel.
 //!
-//! The command runs under a filter of system calls ([`filter`]) that hands the calls it names to this process
+//! The command runs under a filter of system calls (`filter`) that hands the calls it names to this process
 //! and lets all others go on untouched; what it starts is under the filter, too. A thread for each call looks at the caller,
-//! reads what it passes once, asks [`Tables`], and answers ([`call`]). This thread only waits, and ends calls
+//! reads what it passes once, asks [`Tables`], and answers (`call`). This thread only waits, and ends calls
 //! whose caller holds up its own memory.
 //!
 //! Whatever goes wrong is an error to the caller. When this process is gone, the kernel answers ENOSYS to all

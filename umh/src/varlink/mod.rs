@@ -1,4 +1,4 @@
-//! Varlink's messages (https://varlink.org/Method-Call): JSON objects, each ended by a NUL byte.
+//! Varlink's messages (<https://varlink.org/Method-Call>): JSON objects, each ended by a NUL byte.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -18,10 +18,15 @@ impl Parser<'_> {
     /// Copies bytes of the packet at R9 to the scratch area; goes to `missing` when a frame ends before
     /// them. R1 to R5 are lost.
     pub(super) fn fetch(&mut self, bytes: i16, missing: Label) {
+        self.fetch_to(self.frame.scratch(), bytes, missing);
+    }
+
+    /// The same to any place of the stack.
+    pub(super) fn fetch_to(&mut self, place: i16, bytes: i16, missing: Label) {
         match self.hook {
             Hook::CgroupIngress | Hook::CgroupEgress => {
                 self.set(Reg::R4, bytes.into());
-                self.load_bytes();
+                self.load_bytes(place);
             }
             Hook::Xdp => {
                 self.pointer();
@@ -34,11 +39,37 @@ impl Parser<'_> {
                         _ => (Size::H, 2),
                     };
                     self.load(size, Reg::R1, Reg::R4, offset);
-                    self.keep(size, self.frame.scratch() + offset, Reg::R1);
+                    self.keep(size, place + offset, Reg::R1);
                     offset += step;
                 }
             }
         }
+    }
+
+    /// Makes the first bytes of the IP header readable by [`Parser::header`].
+    pub(super) fn fetch_header(&mut self, bytes: i16) {
+        match self.hook {
+            Hook::CgroupIngress | Hook::CgroupEgress => self.fetch(bytes, self.pass),
+            Hook::Xdp => self.bytes_from(BASE, bytes, self.pass),
+        }
+    }
+
+    /// `dst` = some of the first bytes of the IP header.
+    pub(super) fn header(&mut self, size: Size, dst: Reg, offset: i16) {
+        match self.hook {
+            Hook::CgroupIngress | Hook::CgroupEgress => self.scratch(size, dst, offset),
+            Hook::Xdp => self.load(size, dst, BASE, offset),
+        }
+    }
+
+    pub(super) fn header_be16(&mut self, dst: Reg, offset: i16) {
+        self.header(Size::H, dst, offset);
+        self.code.to_big_endian(dst, 16);
+    }
+
+    pub(super) fn copy_header(&mut self, size: Size, to: i16, from: i16) {
+        self.header(size, Reg::R1, from);
+        self.keep(size, to, Reg::R1);
     }
 
     /// Copies as many bytes as a register says, a multiple of 4 from 4 to 40, to the scratch area.
@@ -46,7 +77,7 @@ impl Parser<'_> {
         match self.hook {
             Hook::CgroupIngress | Hook::CgroupEgress => {
                 self.mov(Reg::R4, bytes);
-                self.load_bytes();
+                self.load_bytes(self.frame.scratch());
             }
             Hook::Xdp => {
                 self.pointer();
@@ -65,12 +96,12 @@ impl Parser<'_> {
         }
     }
 
-    /// `bpf_skb_load_bytes(ctx, r9, scratch, r4)`
-    pub(super) fn load_bytes(&mut self) {
+    /// `bpf_skb_load_bytes(ctx, r9, place, r4)`
+    fn load_bytes(&mut self, place: i16) {
         let drop = self.drop;
         self.mov(Reg::R1, CONTEXT);
         self.mov(Reg::R2, AT);
-        self.point_to(Reg::R3, self.frame.scratch());
+        self.point_to(Reg::R3, place);
         self.code.call(Helper::SkbLoadBytes);
         self.code.branch(Cond::Ne, Reg::R0, 0, drop);
     }

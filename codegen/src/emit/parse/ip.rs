@@ -1,33 +1,33 @@
 //! The IP headers: addresses, length, the checks of `ip_rcv` and `ip6_rcv`, the walk over IPv6 extension headers.
 
 use super::{AT, BASE, CONTEXT, Demand, LOOPBACK_IFINDEX, Parser, STEP, xdp};
-use crate::asm::{Alu, Cond, Op, Operand, Reg, Size, Width};
+use crate::asm::{Alu, Cond, Reg, Size};
 use crate::field::{Field, layout};
 use crate::module::Hook;
 use crate::packet::MAX_EXTENSION_HEADERS;
 
 impl Parser<'_> {
     pub(super) fn header4(&mut self, demand: &Demand) {
-        self.fetch(20, self.pass);
+        self.fetch_header(20);
         if self.hook == Hook::Xdp {
             self.check4();
         }
-        self.copy(Size::W, Field::Source4.place().offset, 12);
-        self.copy(Size::W, Field::Destination4.place().offset, 16);
-        self.copy(Size::B, Field::Protocol.place().offset, 9);
-        self.copy(Size::B, Field::TypeOfService.place().offset, 1);
+        self.copy_header(Size::W, Field::Source4.place().offset, 12);
+        self.copy_header(Size::W, Field::Destination4.place().offset, 16);
+        self.copy_header(Size::B, Field::Protocol.place().offset, 9);
+        self.copy_header(Size::B, Field::TypeOfService.place().offset, 1);
         if demand.has(Field::TimeToLive) {
-            self.copy(Size::B, Field::TimeToLive.place().offset, 8);
+            self.copy_header(Size::B, Field::TimeToLive.place().offset, 8);
         }
-        self.scratch_be16(Reg::R1, 6);
+        self.header_be16(Reg::R1, 6);
         self.alu(Alu::And, Reg::R1, 0x1fff);
         self.keep(Size::H, Field::FragmentOffset.place().offset, Reg::R1);
         if demand.tracking {
-            self.scratch(Size::B, Reg::R1, 6);
+            self.header(Size::B, Reg::R1, 6);
             self.alu(Alu::And, Reg::R1, 0x20);
             self.keep(Size::B, layout::MORE_FRAGMENTS, Reg::R1);
         }
-        self.scratch(Size::B, AT, 0);
+        self.header(Size::B, AT, 0);
         self.alu(Alu::And, AT, 15);
         self.alu(Alu::Lsh, AT, 2);
     }
@@ -35,13 +35,13 @@ impl Parser<'_> {
     /// What `ip_rcv` checks; leaves the packet's length in the struct.
     pub(super) fn check4(&mut self) {
         let pass = self.pass;
-        self.scratch(Size::B, Reg::R2, 0);
+        self.header(Size::B, Reg::R2, 0);
         self.mov(Reg::R1, Reg::R2);
         self.alu(Alu::Rsh, Reg::R1, 4);
         self.if_imm(Cond::Ne, Reg::R1, 4, pass);
         self.alu(Alu::And, Reg::R2, 15);
         self.if_imm(Cond::Lt, Reg::R2, 5, pass);
-        self.scratch_be16(Reg::R4, 2);
+        self.header_be16(Reg::R4, 2);
         self.mov(Reg::R1, Reg::R2);
         self.alu(Alu::Lsh, Reg::R1, 2);
         self.if_reg(Cond::Lt, Reg::R4, Reg::R1, pass);
@@ -50,11 +50,11 @@ impl Parser<'_> {
         self.alu(Alu::Sub, Reg::R1, BASE);
         self.if_reg(Cond::Gt, Reg::R4, Reg::R1, pass);
         self.keep(Size::W, layout::LENGTH, Reg::R4);
-        // The checksum (RFC 1071): 32-bit words may be summed, and three folds bring fifteen of them
-        // down to 16 bits.
+        // The checksum (RFC 1071): 32-bit words may be summed. Two folds bring fifteen of them below twice
+        // 0xffff, of which it must be a multiple, and it is not zero: the version is not.
         self.set(Reg::R0, 0);
         for offset in (0..20).step_by(4) {
-            self.scratch(Size::W, Reg::R1, offset);
+            self.header(Size::W, Reg::R1, offset);
             self.alu(Alu::Add, Reg::R0, Reg::R1);
         }
         let summed = self.code.label();
@@ -67,19 +67,17 @@ impl Parser<'_> {
             self.alu(Alu::Add, Reg::R0, Reg::R1);
         }
         self.code.bind(summed);
-        for shift in [32, 16, 16] {
+        for _ in 0..2 {
             self.mov(Reg::R1, Reg::R0);
-            self.alu(Alu::Rsh, Reg::R1, shift);
-            let mask = if shift == 32 { -1 } else { 0xffff };
-            let and = Op::Alu(Width::W32, Alu::And, Reg::R0, Operand::Imm(mask));
-            self.code.push(and);
+            self.alu(Alu::Rsh, Reg::R1, 16);
+            self.alu(Alu::And, Reg::R0, 0xffff);
             self.alu(Alu::Add, Reg::R0, Reg::R1);
         }
         self.if_imm(Cond::Ne, Reg::R0, 0xffff, pass);
     }
 
     pub(super) fn header6(&mut self, demand: &Demand) {
-        self.fetch(40, self.pass);
+        self.fetch_header(40);
         if self.hook == Hook::Xdp {
             self.check6();
         }
@@ -87,15 +85,15 @@ impl Parser<'_> {
             (Field::Source6.place().offset, 8),
             (Field::Destination6.place().offset, 24),
         ] {
-            self.copy(Size::D, offset, from);
-            self.copy(Size::D, offset + 8, from + 8);
+            self.copy_header(Size::D, offset, from);
+            self.copy_header(Size::D, offset + 8, from + 8);
         }
-        self.copy(Size::B, Field::Protocol.place().offset, 6);
-        self.scratch_be16(Reg::R1, 0);
+        self.copy_header(Size::B, Field::Protocol.place().offset, 6);
+        self.header_be16(Reg::R1, 0);
         self.alu(Alu::Rsh, Reg::R1, 4);
         self.keep(Size::B, Field::TypeOfService.place().offset, Reg::R1);
         if demand.has(Field::TimeToLive) {
-            self.copy(Size::B, Field::TimeToLive.place().offset, 7);
+            self.copy_header(Size::B, Field::TimeToLive.place().offset, 7);
         }
         self.set(AT, 40);
     }
@@ -103,18 +101,18 @@ impl Parser<'_> {
     /// What `ip6_rcv` checks; leaves the packet's length in the struct.
     pub(super) fn check6(&mut self) {
         let pass = self.pass;
-        self.scratch(Size::B, Reg::R1, 0);
+        self.header(Size::B, Reg::R1, 0);
         self.alu(Alu::Rsh, Reg::R1, 4);
         self.if_imm(Cond::Ne, Reg::R1, 6, pass);
         self.check_addresses6();
         self.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
         self.alu(Alu::Sub, Reg::R3, BASE);
-        self.scratch_be16(Reg::R4, 4);
+        self.header_be16(Reg::R4, 4);
         let plain = self.code.label();
         let known = self.code.label();
         self.if_imm(Cond::Ne, Reg::R4, 0, plain);
         // No length and hop-by-hop options next: a jumbo payload, nothing is trimmed.
-        self.scratch(Size::B, Reg::R1, 6);
+        self.header(Size::B, Reg::R1, 6);
         self.if_imm(Cond::Ne, Reg::R1, 0, plain);
         self.mov(Reg::R4, Reg::R3);
         self.code.jump(known);
@@ -129,14 +127,14 @@ impl Parser<'_> {
     /// number 1) neither `::1` nor interface-local multicast.
     pub(super) fn check_addresses6(&mut self) {
         let pass = self.pass;
-        self.scratch(Size::B, Reg::R1, 8);
+        self.header(Size::B, Reg::R1, 8);
         self.if_imm(Cond::Eq, Reg::R1, 0xff, pass);
         let unicast = self.code.label();
         let checked = self.code.label();
         self.load(Size::W, Reg::R2, CONTEXT, xdp::INGRESS_IFINDEX);
-        self.scratch(Size::B, Reg::R1, 24);
+        self.header(Size::B, Reg::R1, 24);
         self.if_imm(Cond::Ne, Reg::R1, 0xff, unicast);
-        self.scratch(Size::B, Reg::R1, 25);
+        self.header(Size::B, Reg::R1, 25);
         self.alu(Alu::And, Reg::R1, 0x0f);
         self.if_imm(Cond::Eq, Reg::R1, 0, pass);
         self.if_imm(Cond::Ne, Reg::R1, 1, unicast);
@@ -145,9 +143,9 @@ impl Parser<'_> {
         self.if_imm(Cond::Eq, Reg::R2, LOOPBACK_IFINDEX, checked);
         for address in [8, 24] {
             let other = self.code.label();
-            self.scratch(Size::D, Reg::R1, address);
+            self.header(Size::D, Reg::R1, address);
             self.if_imm(Cond::Ne, Reg::R1, 0, other);
-            self.scratch(Size::D, Reg::R1, address + 8);
+            self.header(Size::D, Reg::R1, address + 8);
             self.code.to_big_endian(Reg::R1, 64);
             self.if_imm(Cond::Eq, Reg::R1, 1, pass);
             self.code.bind(other);

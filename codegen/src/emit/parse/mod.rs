@@ -1,8 +1,11 @@
 //! Before the first rule: from the hook's context to the `struct packet` on the program's stack.
 //!
 //! Registers: R6 the context; R7, at XDP, the start of the IP header in the frame; R9 an offset from that.
-//! R8 is free. All bytes of the packet are first copied to the scratch area, by a helper at cgroup hooks
-//! (where the linear part may be short) and by checked loads at XDP.
+//! R8 is free. At cgroup hooks, where the linear part may be short, a helper copies the bytes of a header;
+//! at XDP they are read in the frame, behind one check for all.
+//!
+//! What is asked for by tests alone is all that is written to the struct, or set to zero before: each store
+//! counts when there are few rules.
 
 mod bytes;
 mod device;
@@ -74,6 +77,9 @@ pub struct Demand {
     pub tracking: bool,
     /// Whether the index of the interface that routing chooses at XDP is asked for.
     pub out_index: bool,
+    /// Whether others than tests read the struct: routines, trackers, and the verifier where a global
+    /// function is given it.
+    pub whole: bool,
 }
 
 impl Demand {
@@ -92,7 +98,30 @@ impl Demand {
             demand.out_index |= matches!(routine, Routine::Tell(_));
         }
         demand.tracking = filter.tracking.is_some();
+        demand.whole = demand.tracking || filter.routines().next().is_some();
         demand
+    }
+
+    /// Whether the 8 bytes of the struct from an offset on are read before something is written there.
+    fn reads(&self, offset: i16) -> bool {
+        let inside = |place: i16, size: i16| place < offset + 8 && offset < place + size;
+        let mut fields = self.fields.iter().map(|field| field.place());
+        self.whole
+            || fields.any(|place| inside(place.offset, place.size.into()))
+            || (self.tcp_options && inside(layout::TCP_OPTIONS, 32))
+    }
+
+    /// How many of the first bytes of the transport header are asked for.
+    fn transport_bytes(&self) -> i16 {
+        let fields = self.fields.iter().filter(|field| field.is_header());
+        let ends = fields.map(|field| {
+            let place = field.place();
+            place.offset + i16::from(place.size) - layout::HEADER
+        });
+        match self.whole || self.tcp_options || self.has_any(&Field::OF_TCP_OPTIONS) {
+            true => layout::HEADER_SIZE,
+            false => ends.max().unwrap_or(0),
+        }
     }
 
     /// Whether some test looks at a field.
@@ -142,9 +171,9 @@ pub struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// Leaves the ethertype in R1 and, at XDP, the start of the IP header in R7 and whether the frame has a
-    /// VLAN's number in R8.
-    pub fn ethertype(&mut self) {
+    /// Leaves the ethertype in R1 and, at XDP, the start of the IP header in R7 and, if `tags`, whether the
+    /// frame has a VLAN's number in R8.
+    pub fn ethertype(&mut self, tags: bool) {
         self.code.line("which family");
         match self.hook {
             Hook::CgroupIngress | Hook::CgroupEgress => {
@@ -155,7 +184,9 @@ impl Parser<'_> {
                 self.bytes_from(BASE, 14, self.pass);
                 self.load(Size::H, Reg::R1, BASE, 12);
                 self.set(AT, 14);
-                self.set(TAGS, 0);
+                if tags {
+                    self.set(TAGS, 0);
+                }
                 let untagged = self.code.label();
                 for tag in 0..MAX_VLAN_TAGS as i16 {
                     let tagged = self.code.label();
@@ -164,15 +195,19 @@ impl Parser<'_> {
                     self.code.bind(tagged);
                     let header = 14 + 4 * tag;
                     self.bytes_from(BASE, header + 4, self.pass);
-                    self.load(Size::H, Reg::R2, BASE, header);
-                    self.alu(Alu::Or, TAGS, Reg::R2);
+                    if tags {
+                        self.load(Size::H, Reg::R2, BASE, header);
+                        self.alu(Alu::Or, TAGS, Reg::R2);
+                    }
                     self.load(Size::H, Reg::R1, BASE, header + 2);
                     self.set(AT, i32::from(header) + 4);
                 }
                 self.code.bind(untagged);
-                self.code.to_big_endian(TAGS, 16);
-                self.alu(Alu::And, TAGS, VLAN_ID);
-                self.forget(TAGS);
+                if tags {
+                    self.code.to_big_endian(TAGS, 16);
+                    self.alu(Alu::And, TAGS, VLAN_ID);
+                    self.forget(TAGS);
+                }
                 self.forget(AT);
                 self.alu(Alu::And, AT, 0x3f);
                 self.alu(Alu::Add, BASE, AT);
@@ -190,7 +225,9 @@ impl Parser<'_> {
     pub fn packet(&mut self, family: Family, demand: &Demand) {
         self.code.line("read the packet");
         for offset in (0..self.frame.packet_size()).step_by(8) {
-            self.store(Size::D, offset, 0);
+            if demand.reads(offset) {
+                self.store(Size::D, offset, 0);
+            }
         }
         if self.hook != Hook::Xdp {
             self.load(Size::W, Reg::R1, CONTEXT, skb::LEN);

@@ -11,39 +11,39 @@ impl Parser<'_> {
     pub(super) fn transport(&mut self, demand: &Demand) {
         self.code.line("read the transport header");
         let done = self.code.label();
-        self.keep(Size::H, layout::TRANSPORT, AT);
+        if demand.whole {
+            self.keep(Size::H, layout::TRANSPORT, AT);
+        }
         self.field(Size::W, Reg::R1, layout::LENGTH);
         self.if_reg(Cond::Ge, AT, Reg::R1, done);
         self.alu(Alu::Sub, Reg::R1, AT);
         self.keep(Size::W, Field::TransportLength.place().offset, Reg::R1);
         if demand.transport() {
-            for offset in (0..layout::HEADER_SIZE).step_by(8) {
-                self.store(Size::D, self.frame.scratch() + offset, 0);
-            }
-            self.transport_bytes(done);
-            for offset in (0..layout::HEADER_SIZE).step_by(8) {
-                self.copy(Size::D, layout::HEADER + offset, offset);
-            }
-            if demand.tcp_options
-                || demand.has_any(&[Field::TcpOptionsWhole, Field::MaximumSegment])
-            {
+            self.transport_bytes(demand.transport_bytes(), done);
+            if demand.tcp_options || demand.has_any(&Field::OF_TCP_OPTIONS) {
                 self.tcp_options(demand, done);
             }
         }
         self.code.bind(done);
     }
 
-    /// As many bytes of the header as there are, R1 in all, and rules ask for, into the scratch area.
-    fn transport_bytes(&mut self, done: Label) {
-        const STEPS: [i16; 4] = [16, 12, 8, 4];
+    /// As many bytes of the header as there are, R1 in all, and rules ask for, into the struct.
+    fn transport_bytes(&mut self, wanted: i16, done: Label) {
+        const STEPS: [i16; 4] = [4, 8, 12, 16];
+        // No fewer than 8 at first: the verifier would follow the value of a lone word.
+        let wanted = wanted.max(8);
         let fetched = self.code.label();
-        for bytes in STEPS {
+        let enough = STEPS
+            .iter()
+            .position(|&bytes| wanted <= bytes)
+            .unwrap_or(STEPS.len() - 1);
+        for &bytes in STEPS[..=enough].iter().rev() {
             let next = match bytes {
                 4 => done,
                 _ => self.code.label(),
             };
             self.if_imm(Cond::Lt, Reg::R1, bytes.into(), next);
-            self.fetch(bytes, self.drop);
+            self.fetch_to(layout::HEADER, bytes, self.drop);
             if bytes != 4 {
                 self.code.jump(fetched);
                 self.code.bind(next);

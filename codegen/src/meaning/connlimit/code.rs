@@ -56,9 +56,9 @@ mod shared {
     /// The number of the record in work: `u32`.
     pub const AT: i16 = 28;
     pub const HEAD: i16 = 32;
-    pub const LOCK: i16 = 40;
-    /// The last record.
-    pub const LAST: i16 = 48;
+    /// A record that is not the one in work.
+    pub const LAST: i16 = 40;
+    pub const LOCK: i16 = 48;
     /// `u32` each.
     pub const NOW: i16 = 56;
     pub const PROCESSOR: i16 = 60;
@@ -72,16 +72,18 @@ mod shared {
 
 /// Where things lie on the stack.
 mod stack {
-    use super::{ask, head, shared};
+    use super::{ask, shared};
 
     pub const SHARED: i16 = ask::QUESTION - shared::RECORD;
     /// `u32` each.
     pub const LIMIT: i16 = SHARED - 4;
     pub const CONFIRMED: i16 = SHARED - 8;
-    /// A head that is new.
-    pub const HEAD: i16 = SHARED - 8 - head::SIZE;
-    /// The number of a lock.
-    pub const LOCK: i16 = HEAD;
+    /// A head that is new, before there is a pointer to it and to a record.
+    pub const HEAD: i16 = SHARED + shared::HEAD;
+    /// The number of a lock, before any record is looked at.
+    pub const LOCK: i16 = SHARED + shared::AT;
+    /// See [`shared::LAST`].
+    pub const RECORD: i16 = SHARED + shared::LAST;
 }
 
 /// What is shared, in a round.
@@ -412,12 +414,12 @@ impl Writer<'_, '_> {
         code.call(Helper::MapUpdateElem);
         self.body.look_up(records, stack::SHARED, none);
         let code = self.code();
-        code.store(Size::D, Reg::R10, stack::HEAD, Reg::R0);
+        code.store(Size::D, Reg::R10, stack::RECORD, Reg::R0);
         code.load(Size::D, Reg::R1, Reg::R10, stack::SHARED + shared::LOCK);
         code.call(Helper::SpinLock);
         code.load(Size::W, Reg::R1, HEAD, head::COUNT);
         code.branch(Cond::Ne, Reg::R1, Reg::R8, taken);
-        code.load(Size::D, Reg::R2, Reg::R10, stack::HEAD);
+        code.load(Size::D, Reg::R2, Reg::R10, stack::RECORD);
         for offset in (0..record::SIZE).step_by(8) {
             code.load(Size::D, Reg::R3, Reg::R10, ask::QUESTION + offset);
             code.store(Size::D, Reg::R2, offset, Reg::R3);

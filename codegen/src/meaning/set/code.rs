@@ -6,16 +6,17 @@
 use ipt2bpf_parser::matches::set::Side;
 use ipt2bpf_parser::ruleset::Family;
 
-use super::elements::{address_field, interface_field};
+use super::elements::{TestElements, interface_field};
 use super::list::TestList;
-use super::ports;
+use super::live;
+use super::part::{KEY, Parts};
 use crate::asm::{Alu, Cond, FunctionId, Helper, Imm64, Label, MapId, Reg, Size};
 use crate::emit::link::{Body, CONTEXT, Constant, Linker, PACKET};
-use crate::field::{Field, link};
+use crate::field::Field;
 use crate::module::MapKind;
 use crate::sets::hash::{DIGEST_FACTOR, DISPLACEMENT_FACTOR, SLOT_FACTOR};
 use crate::sets::image::{Image, NODE_LINKS, record};
-use crate::sets::key::{Dimension, MAX_KEY};
+use crate::sets::key::Dimension;
 use crate::sets::table::{Answer, Table};
 use crate::sets::{Contents, Known};
 
@@ -28,10 +29,8 @@ const STARTED: i16 = 8;
 
 /// Offsets on the stack.
 mod stack {
-    use crate::sets::key::MAX_KEY;
+    use super::KEY;
 
-    /// The key of the packet.
-    pub const KEY: i16 = -(MAX_KEY as i16);
     /// The key under a mask.
     pub const MASKED: i16 = 2 * KEY;
     /// Ticks since the clock was started.
@@ -46,7 +45,15 @@ const NODE: Reg = Reg::R8;
 const VALUE: Reg = Reg::R9;
 
 /// The function that asks a set that is no list: it gives [`Answer::number`].
-pub fn elements(linker: &mut Linker<'_>, set: &Known, sides: &[Side]) -> FunctionId {
+pub fn function(linker: &mut Linker<'_>, test: &TestElements) -> FunctionId {
+    match &test.set.live {
+        Some(shape) if test.live => live::elements(linker, &test.set, shape, &test.sides),
+        _ => elements(linker, &test.set, &test.sides),
+    }
+}
+
+/// The same of one that stays as it is.
+fn elements(linker: &mut Linker<'_>, set: &Known, sides: &[Side]) -> FunctionId {
     let (Contents::Elements(table), rate) = (&set.contents, linker.options.tick_rate) else {
         return linker.function("no_set", 0, |body| body.answer(0));
     };
@@ -92,7 +99,7 @@ pub fn list(linker: &mut Linker<'_>, list: &TestList) -> FunctionId {
         .members()
         .into_iter()
         .map(|member| {
-            let function = elements(linker, &member.test.set, &member.test.sides);
+            let function = function(linker, &member.test);
             (member, function)
         })
         .collect();
@@ -184,60 +191,13 @@ fn words(size: usize) -> impl Iterator<Item = (i16, Size)> {
 impl Writer<'_, '_> {
     /// Puts the packet's key on the stack, or goes to `missing`.
     fn key(&mut self, sides: &[Side]) {
-        let mut at = stack::KEY;
-        for (&dimension, &side) in self.table.dimensions.iter().zip(sides) {
-            match dimension {
-                Dimension::Address(family) => {
-                    self.copy(
-                        address_field(family, side).place().offset,
-                        at,
-                        dimension.size(),
-                    );
-                }
-                Dimension::ProtocolPort | Dimension::Port => {
-                    let plain = dimension == Dimension::Port;
-                    ports::emit(self.body, self.family, side, plain, self.missing);
-                    self.body.code.store(Size::W, Reg::R10, at, Reg::R1);
-                }
-                Dimension::Mac => self.mac(at),
-                Dimension::Mark => {
-                    self.body.field(Reg::R1, Field::Mark);
-                    self.body.code.store(Size::W, Reg::R10, at, Reg::R1);
-                }
-                Dimension::Interface => {
-                    let place = interface_field(side).place().offset;
-                    let code = &mut self.body.code;
-                    code.load(Size::B, Reg::R1, PACKET, place);
-                    code.branch32(Cond::Eq, Reg::R1, 0, self.missing);
-                }
-            }
-            at += dimension.size() as i16;
-        }
-    }
-
-    /// Copies bytes of the `struct packet` to the stack.
-    fn copy(&mut self, from: i16, to: i16, size: usize) {
-        for offset in (0..size as i16).step_by(4) {
-            let code = &mut self.body.code;
-            code.load(Size::W, Reg::R1, PACKET, from + offset);
-            code.store(Size::W, Reg::R10, to + offset, Reg::R1);
-        }
-    }
-
-    fn mac(&mut self, at: i16) {
-        let place = Field::SourceMac.place().offset;
-        self.body.field(Reg::R1, Field::Link);
-        let code = &mut self.body.code;
-        code.alu(Alu::And, Reg::R1, i32::from(link::MAC_HEADER));
-        code.branch(Cond::Eq, Reg::R1, 0, self.missing);
-        code.mov(Reg::R2, 0);
-        for offset in [0, 2, 4] {
-            code.load(Size::H, Reg::R1, PACKET, place + offset);
-            code.store(Size::H, Reg::R10, at + offset, Reg::R1);
-            code.alu(Alu::Or, Reg::R2, Reg::R1);
-        }
-        code.store(Size::H, Reg::R10, at + 6, 0);
-        code.branch(Cond::Eq, Reg::R2, 0, self.missing);
+        let dimensions = self.table.dimensions.iter().copied();
+        let mut parts = Parts {
+            body: self.body,
+            family: self.family,
+            missing: self.missing,
+        };
+        parts.key(dimensions.zip(sides.iter().copied()));
     }
 
     /// Walks the nodes and leaves in R9 the value of the last key that was found.
@@ -278,7 +238,7 @@ impl Writer<'_, '_> {
         code.load_imm64(Reg::R0, Imm64::Number(seed.wrapping_mul(DIGEST_FACTOR)));
         for (at, width) in words(size) {
             let code = &mut self.body.code;
-            code.load(width, Reg::R3, Reg::R10, stack::KEY + at);
+            code.load(width, Reg::R3, Reg::R10, KEY + at);
             let mut word = [0; 8];
             let bytes = if width == Size::D { 8 } else { 4 };
             word[..bytes].copy_from_slice(&mask[at as usize..][..bytes]);
@@ -321,7 +281,7 @@ impl Writer<'_, '_> {
         code.alu(Alu::Mul, Reg::R0, Reg::R5);
         for (at, width) in words(size) {
             let code = &mut self.body.code;
-            code.load(width, Reg::R3, Reg::R10, stack::KEY + at);
+            code.load(width, Reg::R3, Reg::R10, KEY + at);
             code.load(width, Reg::R4, Reg::R2, at);
             code.alu(Alu::And, Reg::R3, Reg::R4);
             code.store(width, Reg::R10, stack::MASKED + at, Reg::R3);
@@ -502,5 +462,3 @@ impl Writer<'_, '_> {
         }
     }
 }
-
-const _: () = assert!(MAX_KEY.is_multiple_of(8));

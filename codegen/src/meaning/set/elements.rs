@@ -5,7 +5,7 @@ use std::fmt;
 use ipt2bpf_parser::matches::set::Side;
 use ipt2bpf_parser::ruleset::Family;
 
-use super::{code, ports};
+use super::{code, live, ports};
 use crate::emit::link::{Call, Constant, Linker};
 use crate::field::{Field, link};
 use crate::packet::Packet;
@@ -21,6 +21,8 @@ pub struct TestElements {
     pub set: Known,
     /// Where each part of the key is taken from; there are enough.
     pub sides: Vec<Side>,
+    /// Whether the elements are kept where they can be changed.
+    pub live: bool,
 }
 
 /// When the program first asked a set with timeouts: elements count their seconds from then on.
@@ -69,7 +71,7 @@ impl Perform for TestElements {
     }
 
     fn link(&self, linker: &mut Linker<'_>) -> Call {
-        let function = code::elements(linker, &self.set, &self.sides);
+        let function = code::function(linker, self);
         Call {
             function,
             arguments: Vec::new(),
@@ -77,6 +79,9 @@ impl Perform for TestElements {
     }
 
     fn constants(&self) -> Vec<Constant> {
+        if self.live {
+            return vec![live::constant(&self.set)];
+        }
         let image = self.table().and_then(Table::image);
         image.map(code::constant).into_iter().collect()
     }

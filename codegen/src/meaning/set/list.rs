@@ -29,6 +29,8 @@ pub struct TestList {
     pub family: Family,
     /// Where the packets are.
     pub hook: Hook,
+    /// Whether members that can be are kept where they can be changed.
+    pub may_change: bool,
 }
 
 /// A set of a list that may have the packets of a rule.
@@ -55,10 +57,12 @@ impl TestList {
             let unseen =
                 table.dimensions.contains(&Dimension::Mac) && self.hook == Hook::CgroupEgress;
             let takes = set.takes(self.family, self.sides.len()) && !unseen;
-            (takes && !table.masks.is_empty()).then(|| Member {
+            let live = self.may_change && set.live.is_some();
+            (takes && (live || !table.masks.is_empty())).then(|| Member {
                 test: TestElements {
                     set: set.clone(),
                     sides: self.sides.clone(),
+                    live,
                 },
                 wanted: match self.return_nomatch && super::has_exceptions(set) {
                     true => Answer::NoMatch,

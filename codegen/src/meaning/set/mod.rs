@@ -3,6 +3,8 @@
 mod code;
 mod elements;
 mod list;
+mod live;
+mod part;
 mod ports;
 mod target;
 
@@ -83,17 +85,19 @@ fn test(
         return Ok(None);
     }
     let sides = lookup.sides.clone();
+    let may_change = context.options.live_sets;
     match &set.contents {
         Contents::Elements(table) => {
-            check(set, table, &sides, context)?;
+            let live = may_change && set.live.is_some();
+            check(set, table, live, &sides, context)?;
             let unseen =
                 table.dimensions.contains(&Dimension::Mac) && context.hook == Hook::CgroupEgress;
-            // What this host sends has no Ethernet header yet.
-            if table.masks.is_empty() || unseen {
+            // What this host sends has no Ethernet header yet. A set that may change is empty for now.
+            if (table.masks.is_empty() && !live) || unseen {
                 return Ok(None);
             }
             let set = set.clone();
-            Ok(Some(TestElements { set, sides }.into()))
+            Ok(Some(TestElements { set, sides, live }.into()))
         }
         Contents::Members(members) => {
             for (member, _) in members {
@@ -105,6 +109,7 @@ fn test(
                 return_nomatch,
                 family: context.family,
                 hook: context.hook,
+                may_change,
             };
             Ok((!list.members().is_empty()).then(|| list.into()))
         }
@@ -112,7 +117,13 @@ fn test(
 }
 
 /// What of a set cannot be done.
-fn check(set: &Known, table: &Table, sides: &[Side], context: Context<'_>) -> Result<(), Refusal> {
+fn check(
+    set: &Known,
+    table: &Table,
+    live: bool,
+    sides: &[Side],
+    context: Context<'_>,
+) -> Result<(), Refusal> {
     let mac = table.dimensions.iter().position(|&it| it == Dimension::Mac);
     if let Some(mac) = mac.filter(|_| context.hook != Hook::CgroupEgress) {
         if sides.get(mac) == Some(&Side::Destination) {
@@ -140,7 +151,7 @@ fn check(set: &Known, table: &Table, sides: &[Side], context: Context<'_>) -> Re
             help: "save the set when all are known, or add the Ethernet addresses".into(),
         });
     }
-    if table.image().is_none() {
+    if table.image().is_none() && !live {
         return Err(Refusal {
             code: "set-too-large",
             reason: format!(
