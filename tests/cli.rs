@@ -53,8 +53,8 @@ const REFUSED: &str = "\
 :FORWARD ACCEPT [0:0]
 :OUTPUT ACCEPT [0:0]
 :user - [0:0]
--A INPUT -m nfacct --nfacct-name web -j ACCEPT
--A INPUT -m nfacct --nfacct-name web -j user
+-A INPUT -m rateest --rateest web --rateest-gt --rateest-pps 5 -j ACCEPT
+-A INPUT -m rateest --rateest web --rateest-gt --rateest-pps 5 -j user
 -A INPUT -p tcp -j ACCEPT
 COMMIT
 *nat
@@ -267,8 +267,7 @@ fn what_cannot_be_translated_is_refused_once_for_all_hooks() {
 #[test]
 fn approximations_are_made_only_when_asked_for() {
     let desk = Desk::new();
-    let rules =
-        "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m nfacct --nfacct-name x -j DROP\nCOMMIT\n";
+    let rules = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m rateest --rateest x --rateest-gt --rateest-pps 5 -j DROP\nCOMMIT\n";
     assert_eq!(code(&desk.feed(&["-o", "fw.o"], rules)), 1);
     assert!(!desk.path("fw.o").exists());
     insta::assert_snapshot!(shown(&desk.feed(&["--approximate", "-o", "fw.o"], rules)));
@@ -411,7 +410,7 @@ fn check_tells_what_is_exact() {
 fn check_counts_every_rule_of_a_list_of_addresses() {
     let desk = Desk::new();
     let rules = "*filter\n:INPUT DROP [0:0]\n:user - [0:0]\n\
-                 -A INPUT -s 10.0.0.1,10.0.0.2 -m nfacct --nfacct-name x -g user\n-A user -j ACCEPT\nCOMMIT\n";
+                 -A INPUT -s 10.0.0.1,10.0.0.2 -m rateest --rateest x --rateest-gt --rateest-pps 5 -g user\n-A user -j ACCEPT\nCOMMIT\n";
     let output = desk.feed(
         &[
             "check",
@@ -722,7 +721,8 @@ fn readers_that_have_gone_change_nothing() {
 #[test]
 fn many_messages_are_cut_short_for_people_only() {
     let desk = Desk::new();
-    let rules = "-A INPUT -j LOG\n".repeat(150) + "-A INPUT -m nfacct --nfacct-name x -j RETURN\n";
+    let rules = "-A INPUT -j LOG\n".repeat(150)
+        + "-A INPUT -m rateest --rateest x --rateest-gt --rateest-pps 5 -j RETURN\n";
     let text = format!("*filter\n:INPUT DROP [0:0]\n{rules}COMMIT\n");
     let lines = |arguments: &[&str], start: &str| {
         let output = desk.feed(arguments, &text);

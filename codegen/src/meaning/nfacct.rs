@@ -37,8 +37,8 @@ impl MatchMeaning for Nfacct {
 
     fn note(&self, _: Context<'_>) -> Option<String> {
         Some(
-            "it counts in a map that `ipt2bpf show --accounts` prints, not in the kernel's object, and no \
-             quota that nfacct(8) has given that is known"
+            "it counts in a map that `ipt2bpf show --accounts` prints, not in the kernel's object, whose \
+             quota it does not know"
                 .into(),
         )
     }
