@@ -476,7 +476,9 @@ fn frames_grow_and_shrink() {
     assert_eq!(moved(Helper::XdpAdjustHead, -257), (refused, frame.clone()));
     assert_eq!(moved(Helper::XdpAdjustTail, -6), (0, frame[..14].to_vec()));
     assert_eq!(moved(Helper::XdpAdjustTail, -7), (refused, frame.clone()));
-    assert_eq!(moved(Helper::XdpAdjustTail, 1), (refused, frame));
+    let padded = [&frame[..], &[0; 4]].concat();
+    assert_eq!(moved(Helper::XdpAdjustTail, 4), (0, padded));
+    assert_eq!(moved(Helper::XdpAdjustTail, 1 << 16), (refused, frame));
 }
 
 #[test]

@@ -261,7 +261,6 @@ fn what_cannot_be_exact_is_refused_by_name() {
             "-A INPUT -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 1",
             "connection-state",
         ),
-        ("-A INPUT -m nfacct --nfacct-name x", "kernel-object"),
         (
             "-A INPUT -m rateest --rateest eth0 --rateest-gt --rateest-bps 1bit",
             "kernel-object",
