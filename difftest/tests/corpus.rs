@@ -71,15 +71,15 @@ fn try_all(folder: &str, frames: usize) {
 
 #[test]
 fn our_rulesets_judge_and_count_as_netfilter_does() {
-    try_all("testdata", 5000);
+    try_all("testdata", 2000);
 }
 
 #[test]
 fn real_rulesets_judge_and_count_as_netfilter_does() {
-    try_all("../shared/corpus/rulesets", 500);
+    try_all("../shared/corpus/rulesets", 200);
 }
 
 #[test]
 fn rulesets_of_every_form_judge_and_count_as_netfilter_does() {
-    try_all("../shared/corpus/generated", 500);
+    try_all("../shared/corpus/generated", 200);
 }

@@ -245,8 +245,14 @@ fn linkage(filter: &Filter, plans: &[Vec<StagePlan>], options: &Options) -> Func
     let returns = plans.iter().flatten().any(|plan| plan.depth > 0);
     // The tracking of connections is too much to be walked at each call.
     let tracks = filter.families.iter().any(|it| it.tracking.is_some());
+    // So is a classifier that is walked anew for each way through a routine in front of it.
+    let classifies = plans.iter().flatten().any(|plan| !plan.segments.is_empty());
+    let asks = filter
+        .families
+        .iter()
+        .any(|it| it.routines().next().is_some());
     let old = match options.target_kernel {
-        None => branches <= STATIC_BRANCHES && !tracks,
+        None => branches <= STATIC_BRANCHES && !tracks && !(classifies && asks),
         Some(kernel) => kernel < KernelVersion::GLOBAL_POINTERS,
     };
     match old && !returns {
