@@ -40,14 +40,16 @@ impl Program {
         )
     }
 
-    /// The same for every way of deciding the rules that makes a difference.
+    /// The same for every way of deciding the rules that makes a difference. Lists are made for thousands
+    /// of rules, and the verifier takes minutes for those of a few behind routines: they are tried where
+    /// the compiler chooses them.
     ///
     /// # Errors
     /// As [`Program::new`].
     pub fn of_every_strategy(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Vec<Self>> {
         let mut objects: Vec<Vec<u8>> = Vec::new();
         let mut programs = Vec::new();
-        let forced = Strategy::CLASSIFIERS.into_iter().map(Some);
+        let forced = [Strategy::Lookup, Strategy::Tables].map(Some);
         for strategy in [None, Some(Strategy::Straight)].into_iter().chain(forced) {
             let options = Options {
                 strategy,
