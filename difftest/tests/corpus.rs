@@ -81,5 +81,5 @@ fn real_rulesets_judge_and_count_as_netfilter_does() {
 
 #[test]
 fn rulesets_of_every_form_judge_and_count_as_netfilter_does() {
-    try_all("../shared/corpus/generated", 200);
+    try_all("../shared/corpus/generated", 60);
 }
