@@ -65,6 +65,11 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     };
     let turn = registry.turn()?;
     let loaded = load()?;
+    if follow.is_some() && !loaded.maps().live_sets()?.is_empty() {
+        let message =
+            "--follow copies the kernel's sets, and these rules change sets of their own (-j SET)";
+        return Err(Usage(message.into()).into());
+    }
     loaded.maps().seed_connections()?;
     put(place, wish, &registry, &loaded, reporter)?;
     drop(turn);

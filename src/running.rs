@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use ipt2bpf_codegen::choices;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::needs::{Filled, warnings};
@@ -102,7 +103,7 @@ pub fn load(
 ) -> Result<(Loaded, Compiled)> {
     let mut live_sets = choices.live_sets;
     for maps in replaced {
-        live_sets |= !maps.live_sets()?.is_empty();
+        live_sets |= choices::of_text(&maps.rules_text()?).live_sets;
     }
     let options = Options {
         live_sets,

@@ -135,6 +135,8 @@ routines! {
     TestElements(set::TestElements),
     /// `-m set` with a list of sets
     TestList(set::TestList),
+    /// `-j SET`
+    ChangeElements(set::ChangeElements),
     /// `-m bpf`
     RunClassic(bpf::RunClassic),
     /// `-m ah` of IPv6

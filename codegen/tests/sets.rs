@@ -262,4 +262,136 @@ proptest! {
             prop_assert!(result.is_ok(), "{}\n{}", text, result.unwrap_err());
         }
     }
+
+    #[test]
+    fn sets_that_rules_change(
+        (family, text, rules) in ruleset_of_changes(),
+        drawn in packets(80),
+    ) {
+        let rulesets = filter(family, &rules);
+        for hook in Hook::ALL {
+            let options = options(hook, &text);
+            let (_, _, said) = translate(&rulesets, &options);
+            if said.iter().any(|it| it.severity == Severity::Error) {
+                prop_assert!(text.contains("mac"), "{:?}", said);
+                continue;
+            }
+            let result = check_with_live_sets(&rulesets, &drawn, &options, &sets(&text));
+            prop_assert!(result.is_ok(), "{}\n{}", text, result.unwrap_err());
+        }
+    }
+}
+
+/// Types that rules may change.
+const CHANGEABLE: [&str; 8] = [
+    "hash:ip",
+    "hash:ip,port",
+    "hash:ip,port,ip",
+    "hash:mac",
+    "hash:ip,mac",
+    "hash:ip,mark",
+    "bitmap:port",
+    "bitmap:ip",
+];
+
+/// A set with room for few, whose elements may go.
+fn changeable(name: &'static str, family: Family) -> impl Strategy<Value = String> {
+    let kinds = select(CHANGEABLE.to_vec());
+    (kinds, weighted(0.6, 0..4u8), 1..4u8, any::<bool>()).prop_map(
+        move |(kind, timeout, room, masked)| {
+            let own = match (kind, family) {
+                ("bitmap:port", _) => "range 20-60".to_owned(),
+                ("bitmap:ip", _) if masked => "range 10.0.0.0-10.8.255.255 netmask 24".to_owned(),
+                ("bitmap:ip", _) => "range 10.0.0.0-10.0.0.255".to_owned(),
+                ("hash:mac", _) => format!("maxelem {room}"),
+                ("hash:ip", Family::V4) if masked => {
+                    format!("family inet maxelem {room} netmask 24")
+                }
+                (_, Family::V4) => format!("family inet maxelem {room}"),
+                (_, Family::V6) => format!("family inet6 maxelem {room}"),
+            };
+            let timeout = timeout.map_or(String::new(), |it| format!(" timeout {it}"));
+            format!("create {name} {kind} {own}{timeout}\n")
+        },
+    )
+}
+
+/// A rule that changes a set, or asks one.
+fn change() -> impl Strategy<Value = String> {
+    let sides = select(vec!["src,src,dst", "dst,dst,src", "src,dst,dst", "src"]);
+    let names = select(vec!["a", "b"]);
+    let chains = select(vec!["INPUT", "OUTPUT", "FORWARD"]);
+    let exist = any::<bool>();
+    let seconds = weighted(0.5, 0..4u8);
+    (names, sides, chains, exist, seconds, 0..5u8).prop_map(
+        |(name, sides, chain, exist, seconds, what)| match what {
+            0 | 1 => {
+                let exist = if exist { " --exist" } else { "" };
+                let seconds = seconds.map_or(String::new(), |it| format!(" --timeout {it}"));
+                format!("-A {chain} -j SET --add-set {name} {sides}{exist}{seconds}\n")
+            }
+            2 => format!(
+                "-A {chain} -m statistic --mode nth --every 3 --packet 0 -j SET --del-set {name} {sides}\n"
+            ),
+            3 => format!("-A {chain} -m set --match-set {name} {sides}\n"),
+            _ => format!("-A {chain} -m set ! --match-set all {sides}\n"),
+        },
+    )
+}
+
+fn ruleset_of_changes() -> impl Strategy<Value = (Family, String, String)> {
+    select(vec![Family::V4, Family::V6]).prop_flat_map(|family| {
+        let texts = (changeable("a", family), changeable("b", family));
+        (texts, vec(change(), 3..10)).prop_map(move |((a, b), rules)| {
+            let list = "create all list:set\nadd all a\nadd all b\n".to_owned();
+            (family, [a, b, list].concat(), rules.concat())
+        })
+    })
+}
+
+/// What cannot be said exactly of a set that a rule changes is refused by the set's name.
+#[test]
+fn changes_that_chance_or_the_other_elements_decide_are_refused() {
+    let reason = |set: &str, rule: &str| {
+        let rulesets = filter(Family::V4, &format!("-A INPUT -j SET {rule}\n"));
+        let (_, _, said) = translate(&rulesets, &options(Hook::CgroupIngress, set));
+        let error = said.iter().find(|it| it.severity == Severity::Error);
+        error.map(|it| it.message.clone()).unwrap_or_default()
+    };
+    let cases = [
+        ("create a hash:net\n", "--add-set a src", "prefix length"),
+        (
+            "create a hash:net,iface\n",
+            "--del-set a src,src",
+            "interfaces",
+        ),
+        (
+            "create a hash:net,net\n",
+            "--del-set a src,dst",
+            "prefix length",
+        ),
+        (
+            "create a bitmap:ip,mac range 10.0.0.0/24\n",
+            "--add-set a src,src",
+            "Ethernet",
+        ),
+        ("create a hash:ip forceadd\n", "--add-set a src", "chance"),
+        (
+            "create b hash:ip\ncreate a list:set\nadd a b\n",
+            "--add-set a src",
+            "the first of its sets",
+        ),
+    ];
+    for (set, rule, part) in cases {
+        let said = reason(set, rule);
+        assert!(
+            said.contains("the set a") && said.contains(part),
+            "{set}: {said}"
+        );
+    }
+    assert_eq!(reason("create a hash:ip forceadd\n", "--del-set a src"), "");
+    assert_eq!(
+        reason("create a hash:net family inet6\n", "--add-set a src"),
+        ""
+    );
 }

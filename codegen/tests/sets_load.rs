@@ -130,6 +130,46 @@ fn sets_of_every_type_load_at_every_hook() {
 }
 
 #[test]
+fn sets_that_rules_change_load_at_every_hook() {
+    if !may_load() {
+        return;
+    }
+    for hook in Hook::ALL {
+        for (target_kernel, timed) in [
+            (KernelVersion::BASELINE, false),
+            (KernelVersion::FOR_EACH, true),
+            (KernelVersion::LOOP, true),
+        ] {
+            for family in [Family::V4, Family::V6] {
+                let options = Options {
+                    hooks: vec![hook],
+                    sets: sets(&every_type(family)),
+                    target_kernel: Some(target_kernel),
+                    ..Options::default()
+                };
+                let mut lines = rules(hook);
+                for set in ["ip", "port", "ipportip", "mark"] {
+                    let set = if timed {
+                        format!("{set}t")
+                    } else {
+                        set.to_owned()
+                    };
+                    lines += &format!(
+                        "-A user -j SET --add-set {set} src,src,dst\n\
+                         -A user -j SET --add-set {set} dst,dst,src --exist --timeout 5\n\
+                         -A user -j SET --del-set {set} src,src,dst\n"
+                    );
+                }
+                lines += "-A user -j SET --add-set plain dst --del-set plain src\n";
+                let compiled = compile(&filter(family, &lines), &options);
+                let compiled = compiled.unwrap_or_else(|said| panic!("{said:#?}"));
+                loads(&compiled.module, hook);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_hundred_thousand_addresses_take_about_ten_bytes_each() {
     let mut text = String::from("create many hash:ip maxelem 100000\n");
     for number in 1..=100_000u32 {

@@ -1,19 +1,21 @@
 //! What rules share by name: tables of `-m hashlimit` and lists of `-m recent`, which belong to the first rule
-//! that names them.
+//! that names them, and the sets that `-j SET` changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipt2bpf_parser::matches::Match;
 use ipt2bpf_parser::matches::hashlimit::Hashlimit;
 use ipt2bpf_parser::matches::recent::Recent;
-use ipt2bpf_parser::ruleset::{Family, Ruleset};
+use ipt2bpf_parser::ruleset::{Action, Family, Ruleset};
+use ipt2bpf_parser::targets::Target;
 
 use super::recent::stamps;
 
-/// By family and name.
+/// By family and name; sets by their name alone.
 #[derive(Clone, Debug, Default)]
 pub struct Shared<'r> {
+    changed_sets: HashSet<&'r str>,
     tables: HashMap<(Family, &'r [u8]), &'r Hashlimit>,
     lists: HashMap<(Family, &'r [u8]), List>,
 }
@@ -52,8 +54,20 @@ impl<'r> Shared<'r> {
                     _ => {}
                 }
             }
+            for target in targets(ruleset) {
+                if let Target::Set(set) = target {
+                    let changed = [set.add.as_ref().map(|add| &add.entry), set.delete.as_ref()];
+                    let names = changed.into_iter().flatten().map(|it| it.name.as_str());
+                    shared.changed_sets.extend(names);
+                }
+            }
         }
         shared
+    }
+
+    /// Whether a rule adds elements to the set of a name, or deletes some.
+    pub fn changes(&self, set: &str) -> bool {
+        self.changed_sets.contains(set)
     }
 
     /// The first rule of the table that a rule of the family names.
@@ -92,5 +106,15 @@ fn matches(ruleset: &Ruleset) -> impl Iterator<Item = &Match> {
         });
         let rules = chains.into_iter().flat_map(|chain| &chain.rules);
         rules.flat_map(|rule| rule.matches.iter().map(|it| &it.value))
+    })
+}
+
+/// All targets of a ruleset.
+fn targets(ruleset: &Ruleset) -> impl Iterator<Item = &Target> {
+    let chains = ruleset.tables.iter().flat_map(|table| &table.chains);
+    let rules = chains.flat_map(|chain| &chain.rules);
+    rules.filter_map(|rule| match &rule.action {
+        Action::Target(target) => Some(&target.value),
+        Action::Continue | Action::Verdict(_) | Action::Jump(_) | Action::Goto(_) => None,
     })
 }

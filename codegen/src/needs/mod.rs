@@ -4,6 +4,7 @@
 mod addresses;
 mod clock;
 mod devices;
+mod sets;
 
 use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::span::Sources;
@@ -30,5 +31,9 @@ pub fn warnings(
     let devices = devices::warning(compiled, options, filled, sources);
     let addresses = addresses::warning(compiled, filled);
     let clock = clock::warning(compiled, options, filled);
-    [devices, addresses, clock].into_iter().flatten().collect()
+    let sets = sets::warning(compiled, filled);
+    [devices, addresses, clock, sets]
+        .into_iter()
+        .flatten()
+        .collect()
 }

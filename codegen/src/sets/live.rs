@@ -24,7 +24,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipt2bpf_parser::ipset::{Entry, Options, Part, Set, SetType, SkbInfo};
+use ipt2bpf_parser::ipset::{Entry, Options, Part, Range, Set, SetType, SkbInfo};
 use ipt2bpf_parser::ruleset::{Counters, Family};
 
 use super::key::{Dimension, Key, mask_of, of_parts, under};
@@ -38,11 +38,12 @@ pub const VALUE: usize = 16;
 /// Where the answer lies in a value.
 pub const ANSWER: i16 = 8;
 /// Where the length of the prefix lies in a value.
-const LENGTH: usize = 12;
+pub const LENGTH: usize = 12;
 /// Bytes in front of a key of a trie.
 const PREFIX: usize = 4;
 
-const SECOND: u64 = 1_000_000_000;
+/// Nanoseconds of a second.
+pub const SECOND: u64 = 1_000_000_000;
 
 /// How the elements of a set lie in its map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +152,16 @@ impl LiveShape {
                 locked: false,
             }),
         }
+    }
+
+    /// What a bitmap can hold.
+    pub fn range(&self) -> Option<Range> {
+        self.options.range
+    }
+
+    /// Whether a full set makes room for a new element at the cost of another.
+    pub fn evicts(&self) -> bool {
+        self.options.forceadd
     }
 
     /// Whether elements may go after a time.

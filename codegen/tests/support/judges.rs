@@ -164,6 +164,7 @@ fn compare(
         ifindex: ((drawn.interface + 1) % INTERFACES.len()) as u32 + 1,
     };
     context.jiffies = world.jiffies;
+    context.nanoseconds = world.jiffies * 1_000_000_000 / u64::from(options.tick_rate);
     let real = u128::from(world.seconds.unsigned_abs()) * 1_000_000_000;
     context.boot_time = (real - u128::from(REAL_LESS_BOOT)) as u64;
     context.atomic_time = (real + u128::from(TAI_LESS_REAL)) as u64;

@@ -96,8 +96,8 @@ pub fn constant(image: &Image) -> Constant {
 pub fn list(linker: &mut Linker<'_>, list: &TestList) -> FunctionId {
     let rate = linker.options.tick_rate;
     let members: Vec<_> = list
-        .members()
-        .into_iter()
+        .members
+        .iter()
         .map(|member| {
             let function = function(linker, &member.test);
             (member, function)

@@ -5,12 +5,13 @@ use std::fmt;
 use ipt2bpf_parser::matches::set::Side;
 use ipt2bpf_parser::ruleset::Family;
 
-use super::{code, live, ports};
+use super::{change, code, live, ports};
 use crate::emit::link::{Call, Constant, Linker};
 use crate::field::{Field, link};
 use crate::packet::Packet;
 use crate::routine::{Perform, World};
 use crate::sets::key::{Dimension, Key, MAX_KEY};
+use crate::sets::live::LiveShape;
 use crate::sets::table::{Answer, Table};
 use crate::sets::{Contents, Known};
 
@@ -51,6 +52,12 @@ impl TestElements {
             Contents::Members(_) => None,
         }
     }
+
+    /// How the elements lie in a map that rules may change.
+    fn changeable(&self) -> Option<&LiveShape> {
+        let shape = self.set.live.as_ref().filter(|_| self.live);
+        shape.filter(|shape| !shape.is_trie)
+    }
 }
 
 impl Perform for TestElements {
@@ -61,6 +68,12 @@ impl Perform for TestElements {
         let Some((key, interface)) = key_of(packet, &table.dimensions, &self.sides) else {
             return Answer::No.number();
         };
+        if let Some(shape) = self.changeable() {
+            return match change::has(world, &self.set, shape, &key) {
+                true => Answer::Yes.number(),
+                false => Answer::No.number(),
+            };
+        }
         let elapsed = match table.timed {
             true => Clock::elapsed(world),
             false => 0,
@@ -127,7 +140,11 @@ pub fn interface_field(side: Side) -> Field {
 }
 
 /// The key of a packet and the name of its interface; none when the packet lacks a part.
-fn key_of(packet: &Packet<'_>, dimensions: &[Dimension], sides: &[Side]) -> Option<(Key, u128)> {
+pub fn key_of(
+    packet: &Packet<'_>,
+    dimensions: &[Dimension],
+    sides: &[Side],
+) -> Option<(Key, u128)> {
     let mut bytes = Vec::with_capacity(MAX_KEY);
     let mut interface = 0;
     for (dimension, &side) in dimensions.iter().zip(sides) {

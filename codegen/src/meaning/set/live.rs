@@ -1,10 +1,11 @@
 //! The function that asks a set that can be changed.
 
 use ipt2bpf_parser::matches::set::Side;
+use ipt2bpf_parser::ruleset::Family;
 
 use super::part::{KEY, Parts};
-use crate::asm::{Alu, Cond, FunctionId, Helper, Imm64, Reg, Size};
-use crate::emit::link::{Constant, Linker};
+use crate::asm::{Alu, Cond, FunctionId, Helper, Imm64, Label, Reg, Size};
+use crate::emit::link::{Body, Constant, Linker};
 use crate::sets::Known;
 use crate::sets::live::{ANSWER, LiveShape, SETS_MAP, description, map_name};
 use crate::sets::table::Answer;
@@ -23,34 +24,10 @@ pub fn elements(
     let family = linker.family;
     linker.function("live_set", 0, |body| {
         let missing = body.code.label();
-        let parts = shape
-            .parts
-            .iter()
-            .filter_map(|&(dimension, place)| Some((dimension, *sides.get(place)?)));
-        Parts {
-            body,
-            family,
-            missing,
-        }
-        .key(parts);
-        let size = shape.key_size();
-        for (word, at) in shape.mask[..size]
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .zip((KEY..).step_by(4))
-        {
-            let mask = u32::from_le_bytes(*word);
-            if mask != u32::MAX {
-                let code = &mut body.code;
-                code.load(Size::W, Reg::R1, Reg::R10, at);
-                code.alu32(Alu::And, Reg::R1, mask.cast_signed());
-                code.store(Size::W, Reg::R10, at, Reg::R1);
-            }
-        }
+        key(body, family, shape, sides, missing);
         let key = match shape.is_trie {
             true => {
-                let bits = 8 * size as i32;
+                let bits = 8 * shape.key_size() as i32;
                 body.code.store(Size::W, Reg::R10, PREFIX, bits);
                 PREFIX
             }
@@ -76,6 +53,31 @@ pub fn elements(
         body.code.bind(missing);
         body.answer(Answer::No.number() as i32);
     })
+}
+
+/// Puts the key of a packet on the stack at [`KEY`], under the masks of the set; goes to `missing` where the
+/// packet lacks a part.
+pub fn key(body: &mut Body, family: Family, shape: &LiveShape, sides: &[Side], missing: Label) {
+    let parts = shape
+        .parts
+        .iter()
+        .filter_map(|&(dimension, place)| Some((dimension, *sides.get(place)?)));
+    Parts {
+        body,
+        family,
+        missing,
+    }
+    .key(parts);
+    let (words, _) = shape.mask[..shape.key_size()].as_chunks::<4>();
+    for (word, at) in words.iter().zip((KEY..).step_by(4)) {
+        let mask = u32::from_le_bytes(*word);
+        if mask != u32::MAX {
+            let code = &mut body.code;
+            code.load(Size::W, Reg::R1, Reg::R10, at);
+            code.alu32(Alu::And, Reg::R1, mask.cast_signed());
+            code.store(Size::W, Reg::R10, at, Reg::R1);
+        }
+    }
 }
 
 /// What tells a loader which map is which set.

@@ -1,5 +1,6 @@
 //! `set_match_v4` of net/netfilter/xt_set.c, and what it asks of ipset.
 
+mod change;
 mod code;
 mod elements;
 mod list;
@@ -8,6 +9,7 @@ mod part;
 mod ports;
 mod target;
 
+pub use change::ChangeElements;
 pub use elements::TestElements;
 pub use list::TestList;
 
@@ -21,6 +23,7 @@ use crate::semantic::{Step, Test};
 use crate::sets::key::Dimension;
 use crate::sets::table::{Answer, Table};
 use crate::sets::{Contents, Known};
+use list::Member;
 
 impl MatchMeaning for Set {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
@@ -39,28 +42,19 @@ impl MatchMeaning for Set {
                     .into(),
             });
         }
-        let wanted = match self.return_nomatch && has_exceptions(set) {
-            true => Answer::NoMatch,
-            false => Answer::Yes,
-        };
         let Some(routine) = test(set, lookup, self.return_nomatch, context)? else {
             return Ok(vec![Step::require(constant(inverted))]);
         };
         let wanted = match routine {
             // A list has looked for the right answer itself.
             Routine::TestList(_) => Answer::Yes,
-            _ => wanted,
+            _ => wanted(set, self.return_nomatch),
         };
         Ok(vec![
             Step::Ask(routine),
             Step::require(Test::equal(Field::Answer, wanted.number()).negated_if(inverted)),
         ])
     }
-}
-
-/// Whether `--return-nomatch` has a meaning for a set (`IPSET_TYPE_NOMATCH`).
-fn has_exceptions(set: &Known) -> bool {
-    set.kind.has_nomatch()
 }
 
 /// The set of a name.
@@ -85,35 +79,60 @@ fn test(
         return Ok(None);
     }
     let sides = lookup.sides.clone();
-    let may_change = context.options.live_sets;
     match &set.contents {
         Contents::Elements(table) => {
-            let live = may_change && set.live.is_some();
+            let live = is_live(set, context);
             check(set, table, live, &sides, context)?;
-            let unseen =
-                table.dimensions.contains(&Dimension::Mac) && context.hook == Hook::CgroupEgress;
-            // What this host sends has no Ethernet header yet. A set that may change is empty for now.
-            if (table.masks.is_empty() && !live) || unseen {
+            // A set that may change is empty for now.
+            if (table.masks.is_empty() && !live) || is_unseen(table, context) {
                 return Ok(None);
             }
             let set = set.clone();
             Ok(Some(TestElements { set, sides, live }.into()))
         }
-        Contents::Members(members) => {
-            for (member, _) in members {
-                test(member, lookup, return_nomatch, context)?;
+        Contents::Members(sets) => {
+            let mut members = Vec::new();
+            for (set, timeout) in sets {
+                let routine = test(set, lookup, return_nomatch, context)?;
+                if let Some(Routine::TestElements(test)) = routine {
+                    members.push(Member {
+                        test,
+                        wanted: wanted(set, return_nomatch),
+                        timeout: *timeout,
+                    });
+                }
             }
-            let list = TestList {
-                set: set.clone(),
-                sides,
-                return_nomatch,
-                family: context.family,
-                hook: context.hook,
-                may_change,
-            };
-            Ok((!list.members().is_empty()).then(|| list.into()))
+            let set = set.clone();
+            Ok((!members.is_empty()).then(|| {
+                TestList {
+                    set,
+                    sides,
+                    members,
+                }
+                .into()
+            }))
         }
     }
+}
+
+/// The answer that counts: with `--return-nomatch` that of exceptions, where a set can have them
+/// (`IPSET_TYPE_NOMATCH`).
+fn wanted(set: &Known, return_nomatch: bool) -> Answer {
+    match return_nomatch && set.kind.has_nomatch() {
+        true => Answer::NoMatch,
+        false => Answer::Yes,
+    }
+}
+
+/// Whether the elements of a set are kept where they can be changed.
+fn is_live(set: &Known, context: Context<'_>) -> bool {
+    let may_change = context.options.live_sets || context.shared.changes(&set.name);
+    may_change && set.live.is_some()
+}
+
+/// Whether no packet here has what elements are made of: what this host sends has no Ethernet header yet.
+fn is_unseen(table: &Table, context: Context<'_>) -> bool {
+    table.dimensions.contains(&Dimension::Mac) && context.hook == Hook::CgroupEgress
 }
 
 /// What of a set cannot be done.
