@@ -1,7 +1,7 @@
 //! The README's table of matches and targets, made by translating an example of every option at every
 //! hook. `UPDATE_README=1 cargo test --test supported` writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use ipt2bpf_codegen::compile::compile;
@@ -126,21 +126,21 @@ fn placed(example: &Example, hook: Hook) -> Option<Ruleset> {
     })
 }
 
-/// The sets that examples ask for.
-fn sets(family: Family) -> Sets {
-    let family = match family {
-        Family::V4 => "inet",
-        Family::V6 => "inet6",
+/// The sets that an example asks for or changes.
+fn sets(example: &Example) -> Sets {
+    let (family, element) = match example.family {
+        Family::V4 => ("inet", "192.0.2.1"),
+        Family::V6 => ("inet6", "::ffff:1"),
+    };
+    let kind = match example.rule.contains("-j SET") {
+        true => "hash:ip",
+        false => "hash:net",
     };
     let names = ["foo", "nn", "abcdefghijklmnopqrstuvwxyz12345"];
     let text: String = names
         .iter()
-        .map(|name| format!("create {name} hash:net family {family}\nadd {name} ::ffff:1\n"))
+        .map(|name| format!("create {name} {kind} family {family}\nadd {name} {element}\n"))
         .collect();
-    let text = match family {
-        "inet" => text.replace("::ffff:1", "192.0.2.0/24"),
-        _ => text,
-    };
     let mut sources = Sources::default();
     let id = sources.add("sets", text);
     Sets::new(&ipset::parse(&sources, &[id], &Names::default()).sets)
@@ -167,7 +167,7 @@ fn table() -> String {
                 hooks,
                 companion: hook == Hook::Xdp,
                 device_names: DeviceNames::Relocated,
-                sets: sets(example.family),
+                sets: sets(example),
                 ..Options::default()
             };
             let tally = tallies
@@ -210,8 +210,19 @@ fn the_readme_says_what_is_translated() {
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(&path, &updated).expect("writes");
     }
-    assert_eq!(
-        readme, updated,
-        "run UPDATE_README=1 cargo test --test supported"
+    let difference = difference(&readme, &updated);
+    assert!(
+        difference.is_empty(),
+        "run UPDATE_README=1 cargo test --test supported\n{difference}"
     );
+}
+
+/// The lines that only one of two texts has.
+fn difference(old: &str, new: &str) -> String {
+    let only = |of: &str, not: &str, sign: &str| -> String {
+        let others: HashSet<&str> = not.lines().collect();
+        let lines = of.lines().filter(|line| !others.contains(line));
+        lines.map(|line| format!("{sign} {line}\n")).collect()
+    };
+    only(old, new, "-") + &only(new, old, "+")
 }

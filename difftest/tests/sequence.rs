@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::compare::Subject;
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
+use ipt2bpf_difftest::ipsets::Ipsets;
 use ipt2bpf_difftest::netfilter::{CounterKey, Netfilter, Route};
 use ipt2bpf_difftest::netns;
 use ipt2bpf_difftest::subjects::{self, program::Program};
@@ -38,12 +38,14 @@ static TURN: Mutex<()> = Mutex::new(());
 type Counted = BTreeMap<CounterKey, [Counters; 2]>;
 
 /// Sends a sequence through both; none when a packet took too long.
-fn run(family: Family, text: &str, arrivals: &[Arrival]) -> Result<Option<Counted>> {
+fn run(family: Family, text: &str, sets: &Ipsets, arrivals: &[Arrival]) -> Result<Option<Counted>> {
     netns::isolated(|| {
+        sets.restore()?;
         let host = Host::new(&["eth0".into()], &Routing::AllLocal)?;
         let netfilter = Netfilter::new(&host, family)?;
         let ruleset = subjects::ruleset(family, text)?;
-        let mut program = Program::new(&ruleset, Hook::CgroupIngress, &Sets::default())?;
+        let mut program = Program::new(&ruleset, Hook::CgroupIngress, &sets.known)?;
+        program.fill_sets(&sets.sets)?;
         netfilter.load(text)?;
         let start = Instant::now();
         for (at, frame) in arrivals {
@@ -71,6 +73,11 @@ fn run(family: Family, text: &str, arrivals: &[Arrival]) -> Result<Option<Counte
 
 /// Sends a sequence through rules of mangle's PREROUTING and wants each to count the same on both sides.
 fn agree(family: Family, rules: &[&str], arrivals: &[Arrival]) {
+    agree_with_sets(family, "", rules, arrivals);
+}
+
+/// The same where rules ask sets.
+fn agree_with_sets(family: Family, sets: &str, rules: &[&str], arrivals: &[Arrival]) {
     if let Err(reason) = netns::prerequisites() {
         eprintln!("skipped: {reason:#}");
         return;
@@ -81,7 +88,8 @@ fn agree(family: Family, rules: &[&str], arrivals: &[Arrival]) {
         .collect();
     let text = format!("*mangle\n:PREROUTING ACCEPT [0:0]\n{lines}COMMIT\n");
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let runs = (0..TRIES).map(|_| run(family, &text, arrivals).expect("runs"));
+    let sets = Ipsets::read(sets).expect("sets");
+    let runs = (0..TRIES).map(|_| run(family, &text, &sets, arrivals).expect("runs"));
     let Some(counted) = runs.flatten().next() else {
         eprintln!("skipped: the machine is too busy to keep the times of the packets");
         return;
@@ -398,4 +406,180 @@ fn times() {
     rules.push("-m time --datestop 2020-01-01".into());
     let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
     agree(Family::V4, &rules, &bursts(Family::V4)[..4]);
+}
+
+/// Packets of every form, in bursts so far from each other that no second ends near one: from some hosts, from
+/// an address of zeros, with too few bytes, in fragments, and with options.
+fn forms(family: Family) -> Vec<Arrival> {
+    let bursts: [&[u8]; 15] = [
+        &[1, 1, 2, 1],
+        &[1, 2, 3],
+        &[1, 1, 4, 2, 0],
+        &[3, 0],
+        &[],
+        &[1, 5, 4],
+        &[2, 1],
+        &[],
+        &[1, 3, 3, 0],
+        &[1, 1, 5, 2, 2],
+        &[1],
+        &[1, 2, 3, 4],
+        &[2, 2],
+        &[],
+        &[1, 5, 3],
+    ];
+    let mut arrivals = Vec::new();
+    for (at, hosts) in (0..).step_by(300).zip(bursts) {
+        for (number, &host) in hosts.iter().enumerate() {
+            let destination = 50 + (number % 3) as u16;
+            let payload = ports(1000 + u16::from(host), destination, 30);
+            let udp = packet(family, host, 60, UDP, &payload);
+            let zeros = with_source_of_zeros(family, &udp);
+            let frames = [
+                udp,
+                packet(family, host, 60, TCP, &payload),
+                packet(family, host, 60, UDP, &payload[..7]),
+                packet(family, host, 60, ESP, &payload),
+                zeros,
+            ];
+            arrivals.extend(frames.into_iter().map(|frame| (at, frame)));
+            let more = match family {
+                Family::V4 => [
+                    v4(host, 60, UDP, 0x2000, &payload[..24]),
+                    v4(host, 60, UDP, 3, &payload),
+                    with_options(host, UDP, &payload),
+                ],
+                Family::V6 => [
+                    v6(
+                        host,
+                        60,
+                        44,
+                        &[&[UDP, 0, 0, 1, 0, 0, 0, host], &payload[..24]].concat(),
+                    ),
+                    v6(
+                        host,
+                        60,
+                        44,
+                        &[&[UDP, 0, 0, 24, 0, 0, 0, host], &payload[..]].concat(),
+                    ),
+                    v6(
+                        host,
+                        60,
+                        60,
+                        &[&[UDP, 0, 1, 4, 0, 0, 0, 0], &payload[..]].concat(),
+                    ),
+                ],
+            };
+            arrivals.extend(more.into_iter().map(|frame| (at, frame)));
+        }
+    }
+    arrivals
+}
+
+/// An IPv4 packet with four bytes of options that do nothing.
+fn with_options(host: u8, protocol: u8, payload: &[u8]) -> Frame {
+    let mut packet = vec![0x46, 0];
+    packet.extend((24 + payload.len() as u16).to_be_bytes());
+    packet.extend([
+        0, host, 0, 0, 60, protocol, 0, 0, 10, 0, 0, host, 192, 0, 2, 1,
+    ]);
+    packet.extend([1; 4]);
+    let sum = checksum(&packet).to_be_bytes();
+    packet[10..12].copy_from_slice(&sum);
+    packet.extend(payload);
+    Frame::received(Family::V4, "eth0", &packet)
+}
+
+/// The same packet from 0.0.0.0 or `::`.
+fn with_source_of_zeros(family: Family, frame: &Frame) -> Frame {
+    let mut packet = frame.packet().to_vec();
+    match family {
+        Family::V4 => {
+            packet[12..16].fill(0);
+            packet[10..12].fill(0);
+            let sum = checksum(&packet[..20]).to_be_bytes();
+            packet[10..12].copy_from_slice(&sum);
+        }
+        Family::V6 => packet[8..24].fill(0),
+    }
+    Frame::received(family, "eth0", &packet)
+}
+
+#[test]
+fn sets_that_rules_change() {
+    for family in [Family::V4, Family::V6] {
+        let (name, length, host, other) = match family {
+            Family::V4 => ("inet", 31, "10.0.0.3", "192.0.2.1"),
+            Family::V6 => ("inet6", 127, "2001:db8::3", "2001:db8:1::1"),
+        };
+        let mut sets = format!(
+            "create seen hash:ip family {name} timeout 1\n\
+             create renewed hash:ip family {name} timeout 7\n\
+             create stay hash:ip family {name} timeout 1\n\
+             create few hash:ip family {name} maxelem 2 timeout 1\n\
+             create full hash:ip family {name} maxelem 2\n\
+             create pairs hash:ip,port family {name}\n\
+             create triples hash:ip,port,ip family {name} timeout 0\n\
+             add triples {host},udp:50,{other} timeout 2\n\
+             add triples {host},tcp:51,{other}\n\
+             create masked hash:ip family {name} netmask {length} timeout 0\n\
+             create ports bitmap:port range 50-51 timeout 1\n\
+             create begun hash:ip family {name}\n\
+             add begun {host}\n\
+             create any list:set\nadd any pairs\nadd any few\nadd any begun\n",
+        );
+        let mut rules = vec![
+            "-m set --match-set seen src",
+            "-m set ! --match-set seen src",
+            "-j SET --add-set seen src",
+            "-m set --match-set seen src",
+            "-m set --match-set renewed src",
+            "-j SET --add-set renewed src --exist --timeout 1",
+            "-m set --match-set stay src",
+            "-m statistic --mode nth --every 5 --packet 2 -j SET --add-set stay src --timeout 0",
+            "-m statistic --mode nth --every 3 --packet 0 -j SET --add-set stay src",
+            "-m statistic --mode nth --every 11 --packet 5 -j SET --del-set stay src",
+            "-m set --match-set few src",
+            "-m set ! --match-set few dst",
+            "-j SET --add-set few src --exist",
+            "-m set --match-set few src",
+            "-m set --match-set full src",
+            "-j SET --add-set full src --timeout 1",
+            "-m set --match-set full src",
+            "-m statistic --mode nth --every 9 --packet 8 -j SET --del-set full src",
+            "-m set --match-set pairs src,dst",
+            "-m set ! --match-set pairs src,src",
+            "-j SET --add-set pairs src,dst",
+            "-j SET --add-set pairs src",
+            "-m set --match-set pairs src,dst",
+            "-m set ! --match-set pairs dst,dst",
+            "-m statistic --mode nth --every 4 --packet 3 -j SET --del-set pairs src,dst",
+            "-m set --match-set triples src,dst,dst",
+            "-m set ! --match-set triples src,dst,dst",
+            "-j SET --add-set triples src,dst,dst --timeout 2 --del-set triples src,src,dst",
+            "-m set --match-set masked src",
+            "-p udp -j SET --add-set masked src --timeout 1 --exist",
+            "-m set ! --match-set ports dst",
+            "-m set --match-set ports dst",
+            "-j SET --add-set ports dst",
+            "-m set --match-set ports dst",
+            "-j SET --del-set begun src",
+            "-m statistic --mode nth --every 6 --packet 0 -j SET --add-set begun src",
+            "-m set --match-set any src,dst",
+            "-m set ! --match-set any src,dst",
+        ];
+        if family == Family::V4 {
+            sets += "create range bitmap:ip range 10.0.0.1-10.0.0.2\n\
+                     create nets bitmap:ip range 10.0.0.0-10.0.0.3 netmask 31 timeout 1\n";
+            rules.extend([
+                "-m set ! --match-set range src",
+                "-j SET --add-set range src",
+                "-m set --match-set range src",
+                "-m set --match-set nets src",
+                "-j SET --add-set nets src",
+                "-m set --match-set nets src",
+            ]);
+        }
+        agree_with_sets(family, &sets, &rules, &forms(family));
+    }
 }

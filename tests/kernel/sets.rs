@@ -205,3 +205,57 @@ fn sets_of_pinned_programs_are_changed_too() {
         Ok(())
     });
 }
+
+/// Who knocks at one port is let in at another, until the rules are told otherwise.
+#[test]
+fn rules_change_a_set_that_other_rules_ask() {
+    in_kernel(|dir| {
+        let path = |name: &str| dir.join(name).display().to_string();
+        fs::write(dir.join("sets"), "create knocked hash:ip timeout 60\n")?;
+        fs::write(
+            dir.join("v4"),
+            "*filter\n:INPUT ACCEPT [0:0]\n\
+             -A INPUT -p tcp -m tcp --dport 7002 --syn -j SET --add-set knocked src --exist\n\
+             -A INPUT -p tcp -m tcp --dport 7003 --syn -j SET --del-set knocked src\n\
+             -A INPUT -p tcp -m tcp --dport 7001 -m set ! --match-set knocked src -j DROP\nCOMMIT\n",
+        )?;
+        let cgroup = Cgroup::new("knock")?;
+        let ports = [7001, 7002, 7003];
+        let _inside = cgroup.inside(|| listen(&["127.0.0.1"], &ports))??;
+        let attach = |options: &str| {
+            let (name, rules) = (cgroup.name(), path("v4"));
+            ipt2bpf(&format!("attach {options} --cgroup {name} {rules}"))
+        };
+        attach(&format!("--ipset {}", path("sets")))?;
+        let open = || connects("127.0.0.1", 7001);
+        ensure!(!open(), "nobody has knocked");
+        ensure!(connects("127.0.0.1", 7002), "knocks");
+        ensure!(open(), "has knocked");
+        let listed = ipt2bpf("set list knocked")?;
+        let lines: Vec<&str> = listed.lines().collect();
+        ensure!(
+            lines.len() == 2 && lines[1].starts_with("add knocked 127.0.0.1 timeout 60"),
+            "{listed}"
+        );
+        let check = format!(
+            "check --ipset {} --hook cgroup_skb/ingress {}",
+            path("sets"),
+            path("v4")
+        );
+        let told = ipt2bpf(&check)?;
+        ensure!(told.contains("`ipt2bpf set list` prints"), "{told}");
+
+        // New rules go on with the set as it is.
+        attach("")?;
+        ensure!(open(), "has knocked before");
+        ensure!(connects("127.0.0.1", 7003), "leaves");
+        ensure!(!open(), "has left");
+        ipt2bpf("set add knocked 127.0.0.1")?;
+        ensure!(open(), "was let in by hand");
+
+        let said = attach("--follow").expect_err("two masters");
+        ensure!(said.to_string().contains("sets of their own"), "{said}");
+        ipt2bpf(&format!("detach --cgroup {}", cgroup.name()))?;
+        Ok(())
+    });
+}

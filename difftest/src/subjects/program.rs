@@ -8,6 +8,7 @@ use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::sets::Sets;
+use ipt2bpf_parser::ipset::Set;
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
 use ipt2bpf_runtime::{Loaded, TestPacket, interfaces, load};
 
@@ -98,6 +99,18 @@ impl Program {
                 .map(|interface| (interface.name, interface.index))
                 .collect(),
         })
+    }
+
+    /// Gives the sets that rules change their first elements.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn fill_sets(&self, sets: &[Set]) -> Result<()> {
+        for live in self.loaded.maps().live_sets()? {
+            let given = sets.iter().find(|it| it.name.value == live.name());
+            live.fill(given.map_or(&[], |given| &given.entries))?;
+        }
+        Ok(())
     }
 }
 

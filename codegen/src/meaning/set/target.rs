@@ -77,7 +77,7 @@ fn changed(
             "name the set that is to be changed",
         ));
     };
-    if !set.live.as_ref().is_some_and(|shape| !shape.is_trie) {
+    if set.live.as_ref().is_none_or(|shape| shape.is_trie) {
         let (reason, help) = match set.kind {
             SetType::BitmapIpMac => (
                 "in which addresses wait for their Ethernet address",
