@@ -16,7 +16,7 @@ use ipt2bpf_runtime::{Maps, kernel};
 
 use crate::failure::Usage;
 use crate::show::{InForce, Selection};
-use crate::{input, sets};
+use crate::{groups, input, sets};
 
 /// Matches whose memory is not read.
 const UNREAD: [&str; 5] = ["hashlimit", "limit", "quota", "recent", "statistic"];
@@ -73,6 +73,7 @@ impl Live {
         Ok(Options {
             hooks,
             sets: codegen::Sets::new(&self.input.sets),
+            groups: groups::asked_for(&self.input.rulesets)?,
             tick_rate: kernel::tick_rate(),
             ..self.choices.clone()
         })

@@ -13,6 +13,7 @@ mod conntrack;
 mod detach;
 mod explain;
 mod failure;
+mod groups;
 mod hits;
 mod input;
 mod iptables;

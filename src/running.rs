@@ -14,6 +14,7 @@ use ipt2bpf_runtime::{Loaded, Maps, counters, kernel};
 
 use crate::cli::{Deciding, Hooks, Leniency, Rules, Sets, Tracking};
 use crate::failure::Told;
+use crate::groups;
 use crate::input;
 use crate::messages::Reporter;
 use crate::sets;
@@ -103,7 +104,9 @@ pub fn load(
 ) -> Result<(Loaded, Compiled)> {
     let mut live_sets = choices.live_sets;
     for maps in replaced {
-        live_sets |= choices::of_text(&maps.rules_text()?).live_sets;
+        // Sets are also live where rules change them.
+        live_sets |=
+            !maps.live_sets()?.is_empty() && choices::of_text(&maps.rules_text()?).live_sets;
     }
     let options = Options {
         live_sets,
@@ -113,6 +116,7 @@ pub fn load(
         device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
         target_kernel: kernel::target(),
         sets: codegen::Sets::new(&input.sets),
+        groups: groups::asked_for(&input.rulesets)?,
         tick_rate: kernel::tick_rate(),
         ..choices
     };

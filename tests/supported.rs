@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::{DeviceNames, KernelVersion, Options};
+use ipt2bpf_codegen::options::{ControlGroup, DeviceNames, KernelVersion, Options};
 use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::diagnostic::Severity;
 use ipt2bpf_parser::ruleset::{Family, Ruleset};
@@ -168,6 +168,7 @@ fn table() -> String {
                 companion: hook == Hook::Xdp,
                 device_names: DeviceNames::Relocated,
                 sets: sets(example),
+                groups: [(Vec::new(), ControlGroup { id: 1, level: 0 })].into(),
                 ..Options::default()
             };
             let tally = tallies

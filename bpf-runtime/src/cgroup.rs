@@ -1,9 +1,13 @@
 //! Directories of the cgroup v2 hierarchy and their ids.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use ipt2bpf_codegen::options::ControlGroup;
 
 use crate::error::Error;
 use crate::mounts::mounts_of;
@@ -43,6 +47,38 @@ impl Cgroup {
         })
     }
 }
+
+/// The group of a path as `-m cgroup --path` writes it, from the root of the hierarchy on; none when there is
+/// no such group.
+///
+/// # Errors
+/// [`Error::NoCgroups`] where the whole hierarchy is not to be seen, [`Error::Io`].
+pub fn group_of(path: &[u8]) -> Result<Option<ControlGroup>, Error> {
+    let mut mounts = mounts_of("cgroup2")?.into_iter();
+    let is_root = |dir: &PathBuf| dir.metadata().is_ok_and(|it| it.ino() == ROOT_ID);
+    let mut dir = mounts.find(is_root).ok_or(Error::NoCgroups)?;
+    let mut level = 0;
+    // As `kernfs_walk_ns` (fs/kernfs/dir.c) does: empty names count for nothing, and dots for names.
+    for name in path.split(|&byte| byte == b'/').filter(|it| !it.is_empty()) {
+        if name == b"." || name == b".." {
+            return Ok(None);
+        }
+        dir.push(OsStr::from_bytes(name));
+        level += 1;
+    }
+    match dir.metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(Some(ControlGroup {
+            id: metadata.ino(),
+            level,
+        })),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(&dir)(error)),
+    }
+}
+
+/// The id of the root of the hierarchy, which no root of a namespace has.
+const ROOT_ID: u64 = 1;
 
 /// The directories of all cgroups by id.
 pub fn directories() -> Result<BTreeMap<u64, PathBuf>, Error> {

@@ -60,6 +60,7 @@ mod turn;
 
 pub use addresses::addresses;
 pub use attach::{Attachment, Registry, Site, XdpMode, XdpWish};
+pub use cgroup::group_of;
 pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};
 pub use events::NetworkChanges;

@@ -161,6 +161,7 @@ helpers! {
     XdpAdjustTail = 65 "xdp_adjust_tail",
     SkbLoadBytesRelative = 68 "skb_load_bytes_relative",
     FibLookup = 69 "fib_lookup",
+    SkbAncestorCgroupId = 83 "skb_ancestor_cgroup_id",
     SpinLock = 93 "spin_lock",
     SpinUnlock = 94 "spin_unlock",
     ProbeReadKernel = 113 "probe_read_kernel",

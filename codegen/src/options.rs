@@ -1,5 +1,6 @@
 //! What the user of the compiler may choose.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -90,6 +91,15 @@ pub enum XdpPath {
     Forward,
 }
 
+/// A control group of version 2 that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ControlGroup {
+    /// Its id, as `bpf_skb_ancestor_cgroup_id` gives it.
+    pub id: u64,
+    /// How many groups are above it.
+    pub level: u32,
+}
+
 /// All choices.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -110,6 +120,8 @@ pub struct Options {
     pub device_names: DeviceNames,
     /// The sets that `-m set` and `-j SET` may ask for.
     pub sets: Sets,
+    /// The control groups that `-m cgroup --path` may ask for, by the path that rules write.
+    pub groups: HashMap<Vec<u8>, ControlGroup>,
     /// Whether those sets that can be are kept in maps that can be changed while programs run. A loader
     /// fills them; before that they are empty.
     pub live_sets: bool,
@@ -141,6 +153,7 @@ impl Default for Options {
             ignore_nat: false,
             device_names: DeviceNames::default(),
             sets: Sets::default(),
+            groups: HashMap::new(),
             live_sets: false,
             tick_rate: DEFAULT_TICK_RATE,
             target_kernel: None,

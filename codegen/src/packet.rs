@@ -54,6 +54,8 @@ pub struct SendingSocket {
     pub opener: Option<Opener>,
     /// `sock_cgroup_data.classid`
     pub class: u32,
+    /// The ids of the control groups (version 2) that it is in, from the root on.
+    pub groups: Vec<u64>,
     /// Whether it waits for connections (`TCP_LISTEN`).
     pub listens: bool,
 }

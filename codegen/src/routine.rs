@@ -127,6 +127,8 @@ routines! {
     CompareOwner(owner::CompareOwner),
     /// `-m cgroup`
     CompareClass(cgroup::CompareClass),
+    /// `-m cgroup --path`
+    FindGroup(cgroup::FindGroup),
     /// `-m addrtype`
     FindAddressType(addrtype::FindAddressType),
     /// `-m limit`

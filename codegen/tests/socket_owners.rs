@@ -3,6 +3,8 @@
 mod common;
 mod support;
 
+use std::collections::HashMap;
+
 use common::loaders::{BpfFs, kernel_function, load_with_libbpf};
 use common::may_load;
 use ipt2bpf_codegen::asm::{Extern, KernelField};
@@ -10,7 +12,7 @@ use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::evaluate::{Route, evaluate};
 use ipt2bpf_codegen::log::record::{RING, Record};
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::{DeviceAccess, DeviceNames, KernelVersion, Options};
+use ipt2bpf_codegen::options::{ControlGroup, DeviceAccess, DeviceNames, KernelVersion, Options};
 use ipt2bpf_codegen::packet::{Devices, Metadata, Opener, Packet, SendingSocket};
 use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::Verdict;
@@ -24,6 +26,37 @@ use support::texts::filter;
 use support::universe::packets;
 
 const IDS: [u32; 7] = [0, 1, 5, 6, 1337, 0x8000_0000, 0xffff_fffe];
+
+/// Groups by their paths.
+const PATHS: [(&str, ControlGroup); 3] = [
+    ("/", ControlGroup { id: 1, level: 0 }),
+    (
+        "/a/b",
+        ControlGroup {
+            id: 77 << 32,
+            level: 2,
+        },
+    ),
+    (
+        "a",
+        ControlGroup {
+            id: 0x1_0000_0005,
+            level: 1,
+        },
+    ),
+];
+
+/// The ids of a group and those above it.
+fn groups() -> impl Strategy<Value = Vec<u64>> {
+    let below = select(&[5, 77 << 32, 0x1_0000_0005][..]);
+    vec(below, 0..4).prop_map(|below| [vec![1], below].concat())
+}
+
+fn known_groups() -> HashMap<Vec<u8>, ControlGroup> {
+    PATHS
+        .map(|(path, group)| (path.as_bytes().to_vec(), group))
+        .into()
+}
 
 fn ids() -> impl Strategy<Value = String> {
     (select(&IDS), select(&IDS)).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b)))
@@ -52,8 +85,10 @@ fn owner() -> impl Strategy<Value = String> {
 fn rule() -> impl Strategy<Value = String> {
     let class = (not(), select(&[0, 5, 0x8000_0001u32][..]))
         .prop_map(|(not, class)| format!("-m cgroup {not}--cgroup {class}"));
+    let group = (not(), select(&PATHS[..]))
+        .prop_map(|(not, (path, _))| format!("-m cgroup {not}--path {path}"));
     let verdict = select(&["ACCEPT", "DROP", "RETURN"][..]);
-    let rule = (prop_oneof![3 => owner(), 1 => class], verdict)
+    let rule = (prop_oneof![3 => owner(), 1 => class, 1 => group], verdict)
         .prop_map(|(test, verdict)| format!("-A OUTPUT {test} -j {verdict}\n"));
     let log = select(&["-A OUTPUT -j LOG --log-uid\n", "-A OUTPUT -j LOG\n"][..]);
     prop_oneof![4 => rule, 1 => log.prop_map(str::to_owned)]
@@ -74,11 +109,13 @@ fn socket() -> impl Strategy<Value = Option<SendingSocket>> {
         prop::option::weighted(0.9, opener),
         select(&[0, 5, 0x8000_0001u32][..]),
         any::<bool>(),
+        groups(),
     );
-    let socket = socket.prop_map(|(is_open, opener, class, listens)| SendingSocket {
+    let socket = socket.prop_map(|(is_open, opener, class, listens, groups)| SendingSocket {
         is_open,
         opener,
         class,
+        groups,
         listens,
     });
     prop::option::weighted(0.95, socket)
@@ -159,6 +196,7 @@ proptest! {
                 device_names: DeviceNames::Kernel(
                     DeviceAccess::new(1, |field| Some(offset(field))).expect("all are there"),
                 ),
+                groups: known_groups(),
                 ..Options::default()
             };
             let compiled = compile(&filter(family, &rules.concat()), &options).expect("compiles");
@@ -175,6 +213,7 @@ proptest! {
                 let mut context = Context::new(&drawn.bytes);
                 context.protocol = if family == Family::V4 { 0x0800 } else { 0x86dd };
                 context.kernel = &memory;
+                context.groups = socket.as_ref().map_or(&[], |socket| &socket.groups);
                 let before = machine.counters();
                 let told_before = machine.records(RING).len();
                 let returned = machine.run(Hook::CgroupEgress, &context).expect("no fault");
@@ -206,7 +245,8 @@ fn the_verifier_takes_it() {
 -A OUTPUT -m owner --socket-exists -j ACCEPT
 -A OUTPUT -m owner ! --uid-owner 0 -j DROP
 -A OUTPUT -m owner --socket-exists --gid-owner 0 -j DROP
--A OUTPUT -m cgroup ! --cgroup 5 -j DROP";
+-A OUTPUT -m cgroup ! --cgroup 5 -j DROP
+-A OUTPUT -m cgroup ! --path /a/b -j DROP";
     let mut rulesets = filter(Family::V4, rules);
     rulesets.extend(filter(Family::V6, rules));
     for target_kernel in [
@@ -217,6 +257,7 @@ fn the_verifier_takes_it() {
             hooks: vec![Hook::CgroupEgress],
             device_names: DeviceNames::Relocated,
             target_kernel,
+            groups: known_groups(),
             ..Options::default()
         };
         let compiled = compile(&rulesets, &options).expect("compiles");
@@ -245,7 +286,7 @@ fn what_a_hook_does_not_know_is_refused() {
             "-A OUTPUT -m cgroup --path a/b",
             Hook::CgroupEgress,
             relocated,
-            "cgroup-path",
+            "unknown-cgroup",
         ),
         (
             "-A INPUT -m cgroup --cgroup 1",

@@ -1,6 +1,7 @@
 //! Owners of sockets against the kernel's: processes of a cgroup send over the loopback interface as this
 //! user and that, and each packet meets OUTPUT's rules and the same rules in the program at the cgroup.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, Options};
 use ipt2bpf_difftest::{netfilter, netns, subjects, tool};
 use ipt2bpf_parser::ruleset::Family;
-use ipt2bpf_runtime::{Registry, kernel, load};
+use ipt2bpf_runtime::{Registry, group_of, kernel, load};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 const RULES: &str = "\
@@ -38,14 +39,22 @@ const RULES: &str = "\
 -A OUTPUT -m cgroup ! --cgroup 0
 -A OUTPUT -m cgroup --cgroup 7
 -A OUTPUT -m cgroup ! --cgroup 7
+-A OUTPUT -m cgroup --path /
+-A OUTPUT -m cgroup ! --path /
+-A OUTPUT -m cgroup --path GROUP
+-A OUTPUT -m cgroup ! --path GROUP
+-A OUTPUT -m cgroup --path /GROUP//below/
+-A OUTPUT -m cgroup ! --path GROUP/below
+-A OUTPUT -m cgroup --path GROUP/aside
+-A OUTPUT -m cgroup ! --path GROUP/aside
 COMMIT
 ";
 
-/// What the processes do, once for each of the two addresses. The last argument is a directory of the
-/// `net_cls` hierarchy, or nothing.
+/// What the processes do, once for each of the two addresses. The other arguments are a
+/// group below that of the processes, and a directory of the `net_cls` hierarchy, or nothing.
 const SCRIPT: &str = r#"
 import ctypes, encodings.idna, os, signal, socket, sys, time
-address, net_cls = sys.argv[1], sys.argv[2]
+address, below, net_cls = sys.argv[1:4]
 family = socket.AF_INET6 if ':' in address else socket.AF_INET
 
 def child(work):
@@ -145,6 +154,16 @@ child(connections)
 raw = socket.socket(family, socket.SOCK_RAW, 253)
 raw.sendto(b'x' * 20, (address, 0))
 
+# Sockets of a group below, and one that was opened before its process went there.
+before = datagrams()
+def lower():
+    with open(below + '/cgroup.procs', 'w') as file:
+        file.write(str(os.getpid()))
+    datagrams(before)
+    datagrams()
+    connections()
+child(lower)
+
 if net_cls:
     def classified():
         with open(net_cls + '/net_cls.classid', 'w') as file:
@@ -189,7 +208,11 @@ struct Group(PathBuf);
 
 impl Group {
     fn new(hierarchy: &Path) -> Result<Group> {
-        let path = hierarchy.join(format!("ipt2bpf-owners-{}", std::process::id()));
+        Self::named(hierarchy, &format!("ipt2bpf-owners-{}", std::process::id()))
+    }
+
+    fn named(above: &Path, name: &str) -> Result<Group> {
+        let path = above.join(name);
         fs::create_dir(&path).with_context(|| path.display().to_string())?;
         Ok(Group(path))
     }
@@ -206,6 +229,10 @@ fn compare(family: Family, address: &str) -> Result<u64> {
     let bpffs = Mounted::new("bpf", None)?.context("no BPF file system")?;
     let hierarchy = Mounted::new("cgroup2", None)?.context("no cgroups")?;
     let group = Group::new(hierarchy.path())?;
+    let below = Group::named(&group.0, "below")?;
+    let _aside = Group::named(&group.0, "aside")?;
+    let name = group.0.file_name().context("a name")?.to_string_lossy();
+    let rules = RULES.replace("GROUP", &name);
     let classes = Mounted::new("cgroup", Some("net_cls"))?;
     let class = classes
         .as_ref()
@@ -216,18 +243,26 @@ fn compare(family: Family, address: &str) -> Result<u64> {
     }
 
     let access = kernel::device_access().context("a kernel without access to its structures")?;
+    let mut groups = HashMap::new();
+    for path in ["/", "GROUP", "/GROUP//below/", "GROUP/below", "GROUP/aside"] {
+        let path = path.replace("GROUP", &name).into_bytes();
+        let group = group_of(&path)?.context("a group")?;
+        groups.insert(path, group);
+    }
+    ensure!(group_of(b"/../x")?.is_none() && group_of(format!("{name}/no").as_bytes())?.is_none());
     let options = Options {
         hooks: vec![Hook::CgroupEgress],
         device_names: DeviceNames::Kernel(access),
+        groups,
         ..Options::default()
     };
-    let ruleset = subjects::ruleset(family, RULES)?;
+    let ruleset = subjects::ruleset(family, &rules)?;
     let compiled = compile(std::slice::from_ref(&ruleset), &options)
         .map_err(|said| anyhow::anyhow!("{said:?}"))?;
     let loaded = load(&compiled.object)?;
     let registry = Registry::at(bpffs.path());
     registry.attach_cgroup(&loaded, &group.0)?;
-    netfilter::load(family, RULES)?;
+    netfilter::load(family, &rules)?;
 
     let script = format!(
         "echo $$ > {}/cgroup.procs; exec python3 -c \"$0\" \"$@\"",
@@ -236,6 +271,7 @@ fn compare(family: Family, address: &str) -> Result<u64> {
     let class = class.as_ref().map(|it| it.0.clone()).unwrap_or_default();
     let status = Command::new("sh")
         .args(["-c", &script, SCRIPT, address])
+        .arg(&below.0)
         .arg(class)
         .status()?;
     ensure!(status.success(), "the processes fail");

@@ -720,3 +720,45 @@ fn an_interface_hears_answers_to_what_the_host_sends() {
         Ok(())
     });
 }
+
+/// Rules ask for groups by their paths, and the command finds them.
+#[test]
+fn a_group_is_known_by_its_path() {
+    in_kernel(|dir| {
+        let [inner, other] = ["bypath", "bypathother"].map(Cgroup::new);
+        let (inner, other) = (inner?, other?);
+        let path = inner.name();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        fs::write(
+            dir.join("rules"),
+            format!(
+                "*filter\n:OUTPUT ACCEPT [0:0]\n\
+                 -A OUTPUT -p tcp --dport 7003 -m cgroup --path {name} -j DROP\n\
+                 -A OUTPUT -p tcp --dport 7004 -m cgroup ! --path /{name} -j DROP\nCOMMIT\n"
+            ),
+        )?;
+        let rules = dir.join("rules").display().to_string();
+        let _servers = listen(&["127.0.0.1"], &[7003, 7004])?;
+        ipt2bpf(&format!(
+            "load --pin /sys/fs/bpf/groups --hook cgroup_skb/egress {rules}"
+        ))?;
+        for group in [&inner, &other] {
+            let attach = format!(
+                "cgroup attach {} cgroup_inet_egress pinned /sys/fs/bpf/groups/ipt2bpf_egress",
+                group.name()
+            );
+            run("bpftool", &attach)?;
+        }
+        let reached = |group: &Cgroup| -> Result<[bool; 2]> {
+            group.inside(|| [7003, 7004].map(|port| connects("127.0.0.1", port)))
+        };
+        ensure!(reached(&inner)? == [false, true], "inside");
+        ensure!(reached(&other)? == [true, false], "outside");
+
+        let none = fs::read_to_string(dir.join("rules"))?.replace(name, "ipt2bpf-none");
+        fs::write(dir.join("rules"), none)?;
+        let said = ipt2bpf(&format!("load --pin /sys/fs/bpf/none {rules}")).expect_err("no group");
+        ensure!(said.to_string().contains("make the group"), "{said}");
+        Ok(())
+    });
+}

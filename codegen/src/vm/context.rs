@@ -36,6 +36,8 @@ pub struct Context<'p> {
     pub atomic_time: u64,
     /// The kernel's monotonic clock, in nanoseconds.
     pub nanoseconds: u64,
+    /// The ids of the control groups that the sending socket is in, from the root on.
+    pub groups: &'p [u64],
     /// The number of the processor.
     pub cpu: u32,
     /// How many bytes a frame at XDP can grow at its end.
@@ -78,6 +80,7 @@ impl<'p> Context<'p> {
             protocol: 0,
             mark: 0,
             priority: 0,
+            groups: &[],
             packet_type: 0,
             fib: FibAnswer::default(),
             jiffies: 0,

@@ -28,6 +28,7 @@ const JIFFIES64: i32 = Helper::Jiffies64 as i32;
 const KTIME_GET_BOOT_NS: i32 = Helper::KtimeGetBootNs as i32;
 const KTIME_GET_TAI_NS: i32 = Helper::KtimeGetTaiNs as i32;
 const SKB_LOAD_BYTES: i32 = Helper::SkbLoadBytes as i32;
+const SKB_ANCESTOR_CGROUP_ID: i32 = Helper::SkbAncestorCgroupId as i32;
 const FIB_LOOKUP: i32 = Helper::FibLookup as i32;
 const CSUM_DIFF: i32 = Helper::CsumDiff as i32;
 const XDP_ADJUST_HEAD: i32 = Helper::XdpAdjustHead as i32;
@@ -84,6 +85,9 @@ impl Run<'_, '_> {
             (JIFFIES64, _) => Ok(self.context.jiffies),
             (KTIME_GET_BOOT_NS, _) => Ok(self.context.boot_time),
             (KTIME_GET_TAI_NS, _) => Ok(self.context.atomic_time),
+            (SKB_ANCESTOR_CGROUP_ID, Hook::CgroupIngress | Hook::CgroupEgress) => {
+                self.skb_ancestor_cgroup_id(registers)
+            }
             (FIB_LOOKUP, Hook::Xdp) => self.fib_lookup(registers),
             (CSUM_DIFF, Hook::Xdp) => self.csum_diff(registers),
             (XDP_ADJUST_HEAD, Hook::Xdp) => self.adjust_head(registers),
@@ -258,6 +262,14 @@ impl Run<'_, '_> {
                 Ok(EFAULT.cast_unsigned())
             }
         }
+    }
+
+    /// R1: context, R2: how many groups are above the one that is asked for. Its id, or 0.
+    fn skb_ancestor_cgroup_id(&self, registers: &Registers) -> Result<u64, Cause> {
+        check_context(registers)?;
+        let level = usize::try_from(registers.get(2)? as i32).ok();
+        let group = level.and_then(|level| self.context.groups.get(level));
+        Ok(group.copied().unwrap_or(0))
     }
 
     /// R1: context, R2: `struct bpf_fib_lookup`, R3: its size, R4: flags.
