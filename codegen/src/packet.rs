@@ -240,6 +240,11 @@ impl<'a> Packet<'a> {
         self.metadata.mark = mark;
     }
 
+    /// Changes for whom the packet is, as rules see it.
+    pub fn set_packet_type(&mut self, packet_type: u8) {
+        self.metadata.packet_type = packet_type;
+    }
+
     /// The type of service or traffic class, as rules see it now.
     pub fn type_of_service(&self) -> u8 {
         self.type_of_service

@@ -19,7 +19,7 @@ use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{
     change_ecn, change_mark, change_tos, classify, ct, hmark, hops, mss, strip_options, tell, trace,
 };
-use crate::meaning::{connbytes, connlimit, connmark, conntrack};
+use crate::meaning::{cluster, connbytes, connlimit, connmark, conntrack};
 use crate::meaning::{hashlimit, limit, quota, recent, reject, set, statistic, time};
 use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
@@ -121,6 +121,8 @@ routines! {
     CountConnections(connlimit::CountConnections),
     /// `-m conntrack`
     LooksLike(conntrack::tuple::LooksLike),
+    /// `-m cluster`
+    FindNode(cluster::FindNode),
     /// `-m nfacct`
     CountUnder(nfacct::CountUnder),
     /// `-m owner`

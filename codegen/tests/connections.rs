@@ -63,6 +63,10 @@ const RULES: &str = "\
 -A states -m connmark --mark 0x2/0x2
 -A states -m helper --helper ftp
 -A states -m helper ! --helper ftp
+-A states -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 0xdeadbeef
+-A states -m cluster --cluster-total-nodes 5 --cluster-local-nodemask 0x15 --cluster-hash-seed 7
+-A states -m cluster --cluster-total-nodes 5 ! --cluster-local-node 3 --cluster-hash-seed 0
+-A states -m pkttype --pkt-type unicast
 ";
 
 /// The mark of all packets.
@@ -86,6 +90,14 @@ fn rules(family: Family) -> String {
          -A states -p tcp -m connlimit --connlimit-upto 0\n\
          -A states -m connlimit --connlimit-above 3 --connlimit-mask 9\n"
     )
+}
+
+/// Programs for what arrives at sockets and what they send.
+fn both_directions() -> Options {
+    Options {
+        hooks: vec![Hook::CgroupIngress, Hook::CgroupEgress],
+        ..Options::default()
+    }
 }
 
 /// Runs the packets one after the other; gives an error at the first on which the two sides differ.
@@ -162,7 +174,7 @@ proptest! {
     fn every_packet_has_the_same_state(conversations in vec(prop_oneof![conversation(0, Family::V4, &PORTS), conversation(0, Family::V6, &PORTS)], 1..3)) {
         let mut rulesets = filter(Family::V4, &rules(Family::V4));
         rulesets.extend(filter(Family::V6, &rules(Family::V6)));
-        let compiled = compile(&rulesets, &Options::default()).expect("compiles");
+        let compiled = compile(&rulesets, &both_directions()).expect("compiles");
         let sent: Vec<Sent> = conversations.concat();
         judge(&compiled, &sent)?;
     }
@@ -184,8 +196,8 @@ fn truncated(more_fragments: bool) -> Sent {
 
 #[test]
 fn a_first_fragment_may_say_that_it_is_longer() {
-    let compiled =
-        compile(&filter(Family::V4, &rules(Family::V4)), &Options::default()).expect("compiles");
+    let rulesets = filter(Family::V4, &rules(Family::V4));
+    let compiled = compile(&rulesets, &both_directions()).expect("compiles");
     for (more_fragments, state) in [(true, "NEW"), (false, "INVALID")] {
         let sent = truncated(more_fragments);
         judge(&compiled, std::slice::from_ref(&sent)).expect("both sides agree");

@@ -80,6 +80,24 @@ fn rules_that_ask_for_states() {
 }
 
 #[test]
+fn nodes_of_a_cluster() {
+    if !may_load() {
+        return;
+    }
+    let rules = "-A INPUT -m cluster --cluster-total-nodes 5 --cluster-local-node 3 --cluster-hash-seed 7 -j ACCEPT\n\
+                 -A INPUT -m pkttype --pkt-type multicast -j DROP\n\
+                 -A OUTPUT -m cluster --cluster-total-nodes 2 ! --cluster-local-node 1 --cluster-hash-seed 1 -j DROP\n";
+    let options = Options {
+        hooks: vec![Hook::CgroupIngress, Hook::CgroupEgress],
+        ..Options::default()
+    };
+    let compiled = compile(&rulesets(rules, "", ""), &options).expect("compiles");
+    loads(&compiled.module, Hook::CgroupIngress);
+    let said = compile(&rulesets(rules, "", ""), &Options::default()).expect_err("refused");
+    assert!(said.iter().any(|it| it.code == "packet-type"), "{said:#?}");
+}
+
+#[test]
 fn old_kernels_look_no_connections_up() {
     let options = Options {
         target_kernel: Some(KernelVersion::BASELINE),

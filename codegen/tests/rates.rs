@@ -258,10 +258,6 @@ fn what_cannot_be_exact_is_refused_by_name() {
     let options = at(Hook::CgroupIngress);
     for (lines, code) in [
         (
-            "-A INPUT -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 1",
-            "connection-state",
-        ),
-        (
             "-A INPUT -m rateest --rateest eth0 --rateest-gt --rateest-bps 1bit",
             "kernel-object",
         ),

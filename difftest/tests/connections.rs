@@ -56,6 +56,17 @@ const RULES: &str = "\
 -A states -p udp -m udp --dport 4000 -m conntrack --ctstate NEW -j DROP
 ";
 
+/// Nodes of clusters.
+const CLUSTERS: &str = "\
+-A states -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 0xdeadbeef
+-A states -m cluster --cluster-total-nodes 2 --cluster-local-node 2 --cluster-hash-seed 0xdeadbeef
+-A states -m cluster --cluster-total-nodes 5 ! --cluster-local-node 3 --cluster-hash-seed 0
+-A states -m cluster --cluster-total-nodes 3 --cluster-local-nodemask 0x5 --cluster-hash-seed 77
+-A states -m cluster --cluster-total-nodes 5 --cluster-local-nodemask 0x15 --cluster-hash-seed 7
+-A states -m cluster --cluster-total-nodes 32 --cluster-local-node 32 --cluster-hash-seed 5
+-A states -m cluster --cluster-total-nodes 6 ! --cluster-local-nodemask 0x20 --cluster-hash-seed 0x10000001
+";
+
 /// The rules of a family, those with its addresses among them, met in these chains.
 fn rules(family: Family, chains: &[&str]) -> String {
     let [one, all] = match family {
@@ -70,8 +81,16 @@ fn rules(family: Family, chains: &[&str]) -> String {
         format!("--ctorigsrc {all} --ctreplsrc {all}"),
     ];
     let lines = tests.map(|test| format!("-A states -m conntrack {test}\n"));
+    // XDP programs do not take them.
+    let clusters = match chains.contains(&"OUTPUT") {
+        true => CLUSTERS,
+        false => "",
+    };
     let (head, drops) = RULES.split_at(RULES.find("-A states -p tcp -m tcp --sport").unwrap_or(0));
-    filter(chains, &(head.to_owned() + &lines.concat() + drops))
+    filter(
+        chains,
+        &(head.to_owned() + &lines.concat() + clusters + drops),
+    )
 }
 
 /// A filter table whose chains go to the rules of `states`.

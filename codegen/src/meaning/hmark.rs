@@ -1,5 +1,5 @@
 //! HMARK: a mark from a hash over addresses, ports and protocol (net/netfilter/xt_HMARK.c), of the inner
-//! packet where ICMP tells of an error. The hash is Jenkins' as the kernel has it (include/linux/jhash.h).
+//! packet where ICMP tells of an error.
 
 use std::fmt;
 
@@ -8,6 +8,7 @@ use ipt2bpf_parser::targets::hmark::Hmark;
 
 use super::change_mark::{self, MARK};
 use super::hashlimit::{self, PORTS};
+use super::jhash;
 use super::{Context, Refusal, TargetAction, TargetMeaning};
 use crate::asm::{Alu, Code, Cond, Reg, Size};
 use crate::emit::link::{CONTEXT, Call, Linker, PACKET};
@@ -26,8 +27,6 @@ const ICMP: u8 = 1;
 const ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
 /// Of the fragment field: more fragments, or an offset.
 const FRAGMENT: u16 = 0x3fff;
-/// `JHASH_INITVAL`, and what three words add to it.
-const INITIAL: u32 = 0xdead_beef + (3 << 2);
 
 impl TargetMeaning for Hmark {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
@@ -104,18 +103,6 @@ fn in_order(ports: u32) -> u32 {
     ports.max(ports.rotate_left(16))
 }
 
-/// How the three words of the hash are mixed (`__jhash_final`): each of these is `x ^= y; x -= rol(y, n)`
-/// of the words by their numbers.
-const MIX: [(usize, usize, u32); 7] = [
-    (2, 1, 14),
-    (0, 2, 11),
-    (1, 0, 25),
-    (2, 1, 16),
-    (0, 2, 4),
-    (1, 0, 14),
-    (2, 1, 24),
-];
-
 impl HashMark {
     /// The mark of a packet; none where an ICMP error quotes no whole header.
     fn mark(&self, packet: &[u8]) -> Option<u32> {
@@ -139,20 +126,9 @@ impl HashMark {
             .and_then(|row| word(header, header_length(header) + usize::from(row.1)))
             .map_or(0, |ports| in_order(ports & self.port_mask | self.port_set));
         let words = [source.min(destination), source.max(destination), ports];
-        let hash = jhash(words, self.seed) ^ u32::from(protocol & self.protocol);
-        let scaled = (u64::from(hash) * u64::from(self.modulus)) >> 32;
-        Some((scaled as u32).wrapping_add(self.offset))
+        let hash = jhash::hash(words, 3, self.seed) ^ u32::from(protocol & self.protocol);
+        Some(jhash::scale(hash, self.modulus).wrapping_add(self.offset))
     }
-}
-
-/// `jhash_3words`
-fn jhash(words: [u32; 3], seed: u32) -> u32 {
-    let mut words = words.map(|word| word.wrapping_add(INITIAL.wrapping_add(seed)));
-    for (to, from, by) in MIX {
-        let turned = words[from].rotate_left(by);
-        words[to] = (words[to] ^ words[from]).wrapping_sub(turned);
-    }
-    words[2]
 }
 
 /// On the stack: the header that is hashed, what of ICMP's is read, the ports as they stand.
@@ -216,7 +192,7 @@ impl Perform for HashMark {
             code.to_big_endian(ports, 32);
             code.alu32(Alu::And, ports, self.port_mask.cast_signed());
             code.alu32(Alu::Or, ports, self.port_set.cast_signed());
-            rotate(code, turned, ports, 16, Reg::R3);
+            jhash::rotate(code, turned, ports, 16, Reg::R3);
             let greater = code.label();
             code.branch(Cond::Ge, ports, turned, greater);
             code.mov(ports, turned);
@@ -236,22 +212,12 @@ impl Perform for HashMark {
             code.mov(Reg::R1, Reg::R2);
             code.mov(Reg::R2, Reg::R4);
             code.bind(swapped);
-            let initial = INITIAL.wrapping_add(self.seed).cast_signed();
-            for word in words {
-                code.alu32(Alu::Add, word, initial);
-            }
-            for (to, from, by) in MIX {
-                rotate(code, Reg::R4, words[from], by as i32, Reg::R5);
-                code.alu32(Alu::Xor, words[to], words[from]);
-                code.alu32(Alu::Sub, words[to], Reg::R4);
-            }
+            jhash::emit(code, words, 3, self.seed);
             let mark = words[2];
             code.load(Size::B, Reg::R1, Reg::R10, IP + 9);
             code.alu(Alu::And, Reg::R1, i32::from(self.protocol));
             code.alu32(Alu::Xor, mark, Reg::R1);
-            code.alu32(Alu::Mov, Reg::R1, self.modulus.cast_signed());
-            code.alu(Alu::Mul, mark, Reg::R1);
-            code.alu(Alu::Rsh, mark, 32);
+            jhash::emit_scale(code, mark, self.modulus);
             code.alu32(Alu::Add, mark, self.offset.cast_signed());
             code.store(Size::W, PACKET, Field::Mark.place().offset, mark);
             if body.hook != Hook::Xdp {
@@ -277,15 +243,6 @@ fn header_end(code: &mut Code, header: Reg, at: Reg) {
     code.alu(Alu::And, at, 15);
     code.alu(Alu::Lsh, at, 2);
     code.alu(Alu::Add, at, header);
-}
-
-/// `dst = src, its 32 bits rotated to the left`
-fn rotate(code: &mut Code, dst: Reg, src: Reg, by: i32, spare: Reg) {
-    code.alu32(Alu::Mov, dst, src);
-    code.alu32(Alu::Mov, spare, src);
-    code.alu32(Alu::Lsh, dst, by);
-    code.alu32(Alu::Rsh, spare, 32 - by);
-    code.alu32(Alu::Or, dst, spare);
 }
 
 impl fmt::Display for HashMark {

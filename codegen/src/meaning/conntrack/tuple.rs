@@ -232,7 +232,7 @@ impl Perform for LooksLike {
 }
 
 /// The address of the end that opened the connection.
-const OPENER: Reg = Reg::R8;
+pub const OPENER: Reg = Reg::R8;
 /// The address of the other end.
 const OTHER: Reg = Reg::R9;
 
@@ -253,7 +253,7 @@ fn in_key(offset: usize) -> i16 {
 }
 
 /// Finds the two ends; R3 and R4 are their ports.
-fn ends(body: &mut Body) {
+pub fn ends(body: &mut Body) {
     body.stack(OPENER, in_key(Key::FIRST));
     body.stack(OTHER, in_key(Key::SECOND));
     let code = &mut body.code;
