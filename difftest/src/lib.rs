@@ -43,6 +43,7 @@ pub mod constants;
 pub mod exceptions;
 pub mod extension_header;
 pub mod flood;
+pub mod forms;
 pub mod frame;
 pub mod host;
 pub mod ipsets;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::compare::Subject;
+use ipt2bpf_difftest::forms::{self, packet, ports, v4, v6};
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::ipsets::Ipsets;
@@ -104,45 +104,6 @@ fn agree_with_sets(family: Family, sets: &str, rules: &[&str], arrivals: &[Arriv
         assert_eq!(theirs, ours, "{}", rules[key.rule.expect("a rule") - 1]);
     }
     assert!(hits > 0, "no rule was hit");
-}
-
-/// An IPv4 packet from 10.0.0.`host` to 192.0.2.1.
-fn v4(host: u8, ttl: u8, protocol: u8, fragment: u16, payload: &[u8]) -> Frame {
-    let mut packet = vec![0x45, 0];
-    packet.extend((20 + payload.len() as u16).to_be_bytes());
-    packet.extend([0, host]);
-    packet.extend(fragment.to_be_bytes());
-    packet.extend([ttl, protocol, 0, 0, 10, 0, 0, host, 192, 0, 2, 1]);
-    let sum = checksum(&packet).to_be_bytes();
-    packet[10..12].copy_from_slice(&sum);
-    packet.extend(payload);
-    Frame::received(Family::V4, "eth0", &packet)
-}
-
-/// An IPv6 packet from 2001:db8::`host` to 2001:db8:1::1.
-fn v6(host: u8, hop_limit: u8, next: u8, payload: &[u8]) -> Frame {
-    let mut packet = vec![0x60, 0, 0, host];
-    packet.extend((payload.len() as u16).to_be_bytes());
-    packet.extend([next, hop_limit]);
-    packet.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
-    packet.extend([0x20, 1, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-    packet.extend(payload);
-    Frame::received(Family::V6, "eth0", &packet)
-}
-
-/// So many bytes that begin with two ports.
-fn ports(source: u16, destination: u16, length: usize) -> Vec<u8> {
-    let mut bytes = [source.to_be_bytes(), destination.to_be_bytes()].concat();
-    bytes.resize(length, 0);
-    bytes
-}
-
-/// The packet of a family.
-fn packet(family: Family, host: u8, ttl: u8, protocol: u8, payload: &[u8]) -> Frame {
-    match family {
-        Family::V4 => v4(host, ttl, protocol, 0, payload),
-        Family::V6 => v6(host, ttl, protocol, payload),
-    }
 }
 
 /// Bursts and pauses, from some hosts, of which each sends its own sizes.
@@ -408,9 +369,8 @@ fn times() {
     agree(Family::V4, &rules, &bursts(Family::V4)[..4]);
 }
 
-/// Packets of every form, in bursts so far from each other that no second ends near one: from some hosts, from
-/// an address of zeros, with too few bytes, in fragments, and with options.
-fn forms(family: Family) -> Vec<Arrival> {
+/// Packets of every form from some hosts, in bursts so far from each other that no second ends near one.
+fn bursts_of_forms(family: Family) -> Vec<Arrival> {
     let bursts: [&[u8]; 15] = [
         &[1, 1, 2, 1],
         &[1, 2, 3],
@@ -433,76 +393,11 @@ fn forms(family: Family) -> Vec<Arrival> {
         for (number, &host) in hosts.iter().enumerate() {
             let destination = 50 + (number % 3) as u16;
             let payload = ports(1000 + u16::from(host), destination, 30);
-            let udp = packet(family, host, 60, UDP, &payload);
-            let zeros = with_source_of_zeros(family, &udp);
-            let frames = [
-                udp,
-                packet(family, host, 60, TCP, &payload),
-                packet(family, host, 60, UDP, &payload[..7]),
-                packet(family, host, 60, ESP, &payload),
-                zeros,
-            ];
-            arrivals.extend(frames.into_iter().map(|frame| (at, frame)));
-            let more = match family {
-                Family::V4 => [
-                    v4(host, 60, UDP, 0x2000, &payload[..24]),
-                    v4(host, 60, UDP, 3, &payload),
-                    with_options(host, UDP, &payload),
-                ],
-                Family::V6 => [
-                    v6(
-                        host,
-                        60,
-                        44,
-                        &[&[UDP, 0, 0, 1, 0, 0, 0, host], &payload[..24]].concat(),
-                    ),
-                    v6(
-                        host,
-                        60,
-                        44,
-                        &[&[UDP, 0, 0, 24, 0, 0, 0, host], &payload[..]].concat(),
-                    ),
-                    v6(
-                        host,
-                        60,
-                        60,
-                        &[&[UDP, 0, 1, 4, 0, 0, 0, 0], &payload[..]].concat(),
-                    ),
-                ],
-            };
-            arrivals.extend(more.into_iter().map(|frame| (at, frame)));
+            let forms = forms::of(family, host, &payload);
+            arrivals.extend(forms.into_iter().map(|frame| (at, frame)));
         }
     }
     arrivals
-}
-
-/// An IPv4 packet with four bytes of options that do nothing.
-fn with_options(host: u8, protocol: u8, payload: &[u8]) -> Frame {
-    let mut packet = vec![0x46, 0];
-    packet.extend((24 + payload.len() as u16).to_be_bytes());
-    packet.extend([
-        0, host, 0, 0, 60, protocol, 0, 0, 10, 0, 0, host, 192, 0, 2, 1,
-    ]);
-    packet.extend([1; 4]);
-    let sum = checksum(&packet).to_be_bytes();
-    packet[10..12].copy_from_slice(&sum);
-    packet.extend(payload);
-    Frame::received(Family::V4, "eth0", &packet)
-}
-
-/// The same packet from 0.0.0.0 or `::`.
-fn with_source_of_zeros(family: Family, frame: &Frame) -> Frame {
-    let mut packet = frame.packet().to_vec();
-    match family {
-        Family::V4 => {
-            packet[12..16].fill(0);
-            packet[10..12].fill(0);
-            let sum = checksum(&packet[..20]).to_be_bytes();
-            packet[10..12].copy_from_slice(&sum);
-        }
-        Family::V6 => packet[8..24].fill(0),
-    }
-    Frame::received(family, "eth0", &packet)
 }
 
 #[test]
@@ -580,6 +475,6 @@ fn sets_that_rules_change() {
                 "-m set --match-set nets src",
             ]);
         }
-        agree_with_sets(family, &sets, &rules, &forms(family));
+        agree_with_sets(family, &sets, &rules, &bursts_of_forms(family));
     }
 }

@@ -101,6 +101,19 @@ impl Program {
         })
     }
 
+    /// What `-m nfacct` has counted: names with packets and bytes, in words.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn accounts(&self) -> Result<Vec<String>> {
+        let accounts = self.loaded.maps().accounts()?.into_iter();
+        let words = accounts.map(|(name, counter)| {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            format!("{name} {} {}", counter.packets, counter.bytes)
+        });
+        Ok(words.collect())
+    }
+
     /// Gives the sets that rules change their first elements.
     ///
     /// # Errors
