@@ -84,7 +84,7 @@ pub fn packet(family: Family, host: u8, ttl: u8, protocol: u8, payload: &[u8]) -
 }
 
 /// An IPv4 packet with four bytes of options that do nothing.
-fn with_options(host: u8, protocol: u8, payload: &[u8]) -> Frame {
+pub fn with_options(host: u8, protocol: u8, payload: &[u8]) -> Frame {
     let mut packet = vec![0x46, 0];
     packet.extend((24 + payload.len() as u16).to_be_bytes());
     packet.extend([

@@ -1,6 +1,7 @@
 //! Connection tracking against the kernel's, packet by packet: conversations pass in both directions, and the
 //! same rules count their states in netfilter and in programs.
 
+use ipt2bpf_difftest::forms;
 use ipt2bpf_difftest::stateful::aim::runner;
 use ipt2bpf_difftest::stateful::conversation::{PORTS, Sent, conversation};
 use ipt2bpf_difftest::stateful::{self, Report, Setting, Trial};
@@ -209,6 +210,83 @@ fn connections_are_counted_as_the_kernel_counts_them() {
             let report = agree(setting, family, filter(chains(setting), LIMITS), 10);
             let [rules, hit] = report.rules;
             assert!(hit > rules / 2, "{report}");
+        }
+    }
+}
+
+/// The first packets of connections from some hosts: whole, too short to have ports, with options, and of a
+/// protocol without ports.
+fn every_form(family: Family) -> Vec<Sent> {
+    let mut frames = Vec::new();
+    for host in [1, 2, 1, 3, 3, 4, 5, 1, 2] {
+        let number = 1000 + frames.len() as u16;
+        let mut udp = forms::ports(number, 53, 20);
+        udp[5] = 20;
+        let mut tcp = forms::ports(number, 22, 20);
+        tcp[12..15].copy_from_slice(&[0x50, 2, 0x20]);
+        let esp = [7; 24];
+        for (protocol, payload) in [
+            (17, &udp[..]),
+            (17, &udp[..7]),
+            (6, &tcp),
+            (6, &tcp[..3]),
+            (50, &esp),
+        ] {
+            frames.push(forms::packet(family, host, 64, protocol, payload));
+        }
+        match family {
+            Family::V4 => frames.extend([
+                forms::with_options(host, 17, &udp),
+                forms::with_options(host, 6, &tcp),
+                forms::with_options(host, 6, &tcp[..2]),
+            ]),
+            Family::V6 => {
+                let options = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+                frames.extend([
+                    forms::v6(host, 64, 60, &[&options(50)[..], &esp].concat()),
+                    forms::v6(host, 64, 60, &[&options(6)[..], &tcp[..3]].concat()),
+                    forms::v6(host, 64, 60, &options(6)[..3]),
+                ]);
+            }
+        }
+    }
+    let sent = frames.into_iter().map(|frame| Sent {
+        leaves: false,
+        family,
+        bytes: frame.packet().to_vec(),
+        jiffies: 0,
+    });
+    sent.collect()
+}
+
+/// Inverted, for all protocols, and where a rule before looks at ports.
+const LIMITS_OF_FORMS: &str = "\
+-A states -m connlimit --connlimit-above 3
+-A states -m connlimit ! --connlimit-above 3
+-A states -p esp -m connlimit --connlimit-above 0
+-A states -p udp -m connlimit --connlimit-upto 1 --connlimit-mask 0
+-A states -p udp -m udp --dport 53 -m connlimit --connlimit-above 2 --connlimit-daddr
+-A states -p tcp -m connlimit ! --connlimit-upto 1 --connlimit-mask 8
+-A states -m mark --mark 0x0
+";
+
+#[test]
+fn packets_of_every_form_are_counted_as_connections() {
+    if skipped() {
+        return;
+    }
+    for family in [Family::V4, Family::V6] {
+        for setting in [Setting::Router, Setting::Cgroup] {
+            let trial = Trial {
+                setting,
+                text: filter(chains(setting), LIMITS_OF_FORMS),
+                family,
+                conversations: vec![("eth0".to_owned(), every_form(family))],
+            };
+            let report = trial.run().expect("runs");
+            println!("{family:?} {setting:?}: {report}");
+            assert!(report.difference.is_none(), "{setting:?} {report}");
+            assert!(report.rules[1] >= 7, "{report}");
         }
     }
 }

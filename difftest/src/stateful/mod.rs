@@ -385,7 +385,7 @@ fn passed(family: Family) -> Result<u64> {
 fn finished(sent: &Sent, number: u16) -> Vec<u8> {
     let mut bytes = sent.bytes.clone();
     let (header, protocol) = match sent.family {
-        Family::V4 => (20, bytes[9]),
+        Family::V4 => (4 * usize::from(bytes[0] & 15), bytes[9]),
         Family::V6 => (40, bytes[6]),
     };
     let pseudo = match sent.family {
@@ -399,7 +399,8 @@ fn finished(sent: &Sent, number: u16) -> Vec<u8> {
         (Family::V4, 1) | (Family::V6, 58) => Some(2),
         _ => None,
     };
-    if let Some(place) = place.map(|place| header + place) {
+    let place = place.map(|place| header + place);
+    if let Some(place) = place.filter(|place| place + 2 <= bytes.len()) {
         let mut covered = match (sent.family, protocol) {
             (Family::V4, 1) => Vec::new(),
             _ => [&pseudo[..], &length.to_be_bytes(), &[0, protocol]].concat(),
@@ -412,7 +413,7 @@ fn finished(sent: &Sent, number: u16) -> Vec<u8> {
     if sent.family == Family::V4 {
         bytes[4..6].copy_from_slice(&number.to_be_bytes());
         bytes[10..12].fill(0);
-        let sum = checksum(&bytes[..20]);
+        let sum = checksum(&bytes[..header]);
         bytes[10..12].copy_from_slice(&sum.to_be_bytes());
     }
     bytes
