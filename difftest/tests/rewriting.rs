@@ -115,6 +115,17 @@ fn segment(random: &mut Rng) -> Vec<u8> {
     segment
 }
 
+/// Now and then an IPv6 extension header: options, a first fragment or a later one. Gives what the IPv6 header
+/// says of it, and the header.
+fn extension(next: u8, random: &mut Rng) -> (u8, Vec<u8>) {
+    match random.u8(..9) {
+        0 => (60, vec![next, 0, 1, 4, 0, 0, 0, 0]),
+        1 => (44, vec![next, 0, 0, 1, 0, 0, 0, 9]),
+        2 => (44, vec![next, 0, 0, 24, 0, 0, 0, 9]),
+        _ => (next, Vec::new()),
+    }
+}
+
 /// A packet to be forwarded, of a number of its own.
 fn frame(family: Family, number: u16, random: &mut Rng) -> Frame {
     let mut segment = segment(random);
@@ -140,12 +151,14 @@ fn frame(family: Family, number: u16, random: &mut Rng) -> Frame {
         Family::V6 => {
             let mut packet = vec![0x60 | service >> 4, service << 4];
             packet.extend(number.to_be_bytes());
-            packet.extend(length.to_be_bytes());
-            packet.extend([protocol, hops]);
+            let (next, extension) = extension(protocol, random);
+            packet.extend((length + extension.len() as u16).to_be_bytes());
+            packet.extend([next, hops]);
             for (net, last) in [(2, 1), (3, 7)] {
                 packet.extend([0x20, 1, 0xd, 0xb8, 0, net, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
             }
             let covered = packet[8..40].to_vec();
+            packet.extend(extension);
             (packet, covered)
         }
     };
