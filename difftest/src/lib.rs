@@ -47,6 +47,7 @@ pub mod forms;
 pub mod frame;
 pub mod host;
 pub mod ipsets;
+pub mod log;
 pub mod mirror;
 pub mod netfilter;
 pub mod netns;

@@ -1,95 +1,32 @@
 //! The lines made of records, held against those that the kernel prints about the same packets.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use fastrand::Rng;
 use ipt2bpf_codegen::compile::compile;
-use ipt2bpf_codegen::log::book::Book;
-use ipt2bpf_codegen::log::line::{LinkHeader, Sight, line};
-use ipt2bpf_codegen::log::record::Record;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_difftest::checksum::checksum;
 use ipt2bpf_difftest::constants::{Aim, Constants};
 use ipt2bpf_difftest::frame::{Direction, Frame};
 use ipt2bpf_difftest::host::{Host, Routing};
+use ipt2bpf_difftest::log::{KernelLog, Words};
 use ipt2bpf_difftest::netfilter::Netfilter;
 use ipt2bpf_difftest::packets::{Packets, seed};
 use ipt2bpf_difftest::subjects::ruleset;
 use ipt2bpf_difftest::{exceptions, netns};
 use ipt2bpf_parser::ruleset::Family;
-use ipt2bpf_runtime::{Enough, Loaded, Ring, TestPacket, interfaces, load};
-use nix::fcntl::OFlag;
+use ipt2bpf_runtime::{Loaded, Ring, TestPacket, interfaces, load};
 
 /// Names that no other line of the kernel log speaks of.
 const INTERFACES: [&str; 2] = ["ilog0", "ilog1"];
 /// One at a time: there is one log.
 static ALONE: Mutex<()> = Mutex::new(());
-/// Whether the kernel prints lines for namespaces other than the first.
-const ALL_NAMESPACES: &str = "/proc/sys/net/netfilter/nf_log_all_netns";
-
-/// The kernel's log from now on.
-struct KernelLog {
-    file: File,
-    setting: String,
-}
-
-impl KernelLog {
-    fn open() -> Result<Self> {
-        let setting = fs::read_to_string(ALL_NAMESPACES).context(ALL_NAMESPACES)?;
-        fs::write(ALL_NAMESPACES, "1").context(ALL_NAMESPACES)?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open("/dev/kmsg")
-            .context("/dev/kmsg")?;
-        file.seek(SeekFrom::End(0)).context("/dev/kmsg")?;
-        Ok(KernelLog { file, setting })
-    }
-
-    /// The lines about our interfaces that were printed since the last call, with their levels.
-    fn lines(&mut self) -> Result<Vec<(u8, String)>> {
-        let mut lines = Vec::new();
-        let mut buffer = [0; 8192];
-        loop {
-            let length = match self.file.read(&mut buffer) {
-                Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(lines),
-                Err(error) => return Err(error).context("/dev/kmsg"),
-            };
-            // Documentation/ABI/testing/dev-kmsg
-            let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            let (head, text) = entry.split_once(';').context("an entry without a head")?;
-            let priority: u32 = head.split(',').next().unwrap_or_default().parse()?;
-            let text = text.split('\n').next().unwrap_or_default();
-            if INTERFACES
-                .iter()
-                .any(|name| text.contains(&format!("={name} ")))
-            {
-                lines.push(((priority & 7) as u8, text.to_owned()));
-            }
-        }
-    }
-}
-
-impl Drop for KernelLog {
-    fn drop(&mut self) {
-        fs::write(ALL_NAMESPACES, &self.setting).ok();
-    }
-}
-
 /// Whether the test can run here; says why when it cannot.
 fn can_run() -> bool {
-    let missing = netns::prerequisites().and_then(|()| {
-        File::open("/dev/kmsg").context("needs /dev/kmsg")?;
-        fs::metadata(ALL_NAMESPACES).context("needs the LOG target")?;
-        Ok(())
-    });
+    let missing = netns::prerequisites().and_then(|()| KernelLog::is_there());
     match missing {
         Ok(()) => true,
         Err(reason) => {
@@ -103,7 +40,7 @@ fn can_run() -> bool {
 struct Told {
     loaded: Loaded,
     ring: Ring,
-    book: Book,
+    words: Words,
     indices: HashMap<String, u32>,
 }
 
@@ -120,7 +57,7 @@ impl Told {
         Ok(Told {
             ring: loaded.maps().ring()?,
             loaded,
-            book: Book::new(&rulesets),
+            words: Words::new(&rulesets)?,
             indices: interfaces()?
                 .into_iter()
                 .map(|interface| (interface.name, interface.index))
@@ -135,37 +72,7 @@ impl Told {
             repeat: 1,
         };
         self.loaded.test_run(Hook::Xdp, &packet)?;
-        let mut records = Vec::new();
-        self.ring.read(|bytes| {
-            records.push(Record::read(bytes));
-            Enough::No
-        });
-        let records = records.into_iter();
-        records
-            .map(|record| self.line(&record.context("no record")?))
-            .collect()
-    }
-
-    fn line(&self, record: &Record) -> Result<(u8, String)> {
-        let told = self.book.told(record).context("nobody's record")?;
-        let name = |index: u32| {
-            let found = self.indices.iter().find(|known| *known.1 == index);
-            found.map_or("", |(name, _)| name)
-        };
-        let sight = Sight {
-            family: record.family().context("no family")?,
-            bytes: &record.bytes,
-            length: record.length,
-            in_device: name(record.in_index),
-            out_device: name(record.out_index),
-            link: record
-                .link_header
-                .map_or(LinkHeader::None, LinkHeader::Ethernet),
-            mark: record.mark,
-            owner: record.owner,
-        };
-        let line = line(&told.prefix, &sight, told.details);
-        Ok((told.level, String::from_utf8(line)?))
+        self.words.read(&mut self.ring)
     }
 }
 
@@ -236,7 +143,8 @@ fn compare(family: Family, routing: &Routing, texts: &[String], count: usize) ->
         ..Constants::none(family, Direction::Received)
     };
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut log = KernelLog::open()?;
+    let marks = INTERFACES.map(|name| format!("={name} ")).into();
+    let mut log = KernelLog::open(marks)?;
     netns::isolated(|| {
         let host = Host::new(&constants.interfaces, routing)?;
         let netfilter = Netfilter::new(&host, family)?;

@@ -1,5 +1,5 @@
 //! Owners of sockets against the kernel's: processes of a cgroup send over the loopback interface as this
-//! user and that, and each packet meets OUTPUT's rules and the same rules in the program at the cgroup.
+//! user and that, and each packet meets OUTPUT's rules and the same rules in the program at the cgroup. Lines of LOG name the same owners.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{DeviceNames, Options};
+use ipt2bpf_difftest::log::{KernelLog, Words};
 use ipt2bpf_difftest::{netfilter, netns, subjects, tool};
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::{Registry, group_of, kernel, load};
@@ -47,6 +48,7 @@ const RULES: &str = "\
 -A OUTPUT -m cgroup ! --path GROUP/below
 -A OUTPUT -m cgroup --path GROUP/aside
 -A OUTPUT -m cgroup ! --path GROUP/aside
+-A OUTPUT -j LOG --log-uid --log-prefix \"GROUP \"
 COMMIT
 ";
 
@@ -203,12 +205,17 @@ impl Drop for Mounted {
     }
 }
 
+/// The name of the groups.
+fn name() -> String {
+    format!("ipt2bpf-owners-{}", std::process::id())
+}
+
 /// A group of a hierarchy, gone with the value.
 struct Group(PathBuf);
 
 impl Group {
     fn new(hierarchy: &Path) -> Result<Group> {
-        Self::named(hierarchy, &format!("ipt2bpf-owners-{}", std::process::id()))
+        Self::named(hierarchy, &name())
     }
 
     fn named(above: &Path, name: &str) -> Result<Group> {
@@ -224,14 +231,14 @@ impl Drop for Group {
     }
 }
 
-fn compare(family: Family, address: &str) -> Result<u64> {
+fn compare(family: Family, address: &str, log: &mut KernelLog) -> Result<u64> {
     tool::run("ip", &["link", "set", "lo", "up"], "")?;
     let bpffs = Mounted::new("bpf", None)?.context("no BPF file system")?;
     let hierarchy = Mounted::new("cgroup2", None)?.context("no cgroups")?;
     let group = Group::new(hierarchy.path())?;
     let below = Group::named(&group.0, "below")?;
     let _aside = Group::named(&group.0, "aside")?;
-    let name = group.0.file_name().context("a name")?.to_string_lossy();
+    let name = name();
     let rules = RULES.replace("GROUP", &name);
     let classes = Mounted::new("cgroup", Some("net_cls"))?;
     let class = classes
@@ -262,6 +269,11 @@ fn compare(family: Family, address: &str) -> Result<u64> {
     let loaded = load(&compiled.object)?;
     let registry = Registry::at(bpffs.path());
     registry.attach_cgroup(&loaded, &group.0)?;
+    let rulesets = [ruleset];
+    let words = Words::new(&rulesets)?;
+    let [ruleset] = &rulesets;
+    let mut ring = loaded.maps().ring()?;
+    log.lines()?;
     netfilter::load(family, &rules)?;
 
     let script = format!(
@@ -276,8 +288,17 @@ fn compare(family: Family, address: &str) -> Result<u64> {
         .status()?;
     ensure!(status.success(), "the processes fail");
 
+    let [mut printed, mut told] = [log.lines()?, words.read(&mut ring)?];
+    printed.sort();
+    told.sort();
+    ensure!(
+        printed == told,
+        "netfilter prints {printed:#?}, the program {told:#?}"
+    );
+    let owned = told.iter().filter(|(_, line)| line.contains(" UID="));
+    ensure!(owned.count() > 50, "{told:#?}");
     let counted = netfilter::counters(family)?;
-    let keys = subjects::counter_keys(&ruleset);
+    let keys = subjects::counter_keys(ruleset);
     let ours = loaded.maps().counters()?;
     let mut packets = 0;
     for theirs in counted.iter().filter(|it| !it.text.starts_with(':')) {
@@ -302,12 +323,18 @@ fn sockets_have_the_owners_that_the_kernel_gives_them() {
         eprintln!("skipped: {reason:#}");
         return;
     }
+    if let Err(reason) = KernelLog::is_there() {
+        eprintln!("skipped: {reason:#}");
+        return;
+    }
     if kernel::device_access().is_none() {
         eprintln!("skipped: programs cannot look into this kernel");
         return;
     }
+    let mut log = KernelLog::open(vec![format!("{} IN=", name())]).expect("a log");
     for (family, address) in [(Family::V4, "127.0.0.1"), (Family::V6, "::1")] {
-        let packets = netns::isolated(|| compare(family, address)).expect("nothing differs");
+        let packets =
+            netns::isolated(|| compare(family, address, &mut log)).expect("nothing differs");
         assert!(packets > 100, "{packets}");
     }
 }
