@@ -10,7 +10,7 @@ use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::ipset::Set;
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
-use ipt2bpf_runtime::{Loaded, TestPacket, interfaces, load};
+use ipt2bpf_runtime::{Loaded, Ring, TestPacket, interfaces, load};
 
 use crate::compare::Subject;
 use crate::frame::{Direction, Frame};
@@ -99,6 +99,14 @@ impl Program {
                 .map(|interface| (interface.name, interface.index))
                 .collect(),
         })
+    }
+
+    /// What rules tell of packets.
+    ///
+    /// # Errors
+    /// When no rule tells anything, or the kernel refuses.
+    pub fn ring(&self) -> Result<Ring> {
+        Ok(self.loaded.maps().ring()?)
     }
 
     /// What `-m nfacct` has counted: names with packets and bytes, in words.
