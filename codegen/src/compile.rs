@@ -178,21 +178,15 @@ fn half_tracked(filters: &[Filter], options: &Options) -> Option<Diagnostic> {
             "compile with --hook cgroup_skb/ingress too, and attach both programs of the object",
         )
     };
-    Some(Diagnostic {
-        severity: match options.approximate {
-            true => Severity::Warning,
-            false => Severity::Error,
-        },
-        code: "half-tracked",
-        message: format!(
-            "the state of connections is asked for, and no program of the object sees the packets that \
-             {unseen}"
-        ),
-        span: rule.span,
-        label: String::new(),
-        in_tool: None,
-        help: Some(help.into()),
-    })
+    let message = format!(
+        "the state of connections is asked for, and no program of the object sees the packets that \
+         {unseen}"
+    );
+    let said = match options.approximate {
+        true => Diagnostic::warning("half-tracked", rule.span, message),
+        false => Diagnostic::error("half-tracked", rule.span, message),
+    };
+    Some(said.with_help(help))
 }
 
 /// What the object keeps of a ruleset: enough to read it again, with its family.
@@ -210,15 +204,8 @@ fn first_span(ruleset: &Ruleset) -> Span {
 }
 
 fn too_large(message: String, span: Span) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Error,
-        code: "too-large",
-        message,
-        span,
-        label: String::new(),
-        in_tool: None,
-        help: Some("make fewer rules jump to the same chains, or split the ruleset".into()),
-    }
+    Diagnostic::error("too-large", span, message)
+        .with_help("make fewer rules jump to the same chains, or split the ruleset")
 }
 
 /// Figures about an object.

@@ -358,25 +358,21 @@ impl Lowering<'_> {
         };
         self.diagnostics.push(Diagnostic {
             severity,
-            code: refusal.code,
-            message: format!("`{name}` {doing} at {hook}: it {}", refusal.reason),
-            span,
-            in_tool: None,
-            label: String::new(),
-            help: Some(refusal.help),
+            ..Diagnostic::error(
+                refusal.code,
+                span,
+                format!("`{name}` {doing} at {hook}: it {}", refusal.reason),
+            )
+            .with_help(refusal.help)
         });
     }
 
     fn warn(&mut self, name: &str, note: String, span: Span) {
-        self.diagnostics.push(Diagnostic {
-            severity: Severity::Warning,
-            code: "effect",
-            message: format!("`{name}` at {}: {note}", self.hook),
+        self.diagnostics.push(Diagnostic::warning(
+            "effect",
             span,
-            in_tool: None,
-            label: String::new(),
-            help: None,
-        });
+            format!("`{name}` at {}: {note}", self.hook),
+        ));
     }
 }
 
@@ -456,18 +452,14 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
         });
         interface.or(by_number.map(|it| it.span))
     })?;
-    (asks && hook == Hook::Xdp).then(|| Diagnostic {
-        severity: Severity::Warning,
-        code: "vlan",
-        message: format!(
-            "at {hook}, frames with a VLAN id are dropped, because rules ask for the interface and the \
-             VLAN's is not known there"
-        ),
-        span: asking,
-        in_tool: None,
-        label: String::new(),
-        help: Some("attach to interfaces without VLANs, or ask for none of `-i`, `--src-group` and `--limit-iface-in` in what runs at xdp".into()),
-    })
+    let message = format!(
+        "at {hook}, frames with a VLAN id are dropped, because rules ask for the interface and the \
+         VLAN's is not known there"
+    );
+    let help = "attach to interfaces without VLANs, or ask for none of `-i`, `--src-group` and `--limit-iface-in` \
+                in what runs at xdp";
+    (asks && hook == Hook::Xdp)
+        .then(|| Diagnostic::warning("vlan", asking, message).with_help(help))
 }
 
 /// XDP sees the segments of a stream before the kernel joins them (GRO), which netfilter sees as one packet.
@@ -478,20 +470,13 @@ fn gro_diagnostic(filter: &FamilyFilter, hook: Hook) -> Option<Diagnostic> {
     };
     let mut rules = filter.chains.iter().flat_map(|chain| &chain.rules);
     let counting = rules.find(|rule| rule.steps.iter().any(counts))?;
-    (hook == Hook::Xdp).then(|| Diagnostic {
-        severity: Severity::Warning,
-        code: "gro",
-        message: format!(
-            "at {hook}, rules that count packets see each segment of a TCP stream, where iptables sees those \
-             that the kernel has joined (GRO) as one packet"
-        ),
-        span: counting.span,
-        in_tool: None,
-        label: String::new(),
-        help: Some(
-            "count at cgroup_skb/ingress, behind GRO, or only what is never joined, such as `--syn`".into(),
-        ),
-    })
+    let message = format!(
+        "at {hook}, rules that count packets see each segment of a TCP stream, where iptables sees those \
+         that the kernel has joined (GRO) as one packet"
+    );
+    let help =
+        "count at cgroup_skb/ingress, behind GRO, or only what is never joined, such as `--syn`";
+    (hook == Hook::Xdp).then(|| Diagnostic::warning("gro", counting.span, message).with_help(help))
 }
 
 /// `bpf_fib_lookup` answers "not forwarded" for every link-local address, this host's or not, where the
@@ -511,20 +496,12 @@ fn link_local_diagnostic(ruleset: &Ruleset, hook: Hook, options: &Options) -> Op
                 && (builtin.policy == Policy::Drop || !chain.rules.is_empty())
         })
     })?;
-    Some(Diagnostic {
-        severity: Severity::Warning,
-        code: "link-local",
-        message: format!(
-            "at {hook}, IPv6 packets to a link-local address go through INPUT, also where the kernel would \
-             forward them to a neighbour"
-        ),
-        span: forward.span,
-        in_tool: None,
-        label: String::new(),
-        help: Some(
-            "keep the FORWARD rules for link-local destinations in ip6tables as well".into(),
-        ),
-    })
+    let message = format!(
+        "at {hook}, IPv6 packets to a link-local address go through INPUT, also where the kernel would \
+         forward them to a neighbour"
+    );
+    let said = Diagnostic::warning("link-local", forward.span, message);
+    Some(said.with_help("keep the FORWARD rules for link-local destinations in ip6tables as well"))
 }
 
 /// The names of targets that change what INPUT and FORWARD rules see.
@@ -546,28 +523,21 @@ fn nat_diagnostics(ruleset: &Ruleset, hook: Hook, options: &Options) -> Vec<Diag
         let changes = hook == Hook::Xdp && DESTINATION_NAT.contains(&target);
         // OUTPUT's translation concerns packets of this host, which XDP does not see.
         let refused = changes && chain != NfHook::Output.to_string() && !options.ignore_nat;
+        let span = rule.span.0;
         diagnostics.push(match refused {
-            true => Diagnostic {
-                severity: Severity::Error,
-                code: "nat",
-                message: format!(
+            true => {
+                let message = format!(
                     "`-j {target}` cannot be translated at {hook}: it changes the addresses that later \
                      rules see"
-                ),
-                span: rule.span.0,
-                in_tool: None,
-                label: String::new(),
-                help: Some("leave the nat rules out with --ignore-nat, or use cgroup_skb".into()),
-            },
-            false => Diagnostic {
-                severity: Severity::Warning,
-                code: "nat",
-                message: format!("`-j {target}` is left out at {hook}: nat rules are not translated"),
-                span: rule.span.0,
-                in_tool: None,
-                label: String::new(),
-                help: None,
-            },
+                );
+                let help = "leave the nat rules out with --ignore-nat, or use cgroup_skb";
+                Diagnostic::error("nat", span, message).with_help(help)
+            }
+            false => {
+                let message =
+                    format!("`-j {target}` is left out at {hook}: nat rules are not translated");
+                Diagnostic::warning("nat", span, message)
+            }
         });
     }
     diagnostics

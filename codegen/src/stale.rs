@@ -4,7 +4,7 @@
 //! rules see of these fields, but matches on raw bytes (`u32`, `bpf`, `string`) would see the old ones.
 //! `-j TCPMSS`, `TCPOPTSTRIP` and `ECN` change nothing there of the TCP header.
 
-use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
+use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::span::Span;
 
 use crate::field::Field;
@@ -76,17 +76,10 @@ fn refused(span: Span, hook: Hook, header: Header) -> Diagnostic {
             "compile for xdp, whose programs write to packets, or change them at another hook",
         ),
     };
-    Diagnostic {
-        severity: Severity::Error,
-        code: "changed-header",
-        message: format!(
-            "the rule cannot be translated at {hook}: it reads {what}, and other rules change {changed} there"
-        ),
-        span,
-        in_tool: None,
-        label: String::new(),
-        help: Some(help.into()),
-    }
+    let message = format!(
+        "the rule cannot be translated at {hook}: it reads {what}, and other rules change {changed} there"
+    );
+    Diagnostic::error("changed-header", span, message).with_help(help)
 }
 
 #[cfg(test)]
