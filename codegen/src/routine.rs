@@ -14,6 +14,7 @@ use crate::emit::link::{Call, Constant, Linker};
 use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::rewrite::path_mtu::UNBOUNDED;
+use crate::meaning::rewrite::whole_header;
 use crate::meaning::{addrtype, cgroup, nfacct, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{
@@ -192,7 +193,7 @@ routines! {
     /// `-j TCPMSS`
     ChangeSegment(mss::ChangeSegment),
     /// `-j TCPMSS` and `-j TCPOPTSTRIP` where packets cannot be written
-    DemandTcpHeader(mss::DemandTcpHeader),
+    DemandTcpHeader(whole_header::DemandTcpHeader),
     /// `-j TCPOPTSTRIP`
     StripOptions(strip_options::StripOptions),
     /// `-j CT` and `-j NOTRACK`

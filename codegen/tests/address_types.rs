@@ -11,6 +11,7 @@ use ipt2bpf_codegen::addresses::{AddressEntry, AddressPrefix};
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{KernelVersion, Options};
+use ipt2bpf_parser::matches::addrtype::NAMES;
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,26 +20,12 @@ use support::judges::check_with_addresses;
 use support::texts::filter;
 use support::universe::packets;
 
-const TYPES4: [&str; 12] = [
-    "UNSPEC",
-    "UNICAST",
-    "LOCAL",
-    "BROADCAST",
-    "ANYCAST",
-    "MULTICAST",
-    "BLACKHOLE",
-    "UNREACHABLE",
-    "PROHIBIT",
-    "THROW",
-    "NAT",
-    "XRESOLVE",
-];
 const TYPES6: [&str; 5] = ["UNSPEC", "UNICAST", "LOCAL", "ANYCAST", "MULTICAST"];
 
 fn types(family: Family) -> impl Strategy<Value = String> {
-    let names: &'static [&'static str] = match family {
-        Family::V4 => &TYPES4,
-        Family::V6 => &TYPES6,
+    let names = match family {
+        Family::V4 => NAMES.map(|(name, _)| name).to_vec(),
+        Family::V6 => TYPES6.to_vec(),
     };
     subsequence(names, 1..4).prop_map(|names| names.join(","))
 }

@@ -13,27 +13,14 @@ use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
 use ipt2bpf_difftest::netfilter::{self, Route};
 use ipt2bpf_difftest::{netns, subjects, tool};
+use ipt2bpf_parser::matches::addrtype::NAMES;
 use ipt2bpf_parser::ruleset::Family;
 
 const INTERFACES: [&str; 2] = ["eth0", "eth1"];
 
-/// Each type alone, and what rulesets use together.
-const TYPES4: [&str; 14] = [
-    "UNSPEC",
-    "UNICAST",
-    "LOCAL",
-    "BROADCAST",
-    "ANYCAST",
-    "MULTICAST",
-    "BLACKHOLE",
-    "UNREACHABLE",
-    "PROHIBIT",
-    "THROW",
-    "NAT",
-    "XRESOLVE",
-    "LOCAL,BROADCAST",
-    "BLACKHOLE,UNREACHABLE,PROHIBIT",
-];
+/// What rulesets use together, besides each type alone.
+const TOGETHER4: [&str; 2] = ["LOCAL,BROADCAST", "BLACKHOLE,UNREACHABLE,PROHIBIT"];
+/// Those of IPv6, and what rulesets use together.
 const TYPES6: [&str; 8] = [
     "UNSPEC",
     "UNICAST",
@@ -119,9 +106,9 @@ addr add fd00:4::1/64 dev eth1 nodad
 ];
 
 fn rules(family: Family) -> String {
-    let types: &[&str] = match family {
-        Family::V4 => &TYPES4,
-        Family::V6 => &TYPES6,
+    let types = match family {
+        Family::V4 => [&NAMES.map(|(name, _)| name)[..], &TOGETHER4].concat(),
+        Family::V6 => TYPES6.to_vec(),
     };
     // The host would complain to itself about what seems to come from its own addresses.
     let mut rules = String::from("*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT DROP [0:0]\n");

@@ -7,6 +7,7 @@ use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_parser::targets::tcpmss::Tcpmss;
 
 use super::rewrite::path_mtu::{self, Way};
+use super::rewrite::whole_header::{self, DemandTcpHeader};
 use super::rewrite::{self, tcp};
 use super::{Context, Refusal, TargetAction, TargetMeaning};
 use crate::asm::{Alu, Cond, FunctionId, Label, Reg, Size};
@@ -94,42 +95,38 @@ const UNFINISHED: i16 = -60;
 
 impl Perform for ChangeSegment {
     fn perform(&self, packet: &mut Packet<'_>, world: &mut World) -> u32 {
-        if packet.get(Field::FragmentOffset) != 0 {
-            return 0;
-        }
-        let Some(header) = tcp::header_length(packet) else {
-            return 1;
-        };
-        let size = match self.0 {
-            Limit::Size(size) => size,
-            Limit::Path => {
-                let [there, back] = world.path_mtu;
-                match there.min(back).checked_sub(headers(packet.family())) {
-                    None | Some(0) => return 1,
-                    Some(size) => size as u16,
+        whole_header::perform(packet, |packet, header| {
+            let size = match self.0 {
+                Limit::Size(size) => size,
+                Limit::Path => {
+                    let [there, back] = world.path_mtu;
+                    match there.min(back).checked_sub(headers(packet.family())) {
+                        None | Some(0) => return 1,
+                        Some(size) => size as u16,
+                    }
                 }
-            }
-        };
-        let start = packet.transport();
-        let segment = &packet.bytes()[start..];
-        match find(&segment[tcp::HEADER..header]) {
-            Some((at, old)) if old > size => {
-                let (at, [high, low]) = (tcp::HEADER + at, size.to_be_bytes());
-                let whole = tcp::is_unfinished(packet);
-                let segment = &mut packet.bytes_mut()[start..];
-                segment[at + 2..at + 4].copy_from_slice(&[high, low]);
-                // As the kernel does, also for an option at an odd place.
-                if !whole {
-                    tcp::update_checksum(segment, &old.to_be_bytes(), &[high, low]);
+            };
+            let start = packet.transport();
+            let segment = &packet.bytes()[start..];
+            match find(&segment[tcp::HEADER..header]) {
+                Some((at, old)) if old > size => {
+                    let (at, [high, low]) = (tcp::HEADER + at, size.to_be_bytes());
+                    let whole = tcp::is_unfinished(packet);
+                    let segment = &mut packet.bytes_mut()[start..];
+                    segment[at + 2..at + 4].copy_from_slice(&[high, low]);
+                    // As the kernel does, also for an option at an odd place.
+                    if !whole {
+                        tcp::update_checksum(segment, &old.to_be_bytes(), &[high, low]);
+                    }
                 }
+                None if segment.len() == header && header < LONGEST as usize => {
+                    let size = size.min(assumed(packet.family()));
+                    add(packet, size);
+                }
+                _ => {}
             }
-            None if segment.len() == header && header < LONGEST as usize => {
-                let size = size.min(assumed(packet.family()));
-                add(packet, size);
-            }
-            _ => {}
-        }
-        0
+            0
+        })
     }
 
     fn link(&self, linker: &mut Linker<'_>) -> Call {
@@ -139,10 +136,10 @@ impl Perform for ChangeSegment {
             Limit::Size(size) => (size, None),
             Limit::Path => (0, Some(path_mtu::link(linker))),
         };
-        let function = linker.function("change_segment_size", 1, |body| {
-            let [broken, done, found] = [(); 3].map(|()| body.code.label());
+        let name = "change_segment_size";
+        let function = whole_header::link(linker, name, 1, |body, broken, done| {
+            let found = body.code.label();
             body.code.store(Size::W, Reg::R10, NEW, Reg::R3);
-            tcp::whole(body, broken, done);
             if let Some(path_mtu) = path_mtu {
                 clamp(body, family, path_mtu, broken);
             }
@@ -182,10 +179,6 @@ impl Perform for ChangeSegment {
             code.to_big_endian(Reg::R1, 16);
             change.put(code, Reg::R1);
             tcp::finish_checksum(body, change);
-            body.code.bind(done);
-            body.answer(0);
-            body.code.bind(broken);
-            body.answer(1);
         });
         Call {
             function,
@@ -194,7 +187,7 @@ impl Perform for ChangeSegment {
     }
 
     fn reads(&self) -> Vec<Field> {
-        let mut fields = tcp::READS.to_vec();
+        let mut fields = whole_header::READS.to_vec();
         if self.0 == Limit::Path {
             fields.push(Field::TypeOfService);
         }
@@ -386,45 +379,5 @@ impl fmt::Display for ChangeSegment {
             Limit::Size(size) => write!(f, "maximum segment at most {size}"),
             Limit::Path => f.write_str("maximum segment at most what the path takes"),
         }
-    }
-}
-
-/// Drops a packet whose TCP header is not whole; later fragments have none to look at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DemandTcpHeader;
-
-impl Perform for DemandTcpHeader {
-    fn perform(&self, packet: &mut Packet<'_>, _: &mut World) -> u32 {
-        let whole = tcp::header_length(packet).is_some();
-        u32::from(packet.get(Field::FragmentOffset) == 0 && !whole)
-    }
-
-    fn link(&self, linker: &mut Linker<'_>) -> Call {
-        let function = linker.function("demand_tcp_header", 0, |body| {
-            let [broken, fragment] = [(); 2].map(|()| body.code.label());
-            tcp::whole(body, broken, fragment);
-            body.code.bind(fragment);
-            body.answer(0);
-            body.code.bind(broken);
-            body.answer(1);
-        });
-        Call {
-            function,
-            arguments: Vec::new(),
-        }
-    }
-
-    fn reads(&self) -> Vec<Field> {
-        tcp::READS.to_vec()
-    }
-
-    fn leaves_tcp_header(&self) -> bool {
-        true
-    }
-}
-
-impl fmt::Display for DemandTcpHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("demand a whole tcp header")
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use ipt2bpf_parser::targets::tcpoptstrip::Tcpoptstrip;
 
-use super::mss::DemandTcpHeader;
+use super::rewrite::whole_header::{self, DemandTcpHeader};
 use super::rewrite::{self, tcp};
 use super::{Context, Refusal, TargetAction, TargetMeaning};
 use crate::asm::{Alu, Code, Cond, FunctionId, Imm64, Label, Reg, Size};
@@ -200,32 +200,22 @@ const UNTIL: i16 = -68;
 
 impl Perform for StripOptions {
     fn perform(&self, packet: &mut Packet<'_>, _: &mut World) -> u32 {
-        if packet.get(Field::FragmentOffset) != 0 {
-            return 0;
-        }
-        let Some(header) = tcp::header_length(packet) else {
-            return 1;
-        };
-        let start = packet.transport();
-        let options = &packet.bytes()[start + tcp::HEADER..start + header];
-        if let Some(stripped) = self.stripped(options) {
-            tcp::write(packet, tcp::HEADER, &stripped);
-        }
-        0
+        whole_header::perform(packet, |packet, header| {
+            let start = packet.transport();
+            let options = &packet.bytes()[start + tcp::HEADER..start + header];
+            if let Some(stripped) = self.stripped(options) {
+                tcp::write(packet, tcp::HEADER, &stripped);
+            }
+            0
+        })
     }
 
     fn link(&self, linker: &mut Linker<'_>) -> Call {
         let unfinished = tcp::unfinished(linker);
-        let function = linker.function("strip_options", 0, |body| {
-            let [broken, done] = [(); 2].map(|()| body.code.label());
-            tcp::whole(body, broken, done);
+        let function = whole_header::link(linker, "strip_options", 0, |body, broken, done| {
             if self.kinds != [0; 4] {
                 self.strip(body, unfinished, broken, done);
             }
-            body.code.bind(done);
-            body.answer(0);
-            body.code.bind(broken);
-            body.answer(1);
         });
         Call {
             function,
@@ -234,7 +224,7 @@ impl Perform for StripOptions {
     }
 
     fn reads(&self) -> Vec<Field> {
-        tcp::READS.to_vec()
+        whole_header::READS.to_vec()
     }
 
     fn rewrites(&self) -> bool {

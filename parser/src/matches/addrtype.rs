@@ -62,7 +62,7 @@ pub enum Device {
 }
 
 /// The names, in the order in which the tool tries and prints them.
-const NAMES: [(&str, AddressType); 12] = [
+pub const NAMES: [(&str, AddressType); 12] = [
     ("UNSPEC", AddressType::Unspec),
     ("UNICAST", AddressType::Unicast),
     ("LOCAL", AddressType::Local),

@@ -3,6 +3,7 @@
 
 pub mod path_mtu;
 pub mod tcp;
+pub mod whole_header;
 
 use ipt2bpf_parser::ruleset::Family;
 

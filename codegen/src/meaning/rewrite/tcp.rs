@@ -19,20 +19,6 @@ pub const HEADER: usize = 20;
 const CHECKSUM: usize = 16;
 const TCP: u8 = 6;
 
-/// The fields that [`whole`] reads.
-pub const READS: [Field; 3] = [
-    Field::FragmentOffset,
-    Field::TransportLength,
-    Field::TcpDataOffset,
-];
-
-/// How long the header with its options is, in bytes; none when it is not whole.
-pub fn header_length(packet: &Packet<'_>) -> Option<usize> {
-    let rest = packet.get(Field::TransportLength) as usize;
-    let header = 4 * (packet.get(Field::TcpDataOffset) >> 4) as usize;
-    (rest >= HEADER && (HEADER..=rest).contains(&header)).then_some(header)
-}
-
 /// Whether the checksum is left to a device to finish.
 pub fn is_unfinished(packet: &Packet<'_>) -> bool {
     let segment = packet.bytes().get(packet.transport()..);
@@ -69,19 +55,6 @@ pub fn lengthen(segment: &mut [u8], old: u16, new: u16) {
     ]));
     let sum = fold(sum + u64::from(!old) + u64::from(new));
     segment[CHECKSUM..CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
-}
-
-/// Goes on at `fragment` for a later fragment, which has no header, and at `broken` when the header is not
-/// whole. R1 and R2 are lost.
-pub fn whole(body: &mut Body, broken: Label, fragment: Label) {
-    let (rest, header) = (Reg::R2, Reg::R1);
-    body.field(Reg::R1, Field::FragmentOffset);
-    body.code.branch(Cond::Ne, Reg::R1, 0, fragment);
-    body.field(rest, Field::TransportLength);
-    body.code.branch(Cond::Lt, rest, HEADER as i32, broken);
-    self::header(body, header);
-    body.code.branch(Cond::Lt, header, HEADER as i32, broken);
-    body.code.branch(Cond::Gt, header, rest, broken);
 }
 
 /// `dst = the length of the header in bytes, as it says`
