@@ -157,7 +157,7 @@ proptest! {
             let options = Options {
                 hooks: vec![Hook::CgroupEgress],
                 device_names: DeviceNames::Kernel(
-                    DeviceAccess::new(1, |field| Some(offset(field))).expect("all are there"),
+                    DeviceAccess::new(|_| Some(1), |field| Some(offset(field))).expect("all are there"),
                 ),
                 ..Options::default()
             };

@@ -23,6 +23,7 @@
 //! - There are no helpers: nothing is expected.
 
 pub mod code;
+pub mod kernel;
 pub mod resolve;
 pub mod sctp;
 pub mod table;
@@ -48,6 +49,8 @@ pub const LOCKS: u32 = 1024;
 /// The states that rules see, as `xt_conntrack` numbers them (`XT_CONNTRACK_STATE_*`,
 /// include/uapi/linux/netfilter/xt_conntrack.h). A packet has one.
 pub mod state {
+    /// In the place of a state: nobody tells ([`kernel`](super::kernel)).
+    pub const UNKNOWN: u8 = 0;
     /// It has no connection.
     pub const INVALID: u8 = 1;
     /// Its connection has seen packets of both sides.
@@ -65,6 +68,8 @@ pub const NO_CONNECTION: u8 = state::INVALID | state::UNTRACKED;
 
 /// What is known of a flow (`enum ip_conntrack_status`).
 pub mod status {
+    /// Another connection let it expect (`IPS_EXPECTED`); ours never do.
+    pub const EXPECTED: u8 = 1;
     /// The other side has answered.
     pub const SEEN_REPLY: u8 = 2;
     /// It is worth keeping.

@@ -41,6 +41,14 @@ pub struct Question {
     pub is_answer: bool,
 }
 
+impl Question {
+    /// Whether the kernel's table can be asked at XDP (`bpf_xdp_ct_lookup`), or the answer is known without.
+    pub fn is_answered_by_kernel(&self) -> bool {
+        let known = [Class::Invalid, Class::Untracked].contains(&self.class);
+        known || [protocol::TCP, protocol::UDP].contains(&self.key.0[Key::PROTOCOL])
+    }
+}
+
 const INVALID: Question = Question {
     class: Class::Invalid,
     key: Key([0; Key::SIZE]),

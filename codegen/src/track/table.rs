@@ -8,21 +8,27 @@ use super::{Flow, Key, state, status, tcp, timeouts};
 use crate::field::Field;
 use crate::packet::{Connected, Packet};
 use crate::routine::World;
+use crate::semantic::Tracking;
 
 /// All flows by their keys.
 pub type Flows = HashMap<Key, Flow>;
 
 /// Gives a packet the state that rules see, and tells its flow of it. A flow that it begins is only
 /// remembered when the packet is [confirmed](confirm).
-pub fn track(packet: &mut Packet<'_>, arrives: bool, world: &mut World) {
-    let connected = visit(packet, arrives, world, false);
+///
+/// What programs are told of the kernel's connections is the same, as far as they are told.
+pub fn track(packet: &mut Packet<'_>, tracking: Tracking, world: &mut World) {
+    let mut connected = visit(packet, tracking.arrives, world, false);
+    if tracking.asks_kernel() && !resolve(packet, tracking.arrives).is_answered_by_kernel() {
+        connected = Connected::default();
+    }
     packet.set_connection(connected);
 }
 
 /// Remembers the flow that an accepted packet begins.
-pub fn confirm(packet: &Packet<'_>, arrives: bool, world: &mut World) {
+pub fn confirm(packet: &Packet<'_>, tracking: Tracking, world: &mut World) {
     if packet.connection().is_unconfirmed {
-        visit(packet, arrives, world, true);
+        visit(packet, tracking.arrives, world, true);
     }
 }
 

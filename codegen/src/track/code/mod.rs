@@ -8,11 +8,11 @@ pub mod ask;
 mod enter;
 mod resolve;
 mod tcp;
-mod tell;
+mod visit;
 
 pub use enter::{EnterMaps, RING_PLACE_BYTES, enter};
 pub use resolve::resolve;
-pub use tell::{Maps, track};
+pub use visit::{Maps, Table, track};
 
 /// Where a [`Question`](super::resolve::Question) lies in the scratch area.
 pub mod question {
