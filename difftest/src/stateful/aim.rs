@@ -63,7 +63,7 @@ pub fn conversations(
         let aimed = rng.choice(interfaces).cloned();
         let any = rng.choice(&received.interfaces).cloned();
         let interface = match setting {
-            Setting::Router => only.clone(),
+            Setting::Router | Setting::KernelTable => only.clone(),
             Setting::Cgroup | Setting::Xdp => aimed.filter(|it| it != LOOPBACK).or(any),
         };
         if ends.here == ends.there {

@@ -27,9 +27,12 @@ pub const FREE: i16 = stack::END;
 /// Writes a function that fills the fields of the packet's connection. `handed` is
 /// [`HANDED_OVER_MAP`](super::HANDED_OVER_MAP), at ingress.
 pub fn recall(body: &mut Body, handed: Option<MapId>) {
-    let [missing, connected, done] = [(); 3].map(|()| body.code.label());
-    word(body, handed, missing);
+    let [connected, done] = [(); 2].map(|()| body.code.label());
     let place = |field: Field| field.place().offset;
+    let unknown = i32::from(state::UNKNOWN);
+    body.code
+        .store(Size::B, PACKET, place(Field::CtState), unknown);
+    word(body, handed, done);
     let code = &mut body.code;
     if handed.is_some() {
         code.load(Size::W, Reg::R1, INFO, handed::STATUS);
@@ -67,11 +70,6 @@ pub fn recall(body: &mut Body, handed: Option<MapId>) {
         body.number_of(from, Reg::R1);
         body.code.store(size, PACKET, place(to), Reg::R1);
     }
-    body.code.jump(done);
-    body.code.bind(missing);
-    let unknown = i32::from(state::UNKNOWN);
-    body.code
-        .store(Size::B, PACKET, place(Field::CtState), unknown);
     body.code.bind(done);
     body.code.mov(Reg::R0, 0);
 }
