@@ -1,6 +1,7 @@
 //! The programs that hand the kernel's connections over to a program at cgroup_skb/ingress
 //! ([`track::kernel`](ipt2bpf_codegen::track::kernel)): one for each family, in a network namespace.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,10 @@ use crate::sys::{Link, Map, NetfilterPlace, Object, Program, ProgramSpec};
 const FAMILIES: [(&str, u32); 2] = [("ipt2bpf_hand4", 2), ("ipt2bpf_hand6", 10)];
 /// `NF_INET_LOCAL_IN` (include/uapi/linux/netfilter.h).
 const LOCAL_IN: u32 = 1;
-/// Before the confirmation of connections, which is the last of all (`NF_IP_PRI_CONNTRACK_CONFIRM`).
-const PRIORITY: i32 = i32::MAX - 1;
+/// Before the confirmation of connections, which comes last: at `i32::MAX`, and one before for IPv6
+/// (`ipv4_conntrack_ops` and `ipv6_conntrack_ops`, net/netfilter/nf_conntrack_proto.c). Programs of netfilter
+/// share no priority with anyone, so each takes the last that is free.
+const PRIORITIES: std::ops::Range<i32> = i32::MAX - 1000..i32::MAX - 1;
 
 const PROGRAM_NAME: &str = "ipt2bpf_hand";
 /// As of all our programs: the kernel keeps some helpers for such.
@@ -52,18 +55,29 @@ pub(crate) fn links(loaded: &Loaded, dir: &Path) -> Result<Vec<(Link, PathBuf)>,
             Some(program) => program,
             none => none.insert(load(map)?),
         };
-        let place = NetfilterPlace {
-            family,
-            hook: LOCAL_IN,
-            priority: PRIORITY,
-        };
-        let link = Link::netfilter(program, place).map_err(Error::refused(Step::HandOver))?;
+        let link = attach(program, family).map_err(Error::refused(Step::HandOver))?;
         links.push((link, pin));
     }
     Ok(links)
 }
 
-/// Whether the directory needs none of these.
+fn attach(program: &Program, family: u32) -> io::Result<Link> {
+    let mut taken = io::Error::from_raw_os_error(libc::EBUSY);
+    for priority in PRIORITIES.rev() {
+        let place = NetfilterPlace {
+            family,
+            hook: LOCAL_IN,
+            priority,
+        };
+        match Link::netfilter(program, place) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => taken = error,
+            other => return other,
+        }
+    }
+    Err(taken)
+}
+
+/// Whether an object needs them.
 pub(crate) fn is_needed(loaded: &Loaded) -> bool {
     loaded.maps().iter().any(|map| map.name == HANDED_OVER_MAP)
 }
