@@ -221,7 +221,9 @@ impl Peer {
         let far = ["-n", &peer.0, "addr", "add", far, "dev", "far", "nodad"];
         let near = ["addr", "add", near, "dev", "near", "nodad"];
         let plain = |arguments: &[&str]| -> Vec<String> {
-            let kept = arguments.iter().filter(|it| family == Family::V6 || **it != "nodad");
+            let kept = arguments
+                .iter()
+                .filter(|it| family == Family::V6 || **it != "nodad");
             kept.map(|it| it.to_string()).collect()
         };
         for arguments in [plain(&near), plain(&far)] {
@@ -300,7 +302,10 @@ fn attached(registry: &Registry, group: &Path, family: Family) -> Result<(String
 fn compare(family: Family) -> Result<u64> {
     let bpffs = Mounted::new("bpf")?;
     let hierarchy = Mounted::new("cgroup2")?;
-    let group = hierarchy.0.path().join(format!("ipt2bpf-kernel-{}", std::process::id()));
+    let group = hierarchy
+        .0
+        .path()
+        .join(format!("ipt2bpf-kernel-{}", std::process::id()));
     fs::create_dir(&group)?;
     let result = in_group(family, bpffs.0.path(), &group);
     // Processes leave it when they are gone, which may take a moment.
@@ -364,7 +369,10 @@ fn detached(registry: &Registry, group: &Path) -> Result<()> {
         let dir = attachment.pin.parent().context("a directory")?.to_owned();
         registry.detach(&attachment)?;
         let left = fs::read_dir(&dir).map_or(0, Iterator::count);
-        ensure!(attachment.hook != Hook::CgroupIngress || left <= 1, "{left} pins are left");
+        ensure!(
+            attachment.hook != Hook::CgroupIngress || left <= 1,
+            "{left} pins are left"
+        );
     }
     Ok(())
 }

@@ -22,7 +22,10 @@ use crate::track::resolve::resolve;
 impl MatchMeaning for Connbytes {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         looked_up_once(context)?;
-        own_only(context, "asks what a connection has carried, which the kernel counts only where it is told to")?;
+        own_only(
+            context,
+            "asks what a connection has carried, which the kernel counts only where it is told to",
+        )?;
         let question = HasCarried {
             amount: self.amount.value.value,
             mode: self.mode,

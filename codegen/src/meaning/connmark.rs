@@ -38,7 +38,10 @@ impl MatchMeaning for Connmark {
 impl TargetMeaning for Target {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
         looked_up_once(context)?;
-        own_only(context, "changes the marks of connections, or is a target that asks for them")?;
+        own_only(
+            context,
+            "changes the marks of connections, or is a target that asks for them",
+        )?;
         let change = ChangeMark {
             operation: self.operation,
             shift: self.shift,

@@ -17,7 +17,8 @@ use crate::semantic::Action;
 use crate::track::state;
 
 /// Why the kernel's connections do not follow these targets.
-const LATE: &str = "says how the packet is tracked, which the kernel has done, or will do, without it";
+const LATE: &str =
+    "says how the packet is tracked, which the kernel has done, or will do, without it";
 
 impl TargetMeaning for Notrack {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {

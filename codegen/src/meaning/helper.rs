@@ -9,7 +9,10 @@ use crate::semantic::Step;
 
 impl MatchMeaning for Helper {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
-        own_only(context, "asks for the helper of a connection, which programs cannot find")?;
+        own_only(
+            context,
+            "asks for the helper of a connection, which programs cannot find",
+        )?;
         Ok(vec![Step::require(constant(self.name.negated))])
     }
 }

@@ -41,7 +41,10 @@ const NONE: u32 = 2;
 
 impl MatchMeaning for Connlimit {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
-        own_only(context, "counts connections, of which the kernel has lists of its own")?;
+        own_only(
+            context,
+            "counts connections, of which the kernel has lists of its own",
+        )?;
         let oldest = context.options.target_kernel;
         if oldest.is_some_and(|kernel| kernel < KernelVersion::LOOP) {
             return Err(Refusal {

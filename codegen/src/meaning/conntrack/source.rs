@@ -51,10 +51,7 @@ pub fn ask(context: Context<'_>) -> Result<Vec<Step>, Refusal> {
 }
 
 /// Refuses options of `-m conntrack` that ask for what a hook does not know of the kernel's connections.
-pub(super) fn conntrack_options(
-    options: &Conntrack,
-    context: Context<'_>,
-) -> Result<(), Refusal> {
+pub(super) fn conntrack_options(options: &Conntrack, context: Context<'_>) -> Result<(), Refusal> {
     if context.options.conntrack == ConnectionTable::Own {
         return Ok(());
     }
@@ -79,8 +76,8 @@ pub(super) fn conntrack_options(
                 "asks for the time that is left, which begins anew with this packet only later",
             ),
             (
-                tuples.iter().any(|it| ***it != Default::default()),
-                "asks for the ends of the connection, which the kernel's table may translate",
+                options.protocol.is_some() || tuples.iter().any(|it| ***it != Default::default()),
+                "asks for the connection itself, which a program has only copied the state of",
             ),
         ],
     };
@@ -89,7 +86,11 @@ pub(super) fn conntrack_options(
         translated,
         "asks for SNAT or DNAT, which the kernel gives to a connection before or behind these rules",
     );
-    match unseen.into_iter().chain([translated]).find(|(asked, _)| *asked) {
+    match unseen
+        .into_iter()
+        .chain([translated])
+        .find(|(asked, _)| *asked)
+    {
         Some((_, reason)) => Err(refusal(reason)),
         None => Ok(()),
     }

@@ -10,11 +10,11 @@ use ipt2bpf_parser::prefix::Prefix;
 use ipt2bpf_parser::range::Range;
 use ipt2bpf_parser::ruleset::{Family, Negatable};
 
+use super::entry;
 use crate::asm::{Alu, Cond, Helper, Label, Reg, Size};
 use crate::emit::link::{Body, Call, Linker, PACKET};
 use crate::emit::words::{Compare, Place, Script};
 use crate::field::{Field, layout as packet_layout};
-use super::entry;
 use crate::meaning::Context;
 use crate::module::Hook;
 use crate::options::ConnectionTable;

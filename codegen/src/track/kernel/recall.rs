@@ -107,8 +107,7 @@ fn handed_over(body: &mut Body, handed: MapId, missing: Label) {
     body.field_of_structure(KernelField::DeviceNet);
     body.read(8, stack::NET);
     body.code.call(Helper::GetSmpProcessorId);
-    body.code
-        .store(Size::W, Reg::R10, stack::NUMBER, Reg::R0);
+    body.code.store(Size::W, Reg::R10, stack::NUMBER, Reg::R0);
     body.look_up(handed, stack::NUMBER, missing);
     let same = body.code.label();
     let code = &mut body.code;

@@ -108,7 +108,10 @@ impl Writer<'_> {
         let code = &mut self.body.code;
         code.mov(Reg::R3, i32::from(2 * bytes + 4));
         code.branch(Cond::Eq, Reg::R2, 0, backward);
-        let ends = [(Key::FIRST, Key::FIRST_PORT), (Key::SECOND, Key::SECOND_PORT)];
+        let ends = [
+            (Key::FIRST, Key::FIRST_PORT),
+            (Key::SECOND, Key::SECOND_PORT),
+        ];
         for [source, destination] in [ends, [ends[1], ends[0]]] {
             for ((address, port), number) in [source, destination].into_iter().zip(0..) {
                 for word in (0..bytes).step_by(4) {
@@ -162,11 +165,19 @@ impl Writer<'_> {
             (Size::B, stack::FLOW, layout::STATUS),
             (Size::B, MACHINE + machine::STATE, layout::TCP_STATE),
             (Size::B, MACHINE + machine::LAST_INDEX, layout::LAST_INDEX),
-            (Size::B, MACHINE + machine::LAST_DIRECTION, layout::LAST_DIRECTION),
+            (
+                Size::B,
+                MACHINE + machine::LAST_DIRECTION,
+                layout::LAST_DIRECTION,
+            ),
             (Size::B, MACHINE + machine::LAST_SCALE, layout::LAST_SCALE),
             (Size::B, MACHINE + machine::LAST_FLAGS, layout::LAST_FLAGS),
             (Size::B, MACHINE + machine::RETRANSMITS, layout::RETRANSMITS),
-            (Size::W, MACHINE + machine::LAST_SEQUENCE, layout::LAST_SEQUENCE),
+            (
+                Size::W,
+                MACHINE + machine::LAST_SEQUENCE,
+                layout::LAST_SEQUENCE,
+            ),
             (Size::W, MACHINE + machine::LAST_ACK, layout::LAST_ACK),
             (Size::W, MACHINE + machine::LAST_END, layout::LAST_END),
             (Size::H, MACHINE + machine::LAST_WINDOW, layout::LAST_WINDOW),
