@@ -21,7 +21,6 @@ use crate::plan::{Segment, StagePlan, straight_nanoseconds};
 use crate::semantic::{FamilyFilter, Filter, Tracking, family_name};
 use crate::simplify::simplify;
 use crate::stale;
-use crate::track::sctp;
 
 /// What became of rulesets.
 #[derive(Debug)]
@@ -46,7 +45,6 @@ pub struct Compiled {
 pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
     let (filters, counters, mut diagnostics) = translate(rulesets, options);
     diagnostics.extend(half_tracked(&filters, options));
-    diagnostics.extend(sctp::warning(&filters));
     if diagnostics
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error)

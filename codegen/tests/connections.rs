@@ -41,6 +41,11 @@ const RULES: &str = "\
 -A states -m conntrack --ctproto 6
 -A states -m conntrack --ctstate INVALID,NEW --ctproto 17
 -A states -m conntrack ! --ctproto 6
+-A states -m conntrack --ctproto 132 --ctstate NEW,ESTABLISHED
+-A states -m conntrack --ctproto 132 --ctstatus ASSURED
+-A states -p sctp -m conntrack --ctstate INVALID
+-A states -p sctp -m conntrack --ctexpire 3:9
+-A states -p sctp -m conntrack --ctexpire 200:210
 -A states -m conntrack --ctorigsrcport 33000
 -A states -m conntrack --ctorigdstport 80
 -A states -m conntrack ! --ctreplsrcport 1000:65535

@@ -27,6 +27,12 @@ const RULES: &str = "\
 -A states -m conntrack --ctproto 6
 -A states -m conntrack --ctstate INVALID,NEW --ctproto 17
 -A states -m conntrack ! --ctproto 6
+-A states -m conntrack --ctproto 132 --ctstate NEW,ESTABLISHED
+-A states -m conntrack --ctproto 132 --ctstatus ASSURED
+-A states -p sctp -m conntrack --ctstate INVALID
+-A states -p sctp -m conntrack --ctexpire 0:9
+-A states -p sctp -m conntrack --ctexpire 20:40
+-A states -p sctp -m conntrack --ctexpire 180:215
 -A states -m conntrack --ctorigsrcport 33000
 -A states -m conntrack --ctorigdstport 80
 -A states -m conntrack --ctorigdstport 2048
@@ -125,10 +131,7 @@ fn conversations(count: u8, family: Family) -> Vec<(String, Vec<Sent>)> {
     let drawn = (0..count).map(|number| conversation(number, family, &PORTS));
     let drawn = drawn.map(|it| it.new_tree(&mut runner).expect("a conversation").current());
     drawn
-        .map(|mut conversation| {
-            conversation.retain(|sent| !stateful::aim::is_sctp(sent));
-            ("eth0".to_owned(), conversation)
-        })
+        .map(|conversation| ("eth0".to_owned(), conversation))
         .collect()
 }
 

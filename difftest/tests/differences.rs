@@ -5,7 +5,7 @@
 use anyhow::Result;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::sets::Sets;
-use ipt2bpf_difftest::checksum::checksum;
+use ipt2bpf_difftest::checksum::{checksum, crc32c};
 use ipt2bpf_difftest::compare::Subject;
 use ipt2bpf_difftest::frame::Frame;
 use ipt2bpf_difftest::host::{Host, Routing};
@@ -117,17 +117,6 @@ fn the_kernel_takes_udp_lite_with_the_checksum_of_udp() {
     let as_udp = summed(datagram(2), 6, 17);
     let found = states(Family::V4, &[v4(LITE, &proper), v4(LITE, &as_udp)]).expect("runs");
     assert_eq!(found, [["INVALID", "INVALID"], ["NEW", "INVALID"]]);
-}
-
-/// CRC32c (RFC 9260 appendix A), in the byte order of the wire.
-fn crc32c(bytes: &[u8]) -> [u8; 4] {
-    let crc = bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| match crc & 1 {
-            1 => crc >> 1 ^ 0x82f6_3b78,
-            _ => crc >> 1,
-        })
-    });
-    (!crc).to_le_bytes()
 }
 
 #[test]

@@ -194,8 +194,9 @@ impl Linker<'_> {
     fn track(&mut self, table: code::Table) -> FunctionId {
         let question = Parameter::Memory(question::SIZE as u32);
         let rate = self.options.tick_rate;
+        let chunks = code::sctp::read_chunks(self);
         self.function_of("track", &[question, Parameter::U32], |body| {
-            code::track(body, table, rate);
+            code::track(body, table, chunks, rate);
         })
     }
 

@@ -6,7 +6,7 @@
 //! see. All this happens before the rules run, behind the raw table. A packet that begins a connection
 //! enters it into the map only when all rules have accepted it.
 //!
-//! [`table`] and [`tcp`] are the reference; [`code`] says the same in bytecode. What differs from the
+//! [`table`], [`tcp`] and [`sctp`] are the reference; [`code`] says the same in bytecode. What differs from the
 //! kernel by design:
 //! - Checksums are not verified: at cgroup hooks they cannot be, and at XDP frames of virtual devices do
 //!   not have them yet.
@@ -18,8 +18,10 @@
 //!   forgotten that were used least lately.
 //! - A first fragment at XDP stands for the whole: what it says of its length is taken on trust, and the
 //!   windows of a TCP connection that sends fragments are not looked at any more.
-//! - SCTP is tracked as a protocol without a state of its own, which [a warning](sctp) says; a UDP-Lite packet that
-//!   arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6 redirects.
+//! - Of a packet of SCTP no more than [`sctp::MAX_CHUNKS`] chunks that change an association are looked at: one with
+//!   more is invalid. DCCP is tracked as any other protocol, as kernels from 6.16 on do.
+//! - A UDP-Lite packet that arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6
+//!   redirects.
 //! - There are no helpers: nothing is expected.
 
 pub mod code;
@@ -140,6 +142,8 @@ pub struct Flow {
     pub status: u8,
     /// The TCP part.
     pub tcp: tcp::Connection,
+    /// The SCTP part.
+    pub sctp: sctp::Association,
     /// UDP: the tick from which packets of both sides make it a stream.
     pub stream_from: u32,
 }
@@ -163,10 +167,14 @@ pub mod layout {
     pub const LAST_ACK: i16 = 52;
     pub const LAST_END: i16 = 56;
     pub const LAST_WINDOW: i16 = 60;
+    pub const SCTP_STATE: i16 = 62;
+    pub const SCTP_NOTES: i16 = 63;
     /// The two sides, the original's first.
     pub const SIDES: [i16; 2] = [64, 84];
     /// Takes the place of what only TCP has.
     pub const STREAM_FROM: i16 = 64;
+    /// Likewise.
+    pub const SCTP_TAGS: [i16; 2] = [64, 68];
     /// Bytes of a value.
     pub const SIZE: i16 = 104;
 
@@ -221,6 +229,8 @@ pub const fn flows_shape(entries: u32) -> HashShape {
 pub mod timeouts {
     /// TCP, by its state's number in [`tcp::State`](super::tcp::State).
     pub const TCP: [u32; 10] = [0, 120, 60, 432_000, 120, 60, 30, 120, 10, 120];
+    /// SCTP, by its state's number in [`sctp::State`](super::sctp::State).
+    pub const SCTP: [u32; super::sctp::STATES] = [10, 10, 3, 3, 210, 3, 3, 3, 30];
     /// TCP that repeats itself.
     pub const TCP_RETRANSMITTING: u32 = 300;
     /// TCP with data that nobody has acknowledged.

@@ -26,6 +26,8 @@ pub enum Class {
     Gre = 6,
     /// Anything else.
     Generic = 7,
+    /// SCTP.
+    Sctp = 8,
 }
 
 /// What a packet asks the table.
@@ -190,6 +192,7 @@ impl<'a> Inside<'a> {
             (_, TCP) => Class::Tcp,
             (_, UDP | UDPLITE) => Class::Udp,
             (_, GRE) => Class::Gre,
+            (_, SCTP) => Class::Sctp,
             _ => Class::Generic,
         };
         let [from, to] = match self.protocol {

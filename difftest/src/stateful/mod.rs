@@ -21,7 +21,7 @@ use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::Counts;
 use ipt2bpf_parser::ruleset::{Family, NfHook, Ruleset, Table, TableKind};
 
-use crate::checksum::checksum;
+use crate::checksum::{checksum, crc32c};
 use crate::compare::Subject;
 use crate::constants::Constants;
 use crate::frame::{Direction, Frame};
@@ -394,6 +394,9 @@ fn passed(family: Family) -> Result<u64> {
         .sum()
 }
 
+/// The number of the protocol.
+const SCTP: u8 = 132;
+
 /// Makes the packet one that hosts take: checksums right, and a number.
 fn finished(sent: &Sent, number: u16) -> Vec<u8> {
     let mut bytes = sent.bytes.clone();
@@ -421,6 +424,12 @@ fn finished(sent: &Sent, number: u16) -> Vec<u8> {
         covered.extend(&bytes[header..]);
         let sum = checksum(&covered);
         bytes[place..place + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+    if protocol == SCTP && length >= 12 {
+        let place = header + 8;
+        bytes[place..place + 4].fill(0);
+        let sum = crc32c(&bytes[header..]);
+        bytes[place..place + 4].copy_from_slice(&sum);
     }
     if sent.family == Family::V4 {
         bytes[4..6].copy_from_slice(&number.to_be_bytes());

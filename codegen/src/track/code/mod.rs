@@ -7,6 +7,7 @@
 pub mod ask;
 mod enter;
 mod resolve;
+pub mod sctp;
 mod tcp;
 mod visit;
 

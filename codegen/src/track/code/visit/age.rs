@@ -62,6 +62,18 @@ impl Writer<'_> {
         script.set(expires, expires * rate);
     }
 
+    pub(super) fn sctp_timeout(&mut self) {
+        let rate = self.tick_rate;
+        let (expires, state) = (self.expires, self.association.new);
+        let mut script = self.script();
+        for (number, seconds) in timeouts::SCTP.into_iter().enumerate() {
+            let ticks = seconds.wrapping_mul(rate);
+            script.when(state.is(number as u32), |script| {
+                script.set(expires, hidden(ticks));
+            });
+        }
+    }
+
     /// The timeouts of protocols without a machine.
     pub(super) fn others(&mut self) {
         let rate = self.tick_rate;

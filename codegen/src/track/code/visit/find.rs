@@ -4,6 +4,7 @@ use super::{LOCK, Maps, Table, Writer, in_question, stack};
 use crate::asm::{Alu, Cond, Helper, Imm64, Reg, Size};
 use crate::emit::words::{Compare, Fact, Place, Word};
 use crate::track::code::question;
+use crate::track::code::sctp;
 use crate::track::code::tcp::{self, FLOW};
 use crate::track::resolve::Class;
 use crate::track::tcp::GONE;
@@ -87,6 +88,7 @@ impl Writer<'_> {
     /// A flow that the packet begins, on the stack.
     pub(super) fn fresh(&mut self, class: Place) {
         let (labels, segment, now) = (self.labels, self.segment, self.now);
+        let association = self.association;
         let tick_rate = self.tick_rate;
         let code = &mut self.body.code;
         code.store(Size::D, Reg::R10, stack::IS_NEW, 1);
@@ -108,6 +110,9 @@ impl Writer<'_> {
         let mut script = self.script();
         script.when(class.is(Class::Tcp as u32), |script| {
             tcp::begin(script, &segment, labels.invalid);
+        });
+        script.when(class.is(Class::Sctp as u32), |script| {
+            sctp::begin(script, &association, labels.invalid);
         });
         script.when(class.is(Class::Udp as u32), |script| {
             let ticks = timeouts::UDP_STREAM_AFTER.wrapping_mul(tick_rate);

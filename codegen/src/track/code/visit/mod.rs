@@ -8,6 +8,7 @@ mod tell;
 
 use ipt2bpf_parser::ruleset::Family;
 
+use super::sctp;
 use super::tcp::{FLOW, Segment, Variables};
 use crate::asm::{Cond, FunctionId, Label, MapId, Reg, Size};
 use crate::emit::link::{Body, CONTEXT, PACKET};
@@ -57,9 +58,10 @@ pub enum Table {
     Kernel(Family),
 }
 
-/// Writes the function's body; R3 is the question, R4 whether to commit.
-pub fn track(body: &mut Body, table: Table, tick_rate: u32) {
-    let mut writer = Writer::new(body, table, tick_rate);
+/// Writes the function's body; R3 is the question, R4 whether to commit. `chunks` is
+/// [`sctp::read_chunks`].
+pub fn track(body: &mut Body, table: Table, chunks: FunctionId, tick_rate: u32) {
+    let mut writer = Writer::new(body, table, chunks, tick_rate);
     writer.read();
     writer.find();
     writer.tell();
@@ -69,6 +71,7 @@ pub fn track(body: &mut Body, table: Table, tick_rate: u32) {
 struct Writer<'a> {
     body: &'a mut Body,
     table: Table,
+    chunks: FunctionId,
     tick_rate: u32,
     /// The offset of the next variable.
     lowest: i16,
@@ -82,6 +85,8 @@ struct Writer<'a> {
     state: Place,
     segment: Segment,
     machine: Variables,
+    /// SCTP's, in the places of TCP's.
+    association: sctp::Variables,
     labels: Labels,
 }
 
@@ -119,7 +124,7 @@ fn header(offset: i16) -> Place {
 }
 
 impl<'a> Writer<'a> {
-    fn new(body: &'a mut Body, table: Table, tick_rate: u32) -> Self {
+    fn new(body: &'a mut Body, table: Table, chunks: FunctionId, tick_rate: u32) -> Self {
         body.code.store(Size::D, Reg::R10, stack::QUESTION, Reg::R3);
         let mut script = Script::new(&mut body.code, stack::VARIABLES);
         let commit = script.variable();
@@ -143,7 +148,24 @@ impl<'a> Writer<'a> {
             offers: script.variable(),
         };
         let machine = Variables::new(&mut script);
-        let lowest = script.lowest();
+        let association = sctp::Variables {
+            tag: segment.sequence,
+            list: segment.ack,
+            kinds: segment.window,
+            init_tag: segment.sack,
+            own: segment.end,
+            other: segment.has_options,
+            kind: segment.scale,
+            ignored: segment.offers,
+            old: machine.old,
+            new: machine.new,
+            turns: Place {
+                base: Reg::R10,
+                offset: (script.lowest() - 8) & !7,
+                size: Size::D,
+            },
+        };
+        let lowest = association.turns.offset;
         let mut label = || body.code.label();
         let labels = Labels {
             invalid: label(),
@@ -159,6 +181,8 @@ impl<'a> Writer<'a> {
             state: packet_byte(Field::CtState),
             body,
             table,
+            chunks,
+            association,
             tick_rate,
             lowest,
             commit,

@@ -2,11 +2,13 @@
 
 use super::{AT, Table, Writer, header, in_question, stack};
 use crate::asm::{Alu, Cond, Imm64, Label, Reg, Size};
-use crate::emit::link::PACKET;
+use crate::emit::link::{CONTEXT, PACKET};
 use crate::emit::words::{Compare, Fact, Place};
+use crate::emit::worker::join;
 use crate::field::{Field, layout as packet_layout};
-use crate::track::code::question;
+use crate::track::code::{question, sctp};
 use crate::track::resolve::{Class, protocol};
+use crate::track::sctp::HEADER;
 use crate::track::state;
 use crate::track::tcp::{Index, MAX_SCALE, VALID_FLAGS, bits, flags};
 
@@ -35,11 +37,16 @@ impl Writer<'_> {
         self.body
             .code
             .load(Size::H, AT, PACKET, packet_layout::TRANSPORT);
-        let [tcp, udp, done] = [(); 3].map(|()| self.body.code.label());
+        let [tcp, udp, association, done] = [(); 4].map(|()| self.body.code.label());
         self.script()
             .branch(&class.is(Class::Tcp as u32), true, tcp);
         self.script()
             .branch(&class.is(Class::Udp as u32), true, udp);
+        self.script()
+            .branch(&class.is(Class::Sctp as u32), true, association);
+        self.body.code.jump(done);
+        self.body.code.bind(association);
+        self.read_sctp();
         self.body.code.jump(done);
         self.body.code.bind(udp);
         self.read_udp();
@@ -71,6 +78,33 @@ impl Writer<'_> {
         code.alu(Alu::Sub, Reg::R2, AT);
         code.branch(Cond::Gt, Reg::R1, Reg::R2, invalid);
         code.bind(whole);
+    }
+
+    fn read_sctp(&mut self) {
+        let (invalid, it) = (self.labels.invalid, self.association);
+        let header = HEADER as i32;
+        self.body.bytes(AT, HEADER as i16, stack::FLOW, invalid);
+        self.script()
+            .set(it.tag, Place::word(Reg::R10, stack::FLOW + 4));
+        self.body.frame_offset(Reg::R3);
+        let code = &mut self.body.code;
+        code.load(Size::W, Reg::R1, PACKET, packet_layout::LENGTH);
+        code.alu(Alu::Add, Reg::R1, Reg::R3);
+        code.mov(Reg::R2, AT);
+        code.alu(Alu::Add, Reg::R2, Reg::R3);
+        code.alu(Alu::Add, Reg::R2, header);
+        join(code, Reg::R2, Reg::R1);
+        code.mov(Reg::R1, CONTEXT);
+        code.call_function(self.chunks);
+        let done = code.label();
+        let mut script = self.script();
+        sctp::take(&mut script, &it, invalid);
+        script.branch(&sctp::gives_tag(&it), false, done);
+        self.body.code.alu(Alu::Add, AT, header);
+        self.body.bytes(AT, 20, stack::FLOW, invalid);
+        self.script()
+            .set(it.init_tag, Place::word(Reg::R10, stack::FLOW + 4));
+        self.body.code.bind(done);
     }
 
     fn read_tcp(&mut self) {

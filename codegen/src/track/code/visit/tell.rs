@@ -5,7 +5,7 @@ use crate::asm::{Cond, Helper, Reg, Size};
 use crate::emit::link::PACKET;
 use crate::emit::words::{Compare, Fact, Place, Word};
 use crate::field::{Field, layout as packet_layout};
-use crate::track::code::question;
+use crate::track::code::{question, sctp};
 use crate::track::code::tcp::{self, Exits, FLOW};
 use crate::track::resolve::Class;
 use crate::track::tcp::{Index, State, flags};
@@ -46,6 +46,11 @@ impl Writer<'_> {
         self.script()
             .branch(&class.differs(Class::Tcp as u32), true, next);
         self.tell_tcp();
+        self.body.code.bind(next);
+        let next = self.body.code.label();
+        self.script()
+            .branch(&class.differs(Class::Sctp as u32), true, next);
+        self.tell_sctp();
         self.body.code.bind(next);
         self.others();
         self.body.code.bind(labels.refresh);
@@ -102,6 +107,22 @@ impl Writer<'_> {
                 script.set(unconfirmed, 1);
             },
         );
+    }
+
+    fn tell_sctp(&mut self) {
+        let (labels, it, direction) = (self.labels, self.association, self.direction);
+        let valid = self.body.code.label();
+        let exits = sctp::Exits {
+            valid,
+            ignored: labels.keep,
+            invalid: labels.refused,
+        };
+        let mut script = self.script();
+        forget(&mut script, &[it.kinds, direction]);
+        sctp::packet(&mut script, &it, direction, &exits);
+        script.code.bind(valid);
+        self.sctp_timeout();
+        self.body.code.jump(labels.refresh);
     }
 
     fn tell_tcp(&mut self) {
