@@ -87,6 +87,8 @@ pub mod kind {
         SHUTDOWN_COMPLETE_T,
         COOKIE_ACK,
     ]);
+    /// Those that begin a secondary path, whose tag is known.
+    pub const BEATS: u32 = set(&[HEARTBEAT, HEARTBEAT_ACK]);
     /// Those with whose packets the tag is not compared at first.
     pub const TAGGED: u32 = set(&[
         INIT,
@@ -278,10 +280,10 @@ impl Association {
             }
             tags[1] = chunks.init_tag;
         } else {
-            if chunks.has(kind::HEARTBEAT) {
+            if chunks.kinds & kind::BEATS != 0 {
                 tags[0] = chunks.tag;
             }
-            if chunks.kinds != 1 << kind::HEARTBEAT {
+            if chunks.kinds & !kind::BEATS != 0 {
                 tags[1] = chunks.tag;
             }
         }
@@ -293,12 +295,7 @@ impl Association {
 
     /// Tells it of a packet; gives also whether that establishes it. `confirmed` says whether it is in the
     /// table.
-    pub fn packet(
-        &mut self,
-        chunks: &Chunks,
-        direction: usize,
-        confirmed: bool,
-    ) -> (Answer, bool) {
+    pub fn packet(&mut self, chunks: &Chunks, direction: usize, confirmed: bool) -> (Answer, bool) {
         if chunks.kinds & kind::TAGGED == 0 && chunks.tag != self.tags[direction] {
             return (Answer::Invalid, false);
         }
@@ -448,9 +445,17 @@ mod tests {
         let cookie_ack = read(11, &[11, 0, 0, 4]);
         for (chunks, direction, answer) in [
             (init, 0, Answer::Valid(State::Closed as u8)),
-            (read(11, &begin(2, 22)), 1, Answer::Valid(State::CookieWait as u8)),
+            (
+                read(11, &begin(2, 22)),
+                1,
+                Answer::Valid(State::CookieWait as u8),
+            ),
             (read(11, COOKIE_ECHO), 0, Answer::Invalid),
-            (read(22, COOKIE_ECHO), 0, Answer::Valid(State::CookieEchoed as u8)),
+            (
+                read(22, COOKIE_ECHO),
+                0,
+                Answer::Valid(State::CookieEchoed as u8),
+            ),
             (cookie_ack, 1, Answer::Valid(State::Established as u8)),
             (read(22, DATA), 0, Answer::Valid(State::Established as u8)),
             (read(11, DATA), 0, Answer::Invalid),

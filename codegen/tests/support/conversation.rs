@@ -238,33 +238,37 @@ pub fn conversation(
 /// A handshake, or none, and what follows, about one of these ports.
 pub fn between(ends: Ends, ports: &[u16]) -> impl Strategy<Value = Vec<Sent>> + use<> {
     let port = select(ports.to_vec());
-    let drawn = (port, any::<bool>(), 0..4usize, 0..5usize, vec(act(ports), 1..24));
-    drawn.prop_map(
-        move |(port, client, handshake, association, acts)| {
-            let step = |leaves: bool, flags: u8| Act::Tcp {
-                leaves,
-                flags,
-                sequence: 0,
-                ack: 0,
-                window: 1000,
-                payload: 0,
-                options: OPTIONS[2],
-            };
-            let opening = [step(client, 0x02), step(!client, 0x12), step(client, 0x10)];
-            let mut talk = Talk::new(ends, port);
-            let associates = HANDSHAKE.map(|(chunk, by_client)| Act::Sctp {
-                leaves: client == by_client,
-                tag: Tag::Right,
-                chunks: vec![(chunk, 0)],
-            });
-            let opening = opening.into_iter().take(handshake);
-            let acts = opening
-                .chain(associates.into_iter().take(association))
-                .chain(acts);
-            acts.for_each(|act| talk.act(act));
-            talk.sent
-        },
-    )
+    let drawn = (
+        port,
+        any::<bool>(),
+        0..4usize,
+        0..5usize,
+        vec(act(ports), 1..24),
+    );
+    drawn.prop_map(move |(port, client, handshake, association, acts)| {
+        let step = |leaves: bool, flags: u8| Act::Tcp {
+            leaves,
+            flags,
+            sequence: 0,
+            ack: 0,
+            window: 1000,
+            payload: 0,
+            options: OPTIONS[2],
+        };
+        let opening = [step(client, 0x02), step(!client, 0x12), step(client, 0x10)];
+        let mut talk = Talk::new(ends, port);
+        let associates = HANDSHAKE.map(|(chunk, by_client)| Act::Sctp {
+            leaves: client == by_client,
+            tag: Tag::Right,
+            chunks: vec![(chunk, 0)],
+        });
+        let opening = opening.into_iter().take(handshake);
+        let acts = opening
+            .chain(associates.into_iter().take(association))
+            .chain(acts);
+        acts.for_each(|act| talk.act(act));
+        talk.sent
+    })
 }
 
 struct Talk {
@@ -377,7 +381,11 @@ impl Talk {
         bytes.extend([0; 4]);
         for &(kind, flags) in chunks {
             let body: Vec<u8> = match kind {
-                1 | 2 => [&given.to_be_bytes()[..], &[0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]].concat(),
+                1 | 2 => [
+                    &given.to_be_bytes()[..],
+                    &[0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1],
+                ]
+                .concat(),
                 0 => vec![7; 13],
                 _ => Vec::new(),
             };

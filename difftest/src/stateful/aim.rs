@@ -3,14 +3,13 @@
 use std::net::IpAddr;
 
 use fastrand::Rng;
-use ipt2bpf_parser::ruleset::{Family, Network};
+use ipt2bpf_parser::ruleset::Network;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::Setting;
 use super::conversation::{Ends, PORTS, Sent, between};
 use crate::constants::{Aim, Constants, LOOPBACK};
-
 
 /// So many conversations with the interfaces that they use: most of them about a rule's addresses and ports,
 /// some about none. `received` and `sent` are the constants of the ruleset for packets of the two directions.

@@ -5,7 +5,7 @@ use super::tcp::FLOW;
 use crate::asm::{Alu, Cond, FunctionId, Imm64, Label, Reg, Size};
 use crate::emit::link::Linker;
 use crate::emit::words::{Compare, Fact, Place, Script, Word};
-use crate::emit::worker::{Worker, forget};
+use crate::emit::worker::{Worker, forget, join};
 use crate::track::sctp::{
     FLAG_T, GIVES_TAG, IV, MAX_CHUNKS, STATES, State, TRANSITIONS, kind, notes,
 };
@@ -123,11 +123,11 @@ fn step(worker: &mut Worker) {
     code.alu(Alu::Or, seen, Reg::R3);
     code.bind(plain);
     // To the verifier, all turns are alike but for their number.
-    code.store(Size::D, Reg::R10, SPARE - 12, seen);
-    code.load(Size::W, seen, Reg::R10, SPARE - 8);
-    code.load(Size::W, Reg::R1, Reg::R10, SPARE - 12);
-    code.alu(Alu::Lsh, seen, 32);
-    code.alu(Alu::Or, seen, Reg::R1);
+    code.mov(Reg::R1, seen);
+    code.alu(Alu::Rsh, Reg::R1, 32);
+    forget(code, Reg::R1, SPARE - 8);
+    forget(code, seen, SPARE);
+    join(code, seen, Reg::R1);
     code.load(Size::D, Reg::R3, Reg::R10, ROUND);
     code.alu(Alu::Add, Reg::R3, 1);
     code.store(Size::D, Reg::R10, ROUND, Reg::R3);
@@ -252,10 +252,10 @@ pub fn begin(script: &mut Script<'_>, it: &Variables, invalid: Label) {
         script.set(tag_of(1), it.init_tag);
         script.code.jump(done);
     });
-    script.when(it.kinds.has(1 << kind::HEARTBEAT), |script| {
+    script.when(it.kinds.has(kind::BEATS), |script| {
         script.set(tag_of(0), it.tag)
     });
-    script.when(it.kinds.differs(1 << kind::HEARTBEAT), |script| {
+    script.when(it.kinds.has(!kind::BEATS), |script| {
         script.set(tag_of(1), it.tag)
     });
     script.code.bind(done);
@@ -327,7 +327,12 @@ fn keep_tags(script: &mut Script<'_>, it: &Variables, direction: Place) {
 }
 
 fn is(it: &Variables, kinds: &[u8]) -> Fact {
-    Fact::Any(kinds.iter().map(|&kind| it.kind.is(u32::from(kind))).collect())
+    Fact::Any(
+        kinds
+            .iter()
+            .map(|&kind| it.kind.is(u32::from(kind)))
+            .collect(),
+    )
 }
 
 fn known() -> Place {
@@ -338,8 +343,11 @@ fn known() -> Place {
 fn tags(script: &mut Script<'_>, it: &Variables, direction: Place, refused: Label, next: Label) {
     let (of_init, of_own, of_other) = (
         is(it, &[kind::INIT]).and(it.tag.differs(0)),
-        is(it, &[kind::ABORT, kind::SHUTDOWN_COMPLETE, kind::COOKIE_ECHO])
-            .and(it.tag.differs(it.own)),
+        is(
+            it,
+            &[kind::ABORT, kind::SHUTDOWN_COMPLETE, kind::COOKIE_ECHO],
+        )
+        .and(it.tag.differs(it.own)),
         is(it, &[kind::ABORT_T, kind::SHUTDOWN_COMPLETE_T]).and(it.tag.differs(it.other)),
     );
     for wrong in [of_init, of_own, of_other] {
