@@ -125,6 +125,11 @@ pub struct MapId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FunctionId(pub u16);
 
+impl FunctionId {
+    /// No module has so many functions: an object that calls it is not written.
+    pub const NONE: FunctionId = FunctionId(u16::MAX);
+}
+
 /// Makes the enumeration of helpers from their table.
 macro_rules! helpers {
     ($($helper:ident = $number:literal $name:literal,)*) => {

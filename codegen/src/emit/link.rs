@@ -45,7 +45,19 @@ pub enum TrackingCalls {
 }
 
 /// The calls of all routines of a family's rules.
-pub type Calls = HashMap<Routine, Call>;
+#[derive(Clone, Debug, Default)]
+pub struct Calls(HashMap<Routine, Call>);
+
+impl Calls {
+    /// The function of a routine, and its arguments. Of one that was not linked it is [`FunctionId::NONE`], with
+    /// which no object can be written.
+    pub fn of(&self, routine: &Routine) -> (FunctionId, &[u32]) {
+        match self.0.get(routine) {
+            Some(call) => (call.function, &call.arguments),
+            None => (FunctionId::NONE, &[]),
+        }
+    }
+}
 
 /// Constant bytes that routines read. They are known before any function is written, so that functions
 /// know the size of the map.
@@ -130,14 +142,14 @@ pub struct Linker<'a> {
 impl Linker<'_> {
     /// The functions for all routines of some rules.
     pub fn link(&mut self, filter: &FamilyFilter) -> Calls {
-        let mut calls = Calls::new();
+        let mut calls = HashMap::new();
         for routine in filter.routines() {
             if !calls.contains_key(routine) {
                 let call = routine.work().link(self);
                 calls.insert(routine.clone(), call);
             }
         }
-        calls
+        Calls(calls)
     }
 
     /// The map of the connections.

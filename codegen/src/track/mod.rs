@@ -23,6 +23,10 @@
 //! - A UDP-Lite packet that arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6
 //!   redirects.
 //! - There are no helpers: nothing is expected.
+//! - Times, and what a connection may begin with, are by the kernel's defaults, whatever its
+//!   `net.netfilter.nf_conntrack_*` say.
+//!
+//! `difftest/tests/differences.rs` shows each; `difftest/tests/flood.rs` that of a full table.
 
 pub mod code;
 pub mod kernel;

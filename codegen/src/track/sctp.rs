@@ -341,7 +341,7 @@ impl Association {
                     }
                     if kind == kind::HEARTBEAT {
                         self.notes &= !notes::REPLY;
-                        self.notes |= notes::OTHER_TAG | notes::REPLY * own as u8;
+                        self.notes |= notes::OTHER_TAG | (notes::REPLY * own as u8);
                         *ignored = true;
                         return Some(());
                     }

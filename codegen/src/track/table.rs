@@ -312,8 +312,9 @@ impl Flow {
             if !matches!(fate, Fate::Dies) {
                 self.expires = clock.after(seconds);
             }
-            self.packets[told.direction] += 1;
-            self.bytes[told.direction] += told.length;
+            let (packets, bytes) = (self.packets[told.direction], self.bytes[told.direction]);
+            self.packets[told.direction] = packets.wrapping_add(1);
+            self.bytes[told.direction] = bytes.wrapping_add(told.length);
         }
         if told.direction == 1 {
             self.status |= status::SEEN_REPLY;

@@ -34,17 +34,16 @@ pub fn ask(context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         ));
     }
     let asked = [protocol::TCP, protocol::UDP].map(Some);
-    if context.hook == Hook::Xdp && !asked.contains(&context.protocol) {
-        if !context.options.approximate {
-            return Err(Refusal {
-                code: CODE,
-                reason: "asks for the kernel's connections of all protocols, which programs at XDP can look \
-                         up for TCP and UDP only"
-                    .into(),
-                help: "write -p tcp or -p udp, take --conntrack own, or drop the others with --approximate"
-                    .into(),
-            });
-        }
+    let is_asked = context.hook != Hook::Xdp || asked.contains(&context.protocol);
+    if !is_asked && !context.options.approximate {
+        return Err(Refusal {
+            code: CODE,
+            reason: "asks for the kernel's connections of all protocols, which programs at XDP can look up \
+                     for TCP and UDP only"
+                .into(),
+            help: "write -p tcp or -p udp, take --conntrack own, or drop the others with --approximate"
+                .into(),
+        });
     }
     let unknown = Test::equal(Field::CtState, state::UNKNOWN.into());
     Ok(vec![Step::demand(Test::Not(Box::new(unknown)))])
