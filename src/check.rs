@@ -11,7 +11,7 @@ use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::{Diagnostic, Severity};
 use ipt2bpf_parser::span::Sources;
 
-use crate::cli::{Deciding, Hooks, MessageFormat, Rules, Sets};
+use crate::cli::{Deciding, Hooks, MessageFormat, Rules, Sets, Tracking};
 use crate::failure::Told;
 use crate::input;
 use crate::messages::Reporter;
@@ -33,6 +33,8 @@ pub struct Arguments {
     #[command(flatten)]
     hooks: Hooks,
     #[command(flatten)]
+    tracking: Tracking,
+    #[command(flatten)]
     deciding: Deciding,
     /// Also tell how the rules of each table are decided, and at what cost
     #[arg(short, long)]
@@ -52,6 +54,7 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     if arguments.sets.are_given() {
         said.extend(sets::check(&input.rulesets, &input.sets));
     }
+    let options = arguments.tracking.apply(options);
     let options = arguments.deciding.apply(options);
     let mut report = check(&input.rulesets, &options, said);
     if !arguments.verbose {

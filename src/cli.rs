@@ -6,7 +6,9 @@ use clap::builder::styling::Styles;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::{DEFAULT_MAX_MEMORY, Options, XdpPath};
+use ipt2bpf_codegen::options::{
+    ConnectionTable, DEFAULT_MAX_MEMORY, DeviceNames, Options, XdpPath,
+};
 use ipt2bpf_codegen::track::MAX_FLOWS;
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::{XdpWish, kernel};
@@ -232,9 +234,26 @@ impl Hooks {
     }
 }
 
+/// Whose connections rules ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ConntrackName {
+    /// Those that the programs track
+    #[default]
+    Own,
+    /// Those of netfilter, where it tracks them in this network namespace
+    Kernel,
+}
+
 /// How connections are tracked.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Tracking {
+    /// Whose connections rules ask for
+    ///
+    /// The kernel's are there only where something has it track them, such as a rule of iptables with -m
+    /// conntrack, and take Linux 6.2 (cgroup_skb/ingress: 6.4). `check` tells what each hook does not know of
+    /// them.
+    #[arg(long, value_enum, value_name = "WHOSE", default_value = "own")]
+    conntrack: ConntrackName,
     /// How many connections are remembered at most, where rules ask for their state
     ///
     /// A full table forgets those that have been silent longest. An entry takes about 200 bytes, which the
@@ -246,8 +265,18 @@ pub struct Tracking {
 impl Tracking {
     /// The choices, changed by these arguments.
     pub fn apply(self, options: Options) -> Options {
+        let (conntrack, device_names) = match (self.conntrack, options.device_names) {
+            (ConntrackName::Own, names) => (ConnectionTable::Own, names),
+            // Only programs that look into the kernel's structures find them there.
+            (ConntrackName::Kernel, DeviceNames::Table) => {
+                (ConnectionTable::Kernel, DeviceNames::Relocated)
+            }
+            (ConntrackName::Kernel, names) => (ConnectionTable::Kernel, names),
+        };
         Options {
             connections: self.connections,
+            conntrack,
+            device_names,
             ..options
         }
     }

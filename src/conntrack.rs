@@ -97,6 +97,19 @@ const TCP_STATES: [&str; 10] = [
     "SYN_SENT2",
 ];
 
+/// The states of SCTP by their numbers.
+const SCTP_STATES: [&str; 9] = [
+    "NONE",
+    "CLOSED",
+    "COOKIE_WAIT",
+    "COOKIE_ECHOED",
+    "ESTABLISHED",
+    "SHUTDOWN_SENT",
+    "SHUTDOWN_RECD",
+    "SHUTDOWN_ACK_SENT",
+    "HEARTBEAT_SENT",
+];
+
 fn protocol(text: &str) -> Result<u8, String> {
     let known = PROTOCOLS.iter().find(|row| row.0 == text);
     match known {
@@ -242,8 +255,8 @@ fn follow(tables: &[Maps], wanted: &Wanted) -> Result<()> {
 }
 
 /// What makes an event when it changes.
-fn state(flow: &Flow) -> (u8, u8, u32) {
-    (flow.tcp.state, flow.status, flow.mark)
+fn state(flow: &Flow) -> (u8, u8, u8, u32) {
+    (flow.tcp.state, flow.sctp.state, flow.status, flow.mark)
 }
 
 /// A connection as conntrack(8) prints it.
@@ -257,8 +270,12 @@ fn line(connection: &TrackedConnection) -> String {
     let known = PROTOCOLS.iter().find(|row| row.1 == number);
     let name = known.map_or("unknown", |row| row.0);
     let mut line = format!("{name:8} {number} {seconds_left} ");
-    if number == 6 {
-        let state = TCP_STATES.get(usize::from(flow.tcp.state));
+    let state = match number {
+        6 => Some(TCP_STATES.get(usize::from(flow.tcp.state))),
+        132 => Some(SCTP_STATES.get(usize::from(flow.sctp.state))),
+        _ => None,
+    };
+    if let Some(state) = state {
         line += state.unwrap_or(&"NONE");
         line.push(' ');
     }
@@ -332,6 +349,12 @@ mod tests {
             "tcp      6 431999 ESTABLISHED src=10.0.0.2 dst=10.0.0.1 sport=33000 dport=22 packets=3 bytes=180 \
              src=10.0.0.1 dst=10.0.0.2 sport=22 dport=33000 packets=2 bytes=120 [ASSURED] mark=7 use=1"
         );
+        let (key, forward) = Key::between(132, end("10.0.0.2", 5), end("10.0.0.1", 7)).unwrap();
+        connection.key = key;
+        connection.flow.backwards = !forward;
+        connection.flow.sctp.state = 4;
+        connection.seconds_left = 209;
+        assert!(line(&connection).starts_with("sctp     132 209 ESTABLISHED src=10.0.0.2 "));
         let (key, forward) = Key::between(17, end("::1", 5), end("::2", 53)).unwrap();
         let unreplied = TrackedConnection {
             key,

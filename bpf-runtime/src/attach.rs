@@ -4,6 +4,8 @@
 //! ```text
 //! ROOT/cgroup/CGROUP_ID/ipt2bpf_ingress        one link for each hook, by Hook::program_name
 //! ROOT/cgroup/CGROUP_ID/ipt2bpf_egress
+//! ROOT/cgroup/CGROUP_ID/ipt2bpf_hand4          what hands the kernel's connections over to the first, if it asks;
+//! ROOT/cgroup/CGROUP_ID/ipt2bpf_hand6          in the network namespace of whoever attached it
 //! ROOT/xdp/NETNS_IFINDEX/ipt2bpf_xdp           inode number of the network namespace, interface index
 //! ROOT/xdp/NETNS_IFINDEX/ipt2bpf_egress        the companion of the XDP program, if it has one
 //! ```
@@ -30,6 +32,7 @@ use crate::bpffs;
 use crate::cgroup::{self, Cgroup};
 use crate::devices;
 use crate::error::{Error, Step};
+use crate::hand_over;
 use crate::load::{Loaded, kernel_types};
 use crate::maps::Maps;
 use crate::others::xdp_program;
@@ -175,6 +178,11 @@ impl Registry {
         self.sweep()?;
         let dir = self.root.join(CGROUP_DIR).join(cgroup.id.to_string());
         let mut changes = Changes::below(&self.root);
+        // First, because rules that ask for connections drop what nobody hands over.
+        for (link, pin) in hand_over::links(loaded, &dir)? {
+            changes.make_dir(&dir)?;
+            changes.pin_beside(&link, pin)?;
+        }
         for hook in hooks {
             let program = loaded.program(hook)?;
             changes.put(program, hook, LinkPlace::Cgroup(cgroup.id), &dir, || {
@@ -182,7 +190,11 @@ impl Registry {
             })?;
         }
         changes.keep();
-        Ok(())
+        let replaced = loaded.hooks().any(|hook| hook == Hook::CgroupIngress);
+        match replaced && !hand_over::is_needed(loaded) {
+            true => hand_over::remove(&dir),
+            false => Ok(()),
+        }
     }
 
     /// Attaches the XDP program of an object to interfaces of the network namespace of the calling
@@ -303,7 +315,7 @@ impl Registry {
         };
         for dir in dirs {
             changes.make_dir(dir)?;
-            changes.pin_companion(&link, companion_pin(dir))?;
+            changes.pin_beside(&link, companion_pin(dir))?;
         }
         Ok(())
     }
@@ -316,6 +328,12 @@ impl Registry {
     pub fn sweep(&self) -> Result<(), Error> {
         for dir in bpffs::entries(&self.root.join(CGROUP_DIR))? {
             sweep_dir(&dir)?;
+            for pin in hand_over::pins(&dir) {
+                bpffs::remove(&bpffs::unnamed(&pin))?;
+            }
+            if bpffs::open(&dir.join(Hook::CgroupIngress.program_name()))?.is_none() {
+                hand_over::remove(&dir)?;
+            }
             remove_empty(&self.root, &dir);
         }
         for dir in bpffs::entries(&self.root.join(XDP_DIR))? {
@@ -419,6 +437,9 @@ impl Registry {
         }
         bpffs::remove(&attachment.pin)?;
         if let Some(dir) = attachment.pin.parent() {
+            if attachment.hook == Hook::CgroupIngress {
+                hand_over::remove(dir)?;
+            }
             remove_empty(&self.root, dir);
         }
         Ok(())
@@ -459,8 +480,8 @@ enum Change {
         link: Link,
         before: Program,
     },
-    /// A companion has another link, or one where there was none.
-    Companion {
+    /// A companion or a hand-over has another link, or one where there was none.
+    Beside {
         before: Option<Link>,
         pin: PathBuf,
     },
@@ -515,8 +536,8 @@ impl Changes {
         Ok(())
     }
 
-    /// Pins the link of a companion, in the place of another if there is one.
-    fn pin_companion(&mut self, link: &Link, pin: PathBuf) -> Result<(), Error> {
+    /// Pins the link of a companion or a hand-over, in the place of another if there is one.
+    fn pin_beside(&mut self, link: &Link, pin: PathBuf) -> Result<(), Error> {
         let before = match bpffs::open(&pin)? {
             Some(Object::Link(before)) if before.id == link.id => return Ok(()),
             Some(Object::Link(before)) => Some(before),
@@ -524,7 +545,7 @@ impl Changes {
             None => None,
         };
         bpffs::replace(link, &pin)?;
-        self.done.push(Change::Companion { before, pin });
+        self.done.push(Change::Beside { before, pin });
         Ok(())
     }
 
@@ -546,7 +567,7 @@ impl Drop for Changes {
                 Change::Replaced { link, before } => {
                     let _ = link.update(&before);
                 }
-                Change::Companion { before, pin } => {
+                Change::Beside { before, pin } => {
                     let _ = match before {
                         Some(link) => bpffs::replace(&link, &pin),
                         None => bpffs::remove(&pin),

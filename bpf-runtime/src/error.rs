@@ -178,6 +178,8 @@ pub enum Step {
     Pin(PathBuf),
     /// To open a pin.
     OpenPin(PathBuf),
+    /// To load or attach the program that hands the kernel's connections over.
+    HandOver,
     /// To attach a program.
     Attach(Hook),
     /// To put a program in the place of another.
@@ -200,6 +202,7 @@ impl fmt::Display for Step {
             Step::TestRun(hook) => write!(f, "test the {hook} program"),
             Step::Pin(path) => write!(f, "pin {}", path.display()),
             Step::OpenPin(path) => write!(f, "open {}", path.display()),
+            Step::HandOver => f.write_str("have the kernel's connections handed over"),
             Step::Attach(hook) => write!(f, "attach the {hook} program"),
             Step::Replace(hook) => write!(f, "replace the {hook} program"),
             Step::Detach(hook) => write!(f, "detach the {hook} program"),
@@ -227,6 +230,9 @@ impl fmt::Display for Advice<'_> {
             (libc::EINVAL | libc::EACCES, Step::LoadProgram(_)) => {
                 "the verifier rejected the program; this is a fault in ipt2bpf or an old kernel \
                  (5.10 is the oldest supported)"
+            }
+            (libc::EINVAL, Step::HandOver) => {
+                "this takes Linux 6.4 with CONFIG_NETFILTER_BPF_LINK; --conntrack own does without"
             }
             (libc::EOPNOTSUPP, Step::Attach(Hook::Xdp)) => {
                 "its driver runs no XDP programs; `--xdp-mode skb` runs them in the stack"

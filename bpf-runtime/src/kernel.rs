@@ -16,9 +16,10 @@ const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 pub fn device_access() -> Option<DeviceAccess> {
     let bytes = fs::read(VMLINUX_BTF).ok()?;
     let btf = Btf::parse(&bytes)?;
-    DeviceAccess::new(btf.function("bpf_cast_to_kern_ctx")?, |field| {
-        btf.field_offset(field.structure(), field.member())
-    })
+    DeviceAccess::new(
+        |function| btf.function(function.name()),
+        |field| btf.field_offset(field.structure(), field.member()),
+    )
 }
 
 /// Ticks of the running kernel's clock in a second (CONFIG_HZ): a coarse clock moves with each tick, and

@@ -42,6 +42,7 @@ mod devices;
 mod error;
 mod events;
 mod flows;
+mod hand_over;
 pub mod kernel;
 mod load;
 mod log;

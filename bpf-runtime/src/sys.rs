@@ -97,6 +97,17 @@ pub enum LinkPlace {
     Other,
 }
 
+/// Where in netfilter a program runs.
+#[derive(Clone, Copy, Debug)]
+pub struct NetfilterPlace {
+    /// `NFPROTO_*` of include/uapi/linux/netfilter.h.
+    pub family: u32,
+    /// `NF_INET_*`, likewise.
+    pub hook: u32,
+    /// The least runs first.
+    pub priority: i32,
+}
+
 /// Anything that can be pinned.
 #[derive(Debug)]
 pub enum Object {
@@ -573,6 +584,23 @@ impl Link {
     /// Attaches to an interface; `flags` are `XDP_FLAGS_*` of linux/if_link.h.
     pub fn xdp(program: &Program, ifindex: u32, flags: u32) -> io::Result<Link> {
         Link::create(program, ifindex, bpf_attach_type::BPF_XDP, flags)
+    }
+
+    /// Attaches to a hook of netfilter in the network namespace of the calling thread (Linux 6.4).
+    pub fn netfilter(program: &Program, place: NetfilterPlace) -> io::Result<Link> {
+        let mut attr = attr();
+        // SAFETY: every member of the union is plain integers.
+        let a = unsafe { &mut attr.link_create };
+        a.__bindgen_anon_1.prog_fd = raw(&program.fd);
+        a.attach_type = bpf_attach_type::BPF_NETFILTER as u32;
+        // SAFETY: as above.
+        let netfilter = unsafe { &mut a.__bindgen_anon_3.netfilter };
+        netfilter.pf = place.family;
+        netfilter.hooknum = place.hook;
+        netfilter.priority = place.priority;
+        // SAFETY: there are no pointers in the attributes.
+        let fd = unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr) }?;
+        Link::describe(fd)
     }
 
     fn create(

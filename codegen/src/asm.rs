@@ -125,6 +125,11 @@ pub struct MapId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FunctionId(pub u16);
 
+impl FunctionId {
+    /// No module has so many functions: an object that calls it is not written.
+    pub const NONE: FunctionId = FunctionId(u16::MAX);
+}
+
 /// Makes the enumeration of helpers from their table.
 macro_rules! helpers {
     ($($helper:ident = $number:literal $name:literal,)*) => {
@@ -186,14 +191,34 @@ pub enum Extern {
     /// `void *bpf_cast_to_kern_ctx(void *)`: the structure behind the context of a program, a
     /// `struct sk_buff` or a `struct xdp_buff` (`kernel/bpf/helpers.c`, 6.2 and later).
     CastToKernCtx,
+    /// `struct nf_conn *bpf_xdp_ct_lookup(struct xdp_md *, struct bpf_sock_tuple *, u32, struct bpf_ct_opts *,
+    /// u32)`: a connection of the kernel's, to be released, or null (`net/netfilter/nf_conntrack_bpf.c`, 5.18
+    /// and later).
+    XdpCtLookup,
+    /// `void bpf_ct_release(struct nf_conn *)`
+    CtRelease,
 }
 
 impl Extern {
+    /// All of them.
+    pub const ALL: [Extern; 3] = [
+        Extern::CastToKernCtx,
+        Extern::XdpCtLookup,
+        Extern::CtRelease,
+    ];
+
     /// The name in the kernel.
     pub fn name(self) -> &'static str {
         match self {
             Extern::CastToKernCtx => "bpf_cast_to_kern_ctx",
+            Extern::XdpCtLookup => "bpf_xdp_ct_lookup",
+            Extern::CtRelease => "bpf_ct_release",
         }
+    }
+
+    /// Whether some kernels are built without it.
+    pub fn is_optional(self) -> bool {
+        self != Extern::CastToKernCtx
     }
 }
 
@@ -246,7 +271,7 @@ pub enum KernelType {
     Int,
     /// So many `char`.
     Text(u32),
-    /// A structure.
+    /// A structure or a union.
     Structure,
     /// An array of structures.
     Structures,
@@ -263,6 +288,29 @@ kernel_fields! {
     SkbRoute = "sk_buff" "_skb_refdst" KernelType::Unsigned(8),
     /// `struct sock *sk_buff.sk`
     SkbSocket = "sk_buff" "sk" KernelType::Pointer,
+    /// `unsigned char *sk_buff.head`
+    SkbHead = "sk_buff" "head" KernelType::Pointer,
+    /// `unsigned long sk_buff._nfct`: the address of a `struct nf_conn` with an `enum ip_conntrack_info` in
+    /// its lowest three bits.
+    SkbConntrack = "sk_buff" "_nfct" KernelType::Unsigned(8),
+    /// `possible_net_t net_device.nd_net`
+    DeviceNet = "net_device" "nd_net" KernelType::Structure,
+    /// `u32 nf_conn.timeout`: the tick at which it is forgotten, once it is confirmed.
+    ConnTimeout = "nf_conn" "timeout" KernelType::Unsigned(4),
+    /// `struct nf_conntrack_tuple_hash nf_conn.tuplehash[IP_CT_DIR_MAX]`
+    ConnTuples = "nf_conn" "tuplehash" KernelType::Structures,
+    /// `struct nf_conntrack_tuple nf_conntrack_tuple_hash.tuple`
+    HashTuple = "nf_conntrack_tuple_hash" "tuple" KernelType::Structure,
+    /// `unsigned long nf_conn.status`
+    ConnStatus = "nf_conn" "status" KernelType::Unsigned(8),
+    /// `u_int32_t nf_conn.mark`
+    ConnMark = "nf_conn" "mark" KernelType::Unsigned(4),
+    /// `union nf_conntrack_proto nf_conn.proto`, which begins with a `struct ip_ct_tcp` for TCP.
+    ConnProtocol = "nf_conn" "proto" KernelType::Structure,
+    /// `struct ip_ct_tcp_state ip_ct_tcp.seen[2]`
+    TcpSeen = "ip_ct_tcp" "seen" KernelType::Structures,
+    /// `u_int8_t ip_ct_tcp.state`, with all that is behind it.
+    TcpState = "ip_ct_tcp" "state" KernelType::Unsigned(1),
     /// `struct xdp_rxq_info *xdp_buff.rxq`
     XdpQueue = "xdp_buff" "rxq" KernelType::Pointer,
     /// `struct net_device *xdp_rxq_info.dev`
@@ -304,7 +352,19 @@ kernel_fields! {
 impl KernelField {
     /// Whether some kernels are built without it.
     pub fn is_optional(self) -> bool {
-        self == KernelField::GroupsClass
+        matches!(
+            self,
+            KernelField::GroupsClass
+                | KernelField::SkbConntrack
+                | KernelField::ConnTimeout
+                | KernelField::ConnTuples
+                | KernelField::HashTuple
+                | KernelField::ConnStatus
+                | KernelField::ConnMark
+                | KernelField::ConnProtocol
+                | KernelField::TcpSeen
+                | KernelField::TcpState
+        )
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::classify::Strategy;
-use crate::options::{Options, XdpPath};
+use crate::options::{ConnectionTable, Options, XdpPath};
 
 /// How the line begins.
 const HEAD: &str = "# Compiled by ipt2bpf with";
@@ -28,6 +28,10 @@ pub fn note(options: &Options) -> String {
     }
     if options.connections != usual.connections {
         word(format_args!("connections={}", options.connections));
+    }
+    match options.conntrack {
+        ConnectionTable::Own => {}
+        ConnectionTable::Kernel => word(format_args!("conntrack=kernel")),
     }
     if let Some(strategy) = options.strategy {
         word(format_args!("strategy={strategy}"));
@@ -62,6 +66,7 @@ pub fn of_text(text: &[u8]) -> Options {
             Some(("connections", number)) => {
                 options.connections = number.parse().unwrap_or(options.connections);
             }
+            Some(("conntrack", "kernel")) => options.conntrack = ConnectionTable::Kernel,
             Some(("strategy", name)) => options.strategy = Strategy::from_name(name),
             Some(("max-memory", number)) => {
                 options.max_memory = number.parse().unwrap_or(options.max_memory);
@@ -91,6 +96,7 @@ mod tests {
             ignore_nat: true,
             live_sets: true,
             connections: 4096,
+            conntrack: ConnectionTable::Kernel,
             strategy: Some(Strategy::Tables),
             max_memory: 65_536,
             xdp_path: XdpPath::Forward,
@@ -99,8 +105,8 @@ mod tests {
         let line = note(&chosen);
         assert_eq!(
             line,
-            "# Compiled by ipt2bpf with approximate ignore-nat live-sets connections=4096 strategy=tables \
-             max-memory=65536 xdp-path=forward\n"
+            "# Compiled by ipt2bpf with approximate ignore-nat live-sets connections=4096 conntrack=kernel \
+             strategy=tables max-memory=65536 xdp-path=forward\n"
         );
         let back = of_text(format!("{line}*filter\nCOMMIT\n").as_bytes());
         assert_eq!(note(&back), line);

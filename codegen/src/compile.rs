@@ -16,12 +16,11 @@ use crate::emit::{Emitted, emit, reach, weight};
 use crate::lower::lower;
 use crate::module::{Hook, Module};
 use crate::object;
-use crate::options::{KernelVersion, Options, XdpPath};
+use crate::options::{ConnectionTable, KernelVersion, Options, XdpPath};
 use crate::plan::{Segment, StagePlan, straight_nanoseconds};
 use crate::semantic::{FamilyFilter, Filter, Tracking, family_name};
 use crate::simplify::simplify;
 use crate::stale;
-use crate::track::sctp;
 
 /// What became of rulesets.
 #[derive(Debug)]
@@ -46,7 +45,6 @@ pub struct Compiled {
 pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
     let (filters, counters, mut diagnostics) = translate(rulesets, options);
     diagnostics.extend(half_tracked(&filters, options));
-    diagnostics.extend(sctp::warning(&filters));
     if diagnostics
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error)
@@ -103,16 +101,25 @@ pub fn translate(
             diagnostics.extend(said);
         }
     }
-    track_where_asked(&mut filters);
-    if options.companion {
+    track_where_asked(&mut filters, options.conntrack);
+    if options.companion && options.conntrack == ConnectionTable::Own {
         add_companion(&mut filters);
     }
     (filters, counters, diagnostics)
 }
 
 /// A family whose rules ask for connections at one hook is tracked at all: a program that sees only one
-/// direction knows nothing.
-fn track_where_asked(filters: &mut [Filter]) {
+/// direction knows nothing. The kernel is asked only where rules ask.
+fn track_where_asked(filters: &mut [Filter], table: ConnectionTable) {
+    if table == ConnectionTable::Kernel {
+        for filter in filters {
+            let tracking = Tracking::at(filter.hook, table);
+            for family in &mut filter.families {
+                family.tracking = family.asks_for_connections().map(|_| tracking);
+            }
+        }
+        return;
+    }
     let families = filters.iter().flat_map(|filter| &filter.families);
     let asking: Vec<Family> = families
         .filter(|family| family.asks_for_connections().is_some())
@@ -121,7 +128,8 @@ fn track_where_asked(filters: &mut [Filter]) {
     for filter in filters {
         let hook = filter.hook;
         for family in &mut filter.families {
-            family.tracking = asking.contains(&family.family).then(|| Tracking::at(hook));
+            let asked = asking.contains(&family.family);
+            family.tracking = asked.then(|| Tracking::at(hook, table));
         }
     }
 }
@@ -143,7 +151,7 @@ fn add_companion(filters: &mut Vec<Filter>) {
             family: family.family,
             chains: Vec::new(),
             stages: Vec::new(),
-            tracking: Some(Tracking::at(hook)),
+            tracking: Some(Tracking::at(hook, ConnectionTable::Own)),
         })
         .collect();
     if !families.is_empty() {
@@ -153,6 +161,9 @@ fn add_companion(filters: &mut Vec<Filter>) {
 
 /// Says that rules ask for connections of which the object's programs see one direction only.
 fn half_tracked(filters: &[Filter], options: &Options) -> Option<Diagnostic> {
+    if options.conntrack == ConnectionTable::Kernel {
+        return None;
+    }
     let has = |hook: Hook| filters.iter().any(|filter| filter.hook == hook);
     let only_forwards = has(Hook::Xdp) && options.xdp_path == XdpPath::Forward;
     let sees_arriving = has(Hook::CgroupIngress) || has(Hook::Xdp);

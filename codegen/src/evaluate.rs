@@ -142,7 +142,7 @@ fn pass(
         if stage.table != TableKind::Raw
             && let Some(tracking) = untracked.take()
         {
-            track(packet, tracking.arrives, world);
+            track(packet, tracking, world);
             trace.push(Event::Tracked(packet.connection()));
         }
         match (stage.path, route) {
@@ -170,11 +170,11 @@ fn pass(
     }
     if let Some(tracking) = filter.tracking {
         if untracked.is_some() {
-            track(packet, tracking.arrives, world);
+            track(packet, tracking, world);
             trace.push(Event::Tracked(packet.connection()));
         }
         if route != Route::Nowhere {
-            confirm(packet, tracking.arrives, world);
+            confirm(packet, tracking, world);
             if packet.connection().is_unconfirmed {
                 trace.push(Event::Remembered);
             }

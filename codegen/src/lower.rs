@@ -23,6 +23,7 @@ use crate::semantic::{
     Action, Chain, ChainId, CounterId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test,
     Verdict,
 };
+use crate::track::kernel::limits;
 
 /// The built-in chains a hook runs, in order.
 fn composition(hook: Hook) -> &'static [(Path, TableKind, NfHook)] {
@@ -91,6 +92,7 @@ pub fn lower(
         };
         diagnostics.extend(vlan_diagnostic(ruleset, &filter, hook));
         diagnostics.extend(gro_diagnostic(&filter, hook));
+        diagnostics.extend(limits(&filter, hook, options));
         families.push(filter);
         diagnostics.extend(nat_diagnostics(ruleset, hook, options));
         diagnostics.extend(link_local_diagnostic(ruleset, hook, options));
@@ -248,6 +250,8 @@ impl Lowering<'_> {
         counter: CounterId,
     ) -> Option<Rule> {
         let (family, hook, options, shared) = (self.family, self.hook, self.options, self.shared);
+        let protocol = rule.base.protocol.as_ref();
+        let protocol = protocol.filter(|it| !it.negated).map(|it| it.value.value);
         let context = |index: usize| Context {
             family,
             hook,
@@ -255,6 +259,7 @@ impl Lowering<'_> {
                 rule: counter,
                 index: index as u16,
             },
+            protocol,
             options,
             shared,
         };

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::asm::Code;
 use crate::meaning::nfacct::ACCOUNTS_MAP;
+use crate::track::kernel::HANDED_OVER_MAP;
 use crate::track::{FLOWS_MAP, LOCKS_MAP, RING_MAP, STATISTICS_MAP};
 
 /// A place in the kernel that runs a program, named as libbpf names its sections.
@@ -65,8 +66,9 @@ pub const ADDRESSES_MAP: &str = "addresses";
 pub const CLOCK_MAP: &str = "clock";
 /// What names of maps begin with whose contents a loader keeps when it replaces a program by one that has a
 /// map of that name and shape: the tables of `-m hashlimit`, the lists of `-m recent`, what `-m nfacct` counts
-/// and the connections, which outlive a reload of rules in the kernel too.
-pub const LASTING_MAPS: [&str; 7] = [
+/// and the connections, which outlive a reload of rules in the kernel too; and where those of the kernel are
+/// handed over.
+pub const LASTING_MAPS: [&str; 8] = [
     ACCOUNTS_MAP,
     HASHLIMIT_MAPS,
     RECENT_MAPS,
@@ -74,6 +76,7 @@ pub const LASTING_MAPS: [&str; 7] = [
     LOCKS_MAP,
     RING_MAP,
     STATISTICS_MAP,
+    HANDED_OVER_MAP,
 ];
 /// The beginning of the names of `-m hashlimit` tables.
 pub const HASHLIMIT_MAPS: &str = "HL";

@@ -6,11 +6,23 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::asm::KernelField;
+use crate::asm::{Extern, KernelField, KfuncId};
 use crate::classify::Strategy;
 use crate::module::Hook;
 use crate::sets::Sets;
 use crate::track::MAX_FLOWS;
+
+/// Whose connection tracking programs ask for a packet's connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionTable {
+    /// That of the programs ([`track`](crate::track)).
+    #[default]
+    Own,
+    /// That of the kernel, where something else has it track connections
+    /// ([`track::kernel`](crate::track::kernel)).
+    Kernel,
+}
 
 /// How a program learns the name of a packet's interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,12 +41,12 @@ pub enum DeviceNames {
     Relocated,
 }
 
-/// Where the running kernel keeps what programs look up in its structures: a function id and byte offsets
-/// from its BTF.
+/// Where the running kernel keeps what programs look up in its structures: ids of functions and byte
+/// offsets from its BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceAccess {
-    /// BTF id of the function `bpf_cast_to_kern_ctx`.
-    pub cast_to_kern_ctx: u32,
+    /// BTF ids of [`Extern::ALL`].
+    functions: [Option<u32>; Extern::ALL.len()],
     /// Offsets of [`KernelField::ALL`].
     offsets: [Option<u16>; KernelField::ALL.len()],
 }
@@ -53,11 +65,30 @@ impl DeviceNames {
             DeviceNames::Relocated => true,
         }
     }
+
+    /// Whether programs can call a function of the kernel.
+    pub fn calls(self, function: Extern) -> bool {
+        match self {
+            DeviceNames::Table => false,
+            DeviceNames::Kernel(access) => access.functions[function as usize].is_some(),
+            DeviceNames::Relocated => true,
+        }
+    }
 }
 
 impl DeviceAccess {
-    /// None when the offset of some field is not known that every kernel has.
-    pub fn new(cast_to_kern_ctx: u32, offset: impl Fn(KernelField) -> Option<u16>) -> Option<Self> {
+    /// None when something is not known that every kernel has from [`KernelVersion::KERNEL_CONTEXT`] on.
+    pub fn new(
+        function: impl Fn(Extern) -> Option<u32>,
+        offset: impl Fn(KernelField) -> Option<u16>,
+    ) -> Option<Self> {
+        let mut functions = [None; Extern::ALL.len()];
+        for (place, wanted) in functions.iter_mut().zip(Extern::ALL) {
+            *place = function(wanted);
+            if place.is_none() && !wanted.is_optional() {
+                return None;
+            }
+        }
         let mut offsets = [None; KernelField::ALL.len()];
         for (place, field) in offsets.iter_mut().zip(KernelField::ALL) {
             *place = offset(field);
@@ -65,10 +96,12 @@ impl DeviceAccess {
                 return None;
             }
         }
-        Some(DeviceAccess {
-            cast_to_kern_ctx,
-            offsets,
-        })
+        Some(DeviceAccess { functions, offsets })
+    }
+
+    /// The id of a function; 0, which is none's, for one that is not there ([`DeviceNames::calls`]).
+    pub fn function(&self, function: Extern) -> KfuncId {
+        KfuncId(self.functions[function as usize].unwrap_or_default())
     }
 
     /// The offset of a field in its structure, in bytes; 0 for one that is not there
@@ -114,6 +147,8 @@ pub struct Options {
     pub companion: bool,
     /// How many connections are remembered at most.
     pub connections: u32,
+    /// Whose connections rules ask for.
+    pub conntrack: ConnectionTable,
     /// Leave out nat rules even where later rules would see translated addresses.
     pub ignore_nat: bool,
     /// How interface names are found.
@@ -150,6 +185,7 @@ impl Default for Options {
             approximate: false,
             companion: false,
             connections: MAX_FLOWS,
+            conntrack: ConnectionTable::default(),
             ignore_nat: false,
             device_names: DeviceNames::default(),
             sets: Sets::default(),

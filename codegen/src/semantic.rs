@@ -20,6 +20,7 @@ use ipt2bpf_parser::span::Span;
 
 use crate::field::Field;
 use crate::module::Hook;
+use crate::options::ConnectionTable;
 use crate::routine::Routine;
 
 /// A ruleset's meaning at one hook.
@@ -52,15 +53,23 @@ pub struct Tracking {
     /// They may be fragments, of which netfilter sees only the whole: all but the first pass, and the
     /// first decides.
     pub fragments: bool,
+    /// Whose connections they have.
+    pub table: ConnectionTable,
 }
 
 impl Tracking {
     /// That of a hook.
-    pub fn at(hook: Hook) -> Self {
+    pub fn at(hook: Hook, table: ConnectionTable) -> Self {
         Tracking {
             arrives: hook != Hook::CgroupEgress,
             fragments: hook == Hook::Xdp,
+            table,
         }
+    }
+
+    /// Whether a frame's connection is looked up in the kernel's table, which knows some protocols only.
+    pub fn asks_kernel(self) -> bool {
+        self.table == ConnectionTable::Kernel && self.fragments
     }
 }
 

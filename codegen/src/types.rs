@@ -196,14 +196,36 @@ pub fn externs(btf: &mut Btf, externs: impl Iterator<Item = Extern>) {
 
 /// libbpf compares the prototype with that of the kernel.
 fn extern_function(btf: &mut Btf, function: Extern) -> TypeId {
-    let pointer = btf.pointer(TypeId::VOID);
+    let name = function.name();
     match function {
         Extern::CastToKernCtx => {
-            let object = Member {
-                name: "obj",
-                kind: pointer,
+            let kind = btf.pointer(TypeId::VOID);
+            let object = Member { name: "obj", kind };
+            btf.function(name, kind, &[object], Linkage::Extern)
+        }
+        Extern::XdpCtLookup => {
+            let mut structure = |structure: &str| {
+                let structure = btf.structure(structure, 0, &[]);
+                btf.pointer(structure)
             };
-            btf.function(function.name(), pointer, &[object], Linkage::Extern)
+            let (connection, context) = (structure("nf_conn"), structure("xdp_md"));
+            let (tuple, options) = (structure("bpf_sock_tuple"), structure("bpf_ct_opts"));
+            let size = btf.unsigned("unsigned int", 4);
+            let members = [
+                ("xdp_ctx", context),
+                ("bpf_tuple", tuple),
+                ("tuple__sz", size),
+                ("opts", options),
+                ("opts__sz", size),
+            ]
+            .map(|(name, kind)| Member { name, kind });
+            btf.function(name, connection, &members, Linkage::Extern)
+        }
+        Extern::CtRelease => {
+            let connection = btf.structure("nf_conn", 0, &[]);
+            let kind = btf.pointer(connection);
+            let released = Member { name: "nfct", kind };
+            btf.function(name, TypeId::VOID, &[released], Linkage::Extern)
         }
     }
 }

@@ -14,6 +14,7 @@ use ipt2bpf_codegen::vm::{Context, Machine};
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::TestCaseError;
 use support::conversation::{PORTS, Sent, conversation};
 use support::texts::filter;
@@ -41,6 +42,11 @@ const RULES: &str = "\
 -A states -m conntrack --ctproto 6
 -A states -m conntrack --ctstate INVALID,NEW --ctproto 17
 -A states -m conntrack ! --ctproto 6
+-A states -m conntrack --ctproto 132 --ctstate NEW,ESTABLISHED
+-A states -m conntrack --ctproto 132 --ctstatus ASSURED
+-A states -p sctp -m conntrack --ctstate INVALID
+-A states -p sctp -m conntrack --ctexpire 3:9
+-A states -p sctp -m conntrack --ctexpire 200:210
 -A states -m conntrack --ctorigsrcport 33000
 -A states -m conntrack --ctorigdstport 80
 -A states -m conntrack ! --ctreplsrcport 1000:65535
@@ -217,5 +223,41 @@ fn a_first_fragment_may_say_that_it_is_longer() {
             counted.iter().any(|(counter, _)| *counter == rule.counter),
             "{state}: {counted:?}"
         );
+    }
+}
+
+#[test]
+fn nothing_that_a_map_may_hold_makes_the_reference_panic() {
+    use ipt2bpf_codegen::track::value::SIZE;
+    use ipt2bpf_codegen::track::{Flow, Key};
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let compiled =
+        compile(&filter(Family::V4, &rules(Family::V4)), &Options::default()).expect("compiles");
+    let drawn = conversation(0, Family::V4, &PORTS);
+    let any_value = vec(any::<u8>(), SIZE);
+    let mut tree = |_| {
+        let sent = drawn
+            .new_tree(&mut runner)
+            .expect("a conversation")
+            .current();
+        let bytes = any_value.new_tree(&mut runner).expect("bytes").current();
+        (sent, bytes)
+    };
+    for (sent, bytes) in (0..200).map(&mut tree) {
+        let mut world = World::default();
+        let bytes: [u8; SIZE] = bytes.try_into().expect("as many");
+        for (number, packet) in sent.iter().enumerate() {
+            world.jiffies = packet.jiffies;
+            let keys: Vec<Key> = world.flows.keys().copied().collect();
+            for key in keys {
+                let mut flow = Flow::from_bytes(bytes);
+                flow.expires = packet.jiffies as u32 + 1;
+                flow.packets[number % 2] = u64::MAX;
+                world.flows.insert(key, flow);
+            }
+            let read = Packet::new(packet.family, &packet.bytes, &Devices::default());
+            let rules = &compiled.filters[usize::from(packet.leaves)].families[0];
+            evaluate(rules, &read.expect("a header"), Route::Local, &mut world);
+        }
     }
 }

@@ -194,7 +194,7 @@ proptest! {
             let options = Options {
                 hooks: vec![Hook::CgroupEgress],
                 device_names: DeviceNames::Kernel(
-                    DeviceAccess::new(1, |field| Some(offset(field))).expect("all are there"),
+                    DeviceAccess::new(|_| Some(1), |field| Some(offset(field))).expect("all are there"),
                 ),
                 groups: known_groups(),
                 ..Options::default()

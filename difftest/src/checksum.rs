@@ -22,3 +22,14 @@ mod tests {
         assert_eq!(checksum(&[0xff]), 0x00ff);
     }
 }
+
+/// CRC32c (RFC 9260 appendix A), in the byte order of the wire.
+pub fn crc32c(bytes: &[u8]) -> [u8; 4] {
+    let crc = bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| match crc & 1 {
+            1 => crc >> 1 ^ 0x82f6_3b78,
+            _ => crc >> 1,
+        })
+    });
+    (!crc).to_le_bytes()
+}

@@ -28,6 +28,12 @@ const RULES: &str = "\
 -A states -m conntrack --ctproto 6
 -A states -m conntrack --ctstate INVALID,NEW --ctproto 17
 -A states -m conntrack ! --ctproto 6
+-A states -m conntrack --ctproto 132 --ctstate NEW,ESTABLISHED
+-A states -m conntrack --ctproto 132 --ctstatus ASSURED
+-A states -p sctp -m conntrack --ctstate INVALID
+-A states -p sctp -m conntrack --ctexpire 0:9
+-A states -p sctp -m conntrack --ctexpire 20:40
+-A states -p sctp -m conntrack --ctexpire 180:215
 -A states -m conntrack --ctorigsrcport 33000
 -A states -m conntrack --ctorigdstport 80
 -A states -m conntrack --ctorigdstport 2048
@@ -109,7 +115,7 @@ fn filter(chains: &[&str], states: &str) -> String {
 /// The chains of the filter table that a setting's packets meet.
 fn chains(setting: Setting) -> &'static [&'static str] {
     match setting {
-        Setting::Router => &["FORWARD"],
+        Setting::Router | Setting::KernelTable => &["FORWARD"],
         Setting::Cgroup => &["INPUT", "OUTPUT"],
         Setting::Xdp => &["INPUT"],
     }
@@ -145,10 +151,7 @@ fn conversations(count: u8, family: Family) -> Vec<(String, Vec<Sent>)> {
     let drawn = (0..count).map(|number| conversation(number, family, &PORTS));
     let drawn = drawn.map(|it| it.new_tree(&mut runner).expect("a conversation").current());
     drawn
-        .map(|mut conversation| {
-            conversation.retain(|sent| !stateful::aim::is_sctp(sent));
-            ("eth0".to_owned(), conversation)
-        })
+        .map(|conversation| ("eth0".to_owned(), conversation))
         .collect()
 }
 
@@ -186,6 +189,44 @@ fn every_packet_has_the_state_that_the_kernel_gives_it() {
                 agree(setting, family, RAW.to_owned() + &rules, count);
             }
         }
+    }
+}
+
+/// What a program at XDP is told of the kernel's connections. The mark is changed by netfilter alone, behind
+/// what the program sees of it.
+const LOOKED_UP: &str = "\
+-A states -p tcp -m conntrack --ctstate INVALID
+-A states -p tcp -m conntrack --ctstate NEW
+-A states -p tcp -m conntrack --ctstate ESTABLISHED
+-A states -p tcp -m conntrack --ctstate RELATED,UNTRACKED
+-A states -p tcp -m conntrack --ctdir REPLY
+-A states -p tcp -m conntrack --ctstatus SEEN_REPLY
+-A states -p tcp -m conntrack --ctstatus ASSURED
+-A states -p tcp -m conntrack --ctstatus CONFIRMED
+-A states -p tcp -m connmark --mark 0x0
+-A states -p udp -m state --state INVALID
+-A states -p udp -m state --state NEW
+-A states -p udp -m state --state ESTABLISHED
+-A states -p udp -m conntrack --ctdir ORIGINAL
+-A states -p udp -m conntrack --ctstatus ASSURED,EXPECTED
+";
+
+#[test]
+fn packets_are_what_the_kernel_will_say_of_them() {
+    if skipped() {
+        return;
+    }
+    if ipt2bpf_runtime::kernel::device_access().is_none() {
+        eprintln!("skipped: programs cannot look into this kernel");
+        return;
+    }
+    let wanted = std::env::var(VARIABLE).ok().and_then(|it| it.parse().ok());
+    let setting = Setting::KernelTable;
+    for family in [Family::V4, Family::V6] {
+        let rules = filter(chains(setting), LOOKED_UP);
+        let report = agree(setting, family, rules, wanted.unwrap_or(CONVERSATIONS));
+        let [rules, hit] = report.rules;
+        assert!(hit > 2 * rules / 3, "{report}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Loading, test runs and maps, in the running kernel.
 
-use ipt2bpf_codegen::asm::{Code, Cond, KernelField, KfuncId, Op, Reg, Size, Width};
+use ipt2bpf_codegen::asm::{Code, Cond, Extern, KernelField, Op, Reg, Size, Width};
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_runtime::{Counter, Error, Interface, Step, TestPacket, kernel, load};
 
@@ -198,7 +198,7 @@ fn the_kernel_tells_where_it_keeps_the_name_of_an_interface() {
     let mut code = Code::default();
     let end = code.label();
     code.line("-A INPUT -i l+ -j ACCEPT");
-    code.push(Op::CallKfunc(KfuncId(access.cast_to_kern_ctx)));
+    code.push(Op::CallKfunc(access.function(Extern::CastToKernCtx)));
     code.push(Op::Load(
         Size::D,
         Reg::R1,

@@ -8,10 +8,11 @@ use super::worker::{Worker, copy};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
 use crate::module::{FunctionKind, Hook, Map, MapKind, Parameter};
-use crate::options::Options;
+use crate::options::{ConnectionTable, Options};
 use crate::routine::{Place, Routine};
 use crate::semantic::FamilyFilter;
 use crate::track::code::{self, question};
+use crate::track::kernel::{self, HANDED_OVER_MAP, PROCESSORS, handed};
 use crate::track::{
     FLOWS_MAP, LOCKS, LOCKS_MAP, RING_MAP, STATISTICS_MAP, flows_shape, layout as flow_layout,
     ring_places, statistics,
@@ -27,17 +28,36 @@ pub struct Call {
     pub arguments: Vec<u32>,
 }
 
-/// The functions that track connections.
+/// The functions that find and track connections.
 #[derive(Clone, Copy, Debug)]
-pub struct TrackingCalls {
-    /// `resolve(context, packet, question)`
-    pub resolve: FunctionId,
-    /// `track(context, packet, question, commit)`
-    pub track: FunctionId,
+pub enum TrackingCalls {
+    /// A packet's connection is looked up.
+    LookUp {
+        /// `resolve(context, packet, question)`
+        resolve: FunctionId,
+        /// `track(context, packet, question, commit)`
+        track: FunctionId,
+        /// Whether a packet that is accepted commits what it begins.
+        commits: bool,
+    },
+    /// The kernel has found it: `recall(context, packet)`.
+    Recall(FunctionId),
 }
 
 /// The calls of all routines of a family's rules.
-pub type Calls = HashMap<Routine, Call>;
+#[derive(Clone, Debug, Default)]
+pub struct Calls(HashMap<Routine, Call>);
+
+impl Calls {
+    /// The function of a routine, and its arguments. Of one that was not linked it is [`FunctionId::NONE`], with
+    /// which no object can be written.
+    pub fn of(&self, routine: &Routine) -> (FunctionId, &[u32]) {
+        match self.0.get(routine) {
+            Some(call) => (call.function, &call.arguments),
+            None => (FunctionId::NONE, &[]),
+        }
+    }
+}
 
 /// Constant bytes that routines read. They are known before any function is written, so that functions
 /// know the size of the map.
@@ -122,14 +142,14 @@ pub struct Linker<'a> {
 impl Linker<'_> {
     /// The functions for all routines of some rules.
     pub fn link(&mut self, filter: &FamilyFilter) -> Calls {
-        let mut calls = Calls::new();
+        let mut calls = HashMap::new();
         for routine in filter.routines() {
             if !calls.contains_key(routine) {
                 let call = routine.work().link(self);
                 calls.insert(routine.clone(), call);
             }
         }
-        calls
+        Calls(calls)
     }
 
     /// The map of the connections.
@@ -153,8 +173,46 @@ impl Linker<'_> {
         })
     }
 
-    /// The functions that track connections.
+    /// The map of the connections that are handed over, where they are.
+    pub fn handed_over(&mut self) -> Option<MapId> {
+        let kind = MapKind::State {
+            entries: PROCESSORS,
+            bytes: handed::BYTES,
+        };
+        (self.hook == Hook::CgroupIngress).then(|| self.map(HANDED_OVER_MAP, kind))
+    }
+
+    /// The functions that find and track connections.
     pub(super) fn tracking(&mut self) -> TrackingCalls {
+        match (self.options.conntrack, self.hook) {
+            (ConnectionTable::Own, _) => self.own_tracking(),
+            (ConnectionTable::Kernel, Hook::Xdp) => {
+                let table = code::Table::Kernel(self.family);
+                TrackingCalls::LookUp {
+                    resolve: self.resolve(),
+                    track: self.track(table),
+                    commits: false,
+                }
+            }
+            (ConnectionTable::Kernel, Hook::CgroupIngress | Hook::CgroupEgress) => {
+                let handed = self.handed_over();
+                TrackingCalls::Recall(self.function_of("recall", &[], |body| {
+                    kernel::recall(body, handed);
+                }))
+            }
+        }
+    }
+
+    fn track(&mut self, table: code::Table) -> FunctionId {
+        let question = Parameter::Memory(question::SIZE as u32);
+        let rate = self.options.tick_rate;
+        let chunks = code::sctp::read_chunks(self);
+        self.function_of("track", &[question, Parameter::U32], |body| {
+            code::track(body, table, chunks, rate);
+        })
+    }
+
+    fn own_tracking(&mut self) -> TrackingCalls {
         let (flows, locks) = (self.flows(), self.locks());
         let question = Parameter::Memory(question::SIZE as u32);
         let resolve = self.resolve();
@@ -182,15 +240,16 @@ impl Linker<'_> {
         let enter = self.function_of("enter", &[question, flow], |body| {
             code::enter(body, enter_maps, rate);
         });
-        let calls = code::Maps {
+        let maps = code::Maps {
             flows,
             locks,
             enter,
         };
-        let track = self.function_of("track", &[question, Parameter::U32], |body| {
-            code::track(body, calls, rate);
-        });
-        TrackingCalls { resolve, track }
+        TrackingCalls::LookUp {
+            resolve,
+            track: self.track(code::Table::Own(maps)),
+            commits: true,
+        }
     }
 
     /// The map of a name, made when it is not there yet.

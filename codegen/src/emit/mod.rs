@@ -14,7 +14,7 @@ pub mod weight;
 pub mod words;
 pub mod worker;
 
-use crate::asm::{Code, Extern, FunctionId, MapId, Op};
+use crate::asm::{Code, FunctionId, MapId, Op};
 use crate::field::{Field, layout};
 use crate::meaning::reject;
 use crate::module::{
@@ -206,7 +206,8 @@ pub fn emit(
 }
 
 fn looks_into_kernel(code: &Code) -> bool {
-    code.ops().contains(&Op::CallExtern(Extern::CastToKernCtx))
+    let mut ops = code.ops().iter();
+    ops.any(|op| matches!(op, Op::CallExtern(_)))
 }
 
 fn add_map(module: &mut Module, name: &str, kind: MapKind) -> MapId {

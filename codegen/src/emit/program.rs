@@ -320,30 +320,46 @@ impl Writer {
     /// Gives the packet the state of its connection.
     fn track(&mut self, tracking: TrackingCalls) {
         self.code.line("track the connection");
-        self.question(tracking);
-        self.tell(tracking, 0);
+        match tracking {
+            TrackingCalls::LookUp { resolve, track, .. } => {
+                self.question(resolve);
+                self.tell(track, 0);
+            }
+            TrackingCalls::Recall(recall) => {
+                self.tracking_arguments();
+                self.code.call_function(recall);
+            }
+        }
     }
 
     /// Remembers the connection that an accepted packet begins.
     fn confirm(&mut self, tracking: TrackingCalls) {
+        let TrackingCalls::LookUp {
+            resolve,
+            track,
+            commits: true,
+        } = tracking
+        else {
+            return;
+        };
         self.code.line("remember a new connection");
         let unconfirmed = self.settings.frame.address(layout::UNCONFIRMED);
         self.code.load(Size::B, Reg::R1, Reg::R10, unconfirmed);
         self.code.branch(Cond::Eq, Reg::R1, 0, self.pass);
         // Others have used the scratch area since.
-        self.question(tracking);
-        self.tell(tracking, 1);
+        self.question(resolve);
+        self.tell(track, 1);
     }
 
-    fn question(&mut self, tracking: TrackingCalls) {
+    fn question(&mut self, resolve: FunctionId) {
         self.tracking_arguments();
-        self.code.call_function(tracking.resolve);
+        self.code.call_function(resolve);
     }
 
-    fn tell(&mut self, tracking: TrackingCalls, commit: i32) {
+    fn tell(&mut self, track: FunctionId, commit: i32) {
         self.tracking_arguments();
         self.code.mov(Reg::R4, commit);
-        self.code.call_function(tracking.track);
+        self.code.call_function(track);
     }
 
     /// Context, packet and question; the question lies in the scratch area.

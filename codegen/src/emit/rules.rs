@@ -312,15 +312,13 @@ impl Writer<'_> {
 
     /// Calls the function of a routine.
     fn call(&mut self, routine: &Routine) {
-        let Some(call) = self.stage.calls.get(routine) else {
-            return;
-        };
+        let (function, arguments) = self.stage.calls.of(routine);
         self.code.mov(Reg::R1, CONTEXT);
         self.code.mov(Reg::R2, PACKET);
-        for (reg, &argument) in [Reg::R3, Reg::R4, Reg::R5].into_iter().zip(&call.arguments) {
+        for (reg, &argument) in [Reg::R3, Reg::R4, Reg::R5].into_iter().zip(arguments) {
             self.set(reg, argument as i32);
         }
-        self.code.call_function(call.function);
+        self.code.call_function(function);
     }
 
     /// Calls the function of a routine for its answer.

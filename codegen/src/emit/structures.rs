@@ -3,7 +3,7 @@
 
 use super::link::{Body, CONTEXT};
 use super::parse::KernelAccess;
-use crate::asm::{Alu, Cond, Extern, Helper, KernelField, KfuncId, Label, Reg, Size};
+use crate::asm::{Alu, Cond, Extern, Helper, KernelField, Label, Reg, Size};
 
 /// Where on the stack a pointer lies while it is followed.
 const POINTER: i16 = -8;
@@ -13,14 +13,16 @@ impl Body {
     /// where programs may not look there, which whoever asks has refused.
     pub fn structure(&mut self, missing: Label) {
         self.code.mov(Reg::R1, CONTEXT);
+        self.call_kernel(Extern::CastToKernCtx, missing);
+        self.code.mov(Reg::R3, Reg::R0);
+    }
+
+    /// Calls a function of the kernel; goes to `missing` where programs may not.
+    pub fn call_kernel(&mut self, function: Extern, missing: Label) {
         match self.access {
-            Some(KernelAccess::Known(access)) => {
-                self.code.call_kfunc(KfuncId(access.cast_to_kern_ctx));
-            }
-            Some(KernelAccess::Relocated) => self.code.call_extern(Extern::CastToKernCtx),
+            Some(access) => access.call(&mut self.code, function),
             None => self.code.jump(missing),
         }
-        self.code.mov(Reg::R3, Reg::R0);
     }
 
     /// R3 = the address of a field of the structure at R3.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use ipt2bpf_parser::matches::connbytes::{Amount, Connbytes, Direction, Mode};
 
+use super::conntrack::source::own_only;
 use super::conntrack::{has_connection, looked_up_once};
 use super::{Context, MatchMeaning, Refusal};
 use crate::asm::{Alu, Cond, Imm64, Reg, Size};
@@ -21,6 +22,10 @@ use crate::track::resolve::resolve;
 impl MatchMeaning for Connbytes {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
         looked_up_once(context)?;
+        own_only(
+            context,
+            "asks what a connection has carried, which the kernel counts only where it is told to",
+        )?;
         let question = HasCarried {
             amount: self.amount.value.value,
             mode: self.mode,

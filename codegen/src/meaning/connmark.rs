@@ -7,6 +7,7 @@ use ipt2bpf_parser::targets::connmark::{Connmark as Target, Masks, Operation, Sh
 use ipt2bpf_parser::targets::mark_change::MarkChange;
 
 use super::change_mark;
+use super::conntrack::source::{self, own_only};
 use super::conntrack::{has_connection, looked_up_once};
 use super::{Context, MatchMeaning, Refusal, TargetAction, TargetMeaning, require};
 use crate::asm::{Alu, Code, Reg, Size};
@@ -22,19 +23,25 @@ use crate::track::layout;
 use crate::track::resolve::resolve;
 
 impl MatchMeaning for Connmark {
-    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
+        let mut steps = source::ask(context)?;
         let mark = require(&self.mark, |mark| Test::Masked {
             field: Field::CtMark,
             mask: mark.mask.into(),
             value: mark.value.into(),
         });
-        Ok(vec![Step::require(has_connection()), mark])
+        steps.extend([Step::require(has_connection()), mark]);
+        Ok(steps)
     }
 }
 
 impl TargetMeaning for Target {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
         looked_up_once(context)?;
+        own_only(
+            context,
+            "changes the marks of connections, or is a target that asks for them",
+        )?;
         let change = ChangeMark {
             operation: self.operation,
             shift: self.shift,

@@ -6,6 +6,7 @@ use std::fmt;
 use ipt2bpf_parser::targets::ct::Ct;
 use ipt2bpf_parser::targets::notrack::Notrack;
 
+use super::conntrack::source::own_only;
 use super::{Context, Refusal, TargetAction, TargetMeaning};
 use crate::asm::{Cond, Reg, Size};
 use crate::emit::link::{Call, Linker, PACKET};
@@ -15,14 +16,20 @@ use crate::routine::{Perform, World};
 use crate::semantic::Action;
 use crate::track::state;
 
+/// Why the kernel's connections do not follow these targets.
+const LATE: &str =
+    "says how the packet is tracked, which the kernel has done, or will do, without it";
+
 impl TargetMeaning for Notrack {
-    fn action(&self, _: Context<'_>) -> Result<TargetAction, Refusal> {
+    fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
+        own_only(context, LATE)?;
         Ok(gives(state::UNTRACKED, None))
     }
 }
 
 impl TargetMeaning for Ct {
-    fn action(&self, _: Context<'_>) -> Result<TargetAction, Refusal> {
+    fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
+        own_only(context, LATE)?;
         if self.notrack {
             return Ok(gives(state::UNTRACKED, None));
         }

@@ -101,6 +101,8 @@ pub struct Context<'a> {
     pub hook: Hook,
     /// Where in the ruleset the match or target stands.
     pub place: Place,
+    /// The protocol that the rule is for, if it is for one (`-p`); 0 is all.
+    pub protocol: Option<u8>,
     /// What the user chose.
     pub options: &'a Options,
     /// What rules share.

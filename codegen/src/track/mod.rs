@@ -6,7 +6,7 @@
 //! see. All this happens before the rules run, behind the raw table. A packet that begins a connection
 //! enters it into the map only when all rules have accepted it.
 //!
-//! [`table`] and [`tcp`] are the reference; [`code`] says the same in bytecode. What differs from the
+//! [`table`], [`tcp`] and [`sctp`] are the reference; [`code`] says the same in bytecode. What differs from the
 //! kernel by design:
 //! - Checksums are not verified: at cgroup hooks they cannot be, and at XDP frames of virtual devices do
 //!   not have them yet.
@@ -18,11 +18,18 @@
 //!   forgotten that were used least lately.
 //! - A first fragment at XDP stands for the whole: what it says of its length is taken on trust, and the
 //!   windows of a TCP connection that sends fragments are not looked at any more.
-//! - SCTP is tracked as a protocol without a state of its own, which [a warning](sctp) says; a UDP-Lite packet that
-//!   arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6 redirects.
+//! - Of a packet of SCTP no more than [`sctp::MAX_CHUNKS`] chunks that change an association are looked at: one with
+//!   more is invalid. DCCP is tracked as any other protocol, as kernels from 6.16 on do.
+//! - A UDP-Lite packet that arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6
+//!   redirects.
 //! - There are no helpers: nothing is expected.
+//! - Times, and what a connection may begin with, are by the kernel's defaults, whatever its
+//!   `net.netfilter.nf_conntrack_*` say.
+//!
+//! `difftest/tests/differences.rs` shows each; `difftest/tests/flood.rs` that of a full table.
 
 pub mod code;
+pub mod kernel;
 pub mod resolve;
 pub mod sctp;
 pub mod table;
@@ -48,6 +55,8 @@ pub const LOCKS: u32 = 1024;
 /// The states that rules see, as `xt_conntrack` numbers them (`XT_CONNTRACK_STATE_*`,
 /// include/uapi/linux/netfilter/xt_conntrack.h). A packet has one.
 pub mod state {
+    /// In the place of a state: nobody tells ([`kernel`](super::kernel)).
+    pub const UNKNOWN: u8 = 0;
     /// It has no connection.
     pub const INVALID: u8 = 1;
     /// Its connection has seen packets of both sides.
@@ -65,6 +74,8 @@ pub const NO_CONNECTION: u8 = state::INVALID | state::UNTRACKED;
 
 /// What is known of a flow (`enum ip_conntrack_status`).
 pub mod status {
+    /// Another connection let it expect (`IPS_EXPECTED`); ours never do.
+    pub const EXPECTED: u8 = 1;
     /// The other side has answered.
     pub const SEEN_REPLY: u8 = 2;
     /// It is worth keeping.
@@ -135,6 +146,8 @@ pub struct Flow {
     pub status: u8,
     /// The TCP part.
     pub tcp: tcp::Connection,
+    /// The SCTP part.
+    pub sctp: sctp::Association,
     /// UDP: the tick from which packets of both sides make it a stream.
     pub stream_from: u32,
 }
@@ -158,10 +171,14 @@ pub mod layout {
     pub const LAST_ACK: i16 = 52;
     pub const LAST_END: i16 = 56;
     pub const LAST_WINDOW: i16 = 60;
+    pub const SCTP_STATE: i16 = 62;
+    pub const SCTP_NOTES: i16 = 63;
     /// The two sides, the original's first.
     pub const SIDES: [i16; 2] = [64, 84];
     /// Takes the place of what only TCP has.
     pub const STREAM_FROM: i16 = 64;
+    /// Likewise.
+    pub const SCTP_TAGS: [i16; 2] = [64, 68];
     /// Bytes of a value.
     pub const SIZE: i16 = 104;
 
@@ -216,6 +233,8 @@ pub const fn flows_shape(entries: u32) -> HashShape {
 pub mod timeouts {
     /// TCP, by its state's number in [`tcp::State`](super::tcp::State).
     pub const TCP: [u32; 10] = [0, 120, 60, 432_000, 120, 60, 30, 120, 10, 120];
+    /// SCTP, by its state's number in [`sctp::State`](super::sctp::State).
+    pub const SCTP: [u32; super::sctp::STATES] = [10, 10, 3, 3, 210, 3, 3, 3, 30];
     /// TCP that repeats itself.
     pub const TCP_RETRANSMITTING: u32 = 300;
     /// TCP with data that nobody has acknowledged.

@@ -26,6 +26,8 @@ pub enum Class {
     Gre = 6,
     /// Anything else.
     Generic = 7,
+    /// SCTP.
+    Sctp = 8,
 }
 
 /// What a packet asks the table.
@@ -39,6 +41,14 @@ pub struct Question {
     pub forward: bool,
     /// Whether only an entry may answer: it is an answer itself.
     pub is_answer: bool,
+}
+
+impl Question {
+    /// Whether the kernel's table can be asked at XDP (`bpf_xdp_ct_lookup`), or the answer is known without.
+    pub fn is_answered_by_kernel(&self) -> bool {
+        let known = [Class::Invalid, Class::Untracked].contains(&self.class);
+        known || [protocol::TCP, protocol::UDP].contains(&self.key.0[Key::PROTOCOL])
+    }
 }
 
 const INVALID: Question = Question {
@@ -182,6 +192,7 @@ impl<'a> Inside<'a> {
             (_, TCP) => Class::Tcp,
             (_, UDP | UDPLITE) => Class::Udp,
             (_, GRE) => Class::Gre,
+            (_, SCTP) => Class::Sctp,
             _ => Class::Generic,
         };
         let [from, to] = match self.protocol {

@@ -3,26 +3,33 @@
 use std::collections::HashMap;
 
 use super::resolve::{Class, resolve};
+use super::sctp::{Association, Chunks};
 use super::tcp::{Answer, Connection, Segment};
-use super::{Flow, Key, state, status, tcp, timeouts};
+use super::{Flow, Key, sctp, state, status, tcp, timeouts};
 use crate::field::Field;
 use crate::packet::{Connected, Packet};
 use crate::routine::World;
+use crate::semantic::Tracking;
 
 /// All flows by their keys.
 pub type Flows = HashMap<Key, Flow>;
 
 /// Gives a packet the state that rules see, and tells its flow of it. A flow that it begins is only
 /// remembered when the packet is [confirmed](confirm).
-pub fn track(packet: &mut Packet<'_>, arrives: bool, world: &mut World) {
-    let connected = visit(packet, arrives, world, false);
+///
+/// What programs are told of the kernel's connections is the same, as far as they are told.
+pub fn track(packet: &mut Packet<'_>, tracking: Tracking, world: &mut World) {
+    let mut connected = visit(packet, tracking.arrives, world, false);
+    if tracking.asks_kernel() && !resolve(packet, tracking.arrives).is_answered_by_kernel() {
+        connected = Connected::default();
+    }
     packet.set_connection(connected);
 }
 
 /// Remembers the flow that an accepted packet begins.
-pub fn confirm(packet: &Packet<'_>, arrives: bool, world: &mut World) {
+pub fn confirm(packet: &Packet<'_>, tracking: Tracking, world: &mut World) {
     if packet.connection().is_unconfirmed {
-        visit(packet, arrives, world, true);
+        visit(packet, tracking.arrives, world, true);
     }
 }
 
@@ -58,6 +65,14 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
     if question.class == Class::Udp && !udp_is_whole(packet) {
         return invalid;
     }
+    let transport = packet.bytes().get(packet.transport()..);
+    let chunks = match question.class {
+        Class::Sctp => transport.and_then(Chunks::read),
+        _ => None,
+    };
+    if question.class == Class::Sctp && chunks.is_none() {
+        return invalid;
+    }
     let flows = &mut world.flows;
     if flows
         .get(&question.key)
@@ -90,6 +105,7 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
             class: question.class,
             direction,
             segment,
+            chunks: chunks.as_ref(),
             length: packet.len(),
             is_part: packet.has_more_fragments(),
         };
@@ -120,6 +136,12 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
             None => return invalid,
         }
     }
+    if let Some(chunks) = &chunks {
+        match Association::begin(chunks) {
+            Some(association) => flow.sctp = association,
+            None => return invalid,
+        }
+    }
     if question.class == Class::Udp {
         flow.stream_from = now.after(timeouts::UDP_STREAM_AFTER);
     }
@@ -127,6 +149,7 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
         class: question.class,
         direction: 0,
         segment,
+        chunks: chunks.as_ref(),
         length: packet.len(),
         is_part: packet.has_more_fragments(),
     };
@@ -193,6 +216,7 @@ struct Told<'a> {
     class: Class,
     direction: usize,
     segment: Option<Segment<'a>>,
+    chunks: Option<&'a Chunks>,
     length: u64,
     /// It is the first of several fragments.
     is_part: bool,
@@ -221,6 +245,16 @@ impl Flow {
         let mut fate = Fate::Lives;
         let mut refresh = true;
         let seconds = match (told.class, &told.segment) {
+            (Class::Sctp, _) => match self.tell_sctp(told) {
+                sctp::Answer::Invalid => return Fate::Refuses,
+                sctp::Answer::Ignored => {
+                    refresh = false;
+                    0
+                }
+                sctp::Answer::Valid(state) => {
+                    timeouts::SCTP[usize::from(state) % timeouts::SCTP.len()]
+                }
+            },
             (Class::Tcp, Some(segment)) => {
                 match self.tcp.packet(segment, told.direction, self.status) {
                     Answer::Invalid => return Fate::Refuses,
@@ -278,13 +312,26 @@ impl Flow {
             if !matches!(fate, Fate::Dies) {
                 self.expires = clock.after(seconds);
             }
-            self.packets[told.direction] += 1;
-            self.bytes[told.direction] += told.length;
+            let (packets, bytes) = (self.packets[told.direction], self.bytes[told.direction]);
+            self.packets[told.direction] = packets.wrapping_add(1);
+            self.bytes[told.direction] = bytes.wrapping_add(told.length);
         }
         if told.direction == 1 {
             self.status |= status::SEEN_REPLY;
         }
         fate
+    }
+
+    fn tell_sctp(&mut self, told: &Told<'_>) -> sctp::Answer {
+        let Some(chunks) = told.chunks else {
+            return sctp::Answer::Invalid;
+        };
+        let confirmed = self.status & status::CONFIRMED != 0;
+        let (answer, established) = self.sctp.packet(chunks, told.direction, confirmed);
+        if established {
+            self.status |= status::ASSURED;
+        }
+        answer
     }
 
     fn tcp_timeout(&self, segment: &Segment<'_>, new: u8, seen: bool) -> u32 {

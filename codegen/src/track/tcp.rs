@@ -302,7 +302,9 @@ impl Connection {
     pub fn packet(&mut self, segment: &Segment<'_>, direction: usize, status: u8) -> Answer {
         let index = segment.index();
         let mut old = self.state;
-        let mut new = TRANSITIONS[direction][index as usize][usize::from(old)];
+        let row = &TRANSITIONS[direction][index as usize];
+        // What a map holds may be anything.
+        let mut new = row.get(usize::from(old)).copied().unwrap_or(IV);
         let other = 1 - direction;
         let was = |this: &Self, last: Index| this.last_index == last as u8;
         let from = |this: &Self, direction: usize| usize::from(this.last_direction) == direction;
@@ -505,7 +507,7 @@ impl Connection {
             } else {
                 let sender = &mut self.sides[direction];
                 sender.end = end;
-                sender.max_window = (window << sender.scale).max(1);
+                sender.max_window = window.wrapping_shl(sender.scale.into()).max(1);
                 sender.max_end = end.wrapping_add(sender.max_window);
                 let receiver = &mut self.sides[other];
                 if receiver.max_window == 0 {
@@ -558,7 +560,7 @@ impl Connection {
             return refused(Window::Ignored);
         }
         if !is_syn {
-            window <<= sender.scale;
+            window = window.wrapping_shl(sender.scale.into());
         }
         sender.max_window = sender
             .max_window
@@ -600,7 +602,7 @@ impl Connection {
             && self.last_end == end
             && self.last_window == window;
         if repeated {
-            self.retransmits = (self.retransmits + 1).min(MAX_RETRANSMITS);
+            self.retransmits = self.retransmits.saturating_add(1).min(MAX_RETRANSMITS);
             return;
         }
         self.last_direction = direction as u8;

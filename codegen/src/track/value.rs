@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipt2bpf_parser::ruleset::Family;
 
+use super::sctp::Association;
 use super::tcp::Connection;
 use super::{Flow, Key, Side, layout};
 
@@ -119,12 +120,20 @@ impl Flow {
                 last_flags: it.byte(layout::LAST_FLAGS),
                 retransmits: it.byte(layout::RETRANSMITS),
             },
+            sctp: match it.byte(layout::SCTP_STATE) {
+                0 => Association::default(),
+                state => Association {
+                    state,
+                    tags: layout::SCTP_TAGS.map(|at| it.word(at)),
+                    notes: it.byte(layout::SCTP_NOTES),
+                },
+            },
             stream_from: it.word(layout::STREAM_FROM),
         }
     }
 
-    /// The value of the map. What only UDP has stands in the place of a side of TCP: a flow has one of the
-    /// two.
+    /// The value of the map. What only UDP or SCTP has stands in the place of a side of TCP: a flow has one of
+    /// the three.
     pub fn to_bytes(&self) -> [u8; SIZE] {
         use layout::side;
         let mut it = Bytes([0; SIZE]);
@@ -140,6 +149,13 @@ impl Flow {
         it.put(layout::BACKWARDS, [self.backwards.into()]);
         it.put(layout::STATUS, [self.status]);
         it.put(layout::STREAM_FROM, self.stream_from.to_ne_bytes());
+        if self.sctp.state != 0 {
+            it.put(layout::SCTP_STATE, [self.sctp.state]);
+            it.put(layout::SCTP_NOTES, [self.sctp.notes]);
+            for (at, tag) in layout::SCTP_TAGS.into_iter().zip(self.sctp.tags) {
+                it.put(at, tag.to_ne_bytes());
+            }
+        }
         if tcp.state == 0 {
             return it.0;
         }
@@ -196,8 +212,19 @@ mod tests {
             },
             // The first side's first word.
             stream_from: 1,
+            ..Flow::default()
         };
         assert_eq!(Flow::from_bytes(flow.to_bytes()), flow);
+        let sctp = Association {
+            state: 4,
+            tags: [13, 14],
+            notes: 9,
+        };
+        let flow = Flow {
+            sctp,
+            ..Flow::default()
+        };
+        assert_eq!(Flow::from_bytes(flow.to_bytes()).sctp, sctp);
     }
 
     #[test]

@@ -110,6 +110,12 @@ enum Act {
         leaves: bool,
         port: u16,
     },
+    Sctp {
+        leaves: bool,
+        tag: Tag,
+        /// Types and flags.
+        chunks: Vec<(u8, u8)>,
+    },
     Echo {
         leaves: bool,
         answer: bool,
@@ -125,6 +131,42 @@ enum Act {
     },
     /// Nothing for so many seconds.
     Pause(u32),
+}
+
+/// The verification tag of a packet of SCTP.
+#[derive(Clone, Copy, Debug)]
+enum Tag {
+    /// That which the chunks want.
+    Right,
+    /// That of the other direction.
+    Turned,
+    /// Another. INITs give another as well.
+    Other(u32),
+}
+
+/// The types of chunks that change an association, DATA, SACK, and one that nobody knows.
+const CHUNKS: [u8; 15] = [0, 0, 1, 2, 3, 4, 4, 5, 5, 6, 7, 8, 9, 14, 200];
+/// The types of chunks that set an association up.
+const HANDSHAKE: [(u8, bool); 4] = [(1, true), (2, false), (10, true), (11, false)];
+
+fn association() -> impl Strategy<Value = Act> {
+    let tag = prop_oneof![
+        8 => Just(Tag::Right),
+        1 => Just(Tag::Turned),
+        1 => select(&[0, 7, 0x0a00_0001][..]).prop_map(Tag::Other),
+    ];
+    let one = prop_oneof![
+        2 => select(&CHUNKS[..]),
+        1 => select(&HANDSHAKE[..]).prop_map(|it| it.0),
+    ];
+    let chunks = vec((one, 0..2u8), 1..2);
+    let more = vec((select(&CHUNKS[..]), 0..2u8), 0..4);
+    let chunks = prop_oneof![3 => chunks, 1 => more];
+    (any::<bool>(), tag, chunks).prop_map(|(leaves, tag, chunks)| Act::Sctp {
+        leaves,
+        tag,
+        chunks,
+    })
 }
 
 /// MSS; window scale and SACK permitted; timestamps; a SACK block far ahead and one close by; broken.
@@ -168,6 +210,7 @@ fn act(ports: &[u16]) -> impl Strategy<Value = Act> + use<> {
     );
     prop_oneof![
         12 => tcp,
+        6 => association(),
         2 => (any::<bool>(), select(udp_ports)).prop_map(|(leaves, port)| Act::Udp { leaves, port }),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(leaves, answer)| Act::Echo { leaves, answer }),
         2 => (0..6usize, prop::bool::weighted(0.8)).prop_map(|(about, to_sender)| Act::Error { about, to_sender }),
@@ -195,24 +238,37 @@ pub fn conversation(
 /// A handshake, or none, and what follows, about one of these ports.
 pub fn between(ends: Ends, ports: &[u16]) -> impl Strategy<Value = Vec<Sent>> + use<> {
     let port = select(ports.to_vec());
-    (port, any::<bool>(), 0..4usize, vec(act(ports), 1..24)).prop_map(
-        move |(port, client, handshake, acts)| {
-            let step = |leaves: bool, flags: u8| Act::Tcp {
-                leaves,
-                flags,
-                sequence: 0,
-                ack: 0,
-                window: 1000,
-                payload: 0,
-                options: OPTIONS[2],
-            };
-            let opening = [step(client, 0x02), step(!client, 0x12), step(client, 0x10)];
-            let mut talk = Talk::new(ends, port);
-            let acts = opening.into_iter().take(handshake).chain(acts);
-            acts.for_each(|act| talk.act(act));
-            talk.sent
-        },
-    )
+    let drawn = (
+        port,
+        any::<bool>(),
+        0..4usize,
+        0..5usize,
+        vec(act(ports), 1..24),
+    );
+    drawn.prop_map(move |(port, client, handshake, association, acts)| {
+        let step = |leaves: bool, flags: u8| Act::Tcp {
+            leaves,
+            flags,
+            sequence: 0,
+            ack: 0,
+            window: 1000,
+            payload: 0,
+            options: OPTIONS[2],
+        };
+        let opening = [step(client, 0x02), step(!client, 0x12), step(client, 0x10)];
+        let mut talk = Talk::new(ends, port);
+        let associates = HANDSHAKE.map(|(chunk, by_client)| Act::Sctp {
+            leaves: client == by_client,
+            tag: Tag::Right,
+            chunks: vec![(chunk, 0)],
+        });
+        let opening = opening.into_iter().take(handshake);
+        let acts = opening
+            .chain(associates.into_iter().take(association))
+            .chain(acts);
+        acts.for_each(|act| talk.act(act));
+        talk.sent
+    })
 }
 
 struct Talk {
@@ -270,6 +326,11 @@ impl Talk {
                 bytes.extend([0, 9, 0, 0, 7]);
                 self.send(leaves, 17, bytes);
             }
+            Act::Sctp {
+                leaves,
+                tag,
+                chunks,
+            } => self.association(leaves, tag, &chunks),
             Act::Echo { leaves, answer } => {
                 let (protocol, kinds) = match self.ends.family() {
                     Family::V4 => (1, [8, 0]),
@@ -299,6 +360,41 @@ impl Talk {
                 );
             }
         }
+    }
+
+    fn association(&mut self, leaves: bool, tag: Tag, chunks: &[(u8, u8)]) {
+        /// What each side wants to see.
+        const TAGS: [u32; 2] = [0x0a00_0001, 0x0b00_0002];
+        let [own, peers] = match leaves {
+            true => TAGS,
+            false => [TAGS[1], TAGS[0]],
+        };
+        let begins = chunks.first().is_some_and(|it| it.0 == 1);
+        let (header, given) = match tag {
+            Tag::Right if begins => (0, own),
+            Tag::Right => (peers, own),
+            Tag::Turned => (own, peers),
+            Tag::Other(number) => (number, number),
+        };
+        let mut bytes = self.ends.ports(leaves, self.port, 33000);
+        bytes.extend(header.to_be_bytes());
+        bytes.extend([0; 4]);
+        for &(kind, flags) in chunks {
+            let body: Vec<u8> = match kind {
+                1 | 2 => [
+                    &given.to_be_bytes()[..],
+                    &[0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1],
+                ]
+                .concat(),
+                0 => vec![7; 13],
+                _ => Vec::new(),
+            };
+            bytes.extend([kind, flags]);
+            bytes.extend((4 + body.len() as u16).to_be_bytes());
+            bytes.extend(&body);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        self.send(leaves, 132, bytes);
     }
 
     fn send(&mut self, leaves: bool, protocol: u8, transport: Vec<u8>) {

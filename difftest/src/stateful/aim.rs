@@ -3,16 +3,13 @@
 use std::net::IpAddr;
 
 use fastrand::Rng;
-use ipt2bpf_parser::ruleset::{Family, Network};
+use ipt2bpf_parser::ruleset::Network;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::Setting;
 use super::conversation::{Ends, PORTS, Sent, between};
 use crate::constants::{Aim, Constants, LOOPBACK};
-
-/// The protocol number of SCTP, which has no machine of ours.
-const SCTP: u8 = 132;
 
 /// So many conversations with the interfaces that they use: most of them about a rule's addresses and ports,
 /// some about none. `received` and `sent` are the constants of the ruleset for packets of the two directions.
@@ -63,7 +60,7 @@ pub fn conversations(
         let aimed = rng.choice(interfaces).cloned();
         let any = rng.choice(&received.interfaces).cloned();
         let interface = match setting {
-            Setting::Router => only.clone(),
+            Setting::Router | Setting::KernelTable => only.clone(),
             Setting::Cgroup | Setting::Xdp => aimed.filter(|it| it != LOOPBACK).or(any),
         };
         if ends.here == ends.there {
@@ -73,9 +70,8 @@ pub fn conversations(
         let Ok(drawn) = strategy.new_tree(&mut runner) else {
             continue;
         };
-        let mut conversation = drawn.current();
-        conversation.retain(|sent| !is_sctp(sent));
-        found.push((interface.unwrap_or_else(|| "eth0".into()), conversation));
+        let interface = interface.unwrap_or_else(|| "eth0".into());
+        found.push((interface, drawn.current()));
     }
     found
 }
@@ -85,14 +81,6 @@ pub fn runner(seed: u64) -> TestRunner {
     let bytes: [u8; 32] = std::array::from_fn(|index| seed.to_le_bytes()[index % 8]);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     TestRunner::new_with_rng(Config::default(), rng)
-}
-
-/// Whether it is a packet of SCTP.
-pub fn is_sctp(sent: &Sent) -> bool {
-    match sent.family {
-        Family::V4 => sent.bytes[9] == SCTP,
-        Family::V6 => sent.bytes[6] == SCTP,
-    }
 }
 
 /// An address of a network that hosts can have; none where there is none.

@@ -21,7 +21,7 @@ use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::Counts;
 use ipt2bpf_parser::ruleset::{Family, NfHook, Ruleset, Table, TableKind};
 
-use crate::checksum::checksum;
+use crate::checksum::{checksum, crc32c};
 use crate::compare::Subject;
 use crate::constants::Constants;
 use crate::frame::{Direction, Frame};
@@ -43,15 +43,18 @@ pub enum Setting {
     Cgroup,
     /// It is one of the two, with a program at XDP and its companion.
     Xdp,
+    /// As [`Setting::Router`], with a program that looks connections up in the kernel's table, before the
+    /// kernel has the packet.
+    KernelTable,
 }
 
 impl Setting {
-    /// All of them.
+    /// All with connections of ours.
     pub const ALL: [Setting; 3] = [Setting::Router, Setting::Cgroup, Setting::Xdp];
 
     fn hooks(self) -> &'static [Hook] {
         match self {
-            Setting::Router | Setting::Xdp => &[Hook::Xdp],
+            Setting::Router | Setting::Xdp | Setting::KernelTable => &[Hook::Xdp],
             Setting::Cgroup => &[Hook::CgroupIngress, Hook::CgroupEgress],
         }
     }
@@ -59,7 +62,7 @@ impl Setting {
     fn chains(self) -> &'static [NfHook] {
         use NfHook::{Forward, Input, Output, Postrouting, Prerouting};
         match self {
-            Setting::Router => &[Prerouting, Forward, Postrouting],
+            Setting::Router | Setting::KernelTable => &[Prerouting, Forward, Postrouting],
             Setting::Cgroup => &[Prerouting, Input, Output, Postrouting],
             Setting::Xdp => &[Prerouting, Input],
         }
@@ -68,7 +71,9 @@ impl Setting {
     /// What the programs see of a ruleset here.
     pub fn stage(self, ruleset: &Ruleset) -> Ruleset {
         match self {
-            Setting::Router => reach::within(&mirror::into_forward(ruleset), self.chains()),
+            Setting::Router | Setting::KernelTable => {
+                reach::within(&mirror::into_forward(ruleset), self.chains())
+            }
             Setting::Cgroup | Setting::Xdp => reach::within(ruleset, self.chains()),
         }
     }
@@ -82,7 +87,7 @@ impl Setting {
 
     fn routing(self) -> Routing {
         match self {
-            Setting::Router => Routing::transit(),
+            Setting::Router | Setting::KernelTable => Routing::transit(),
             Setting::Cgroup | Setting::Xdp => Routing::AllLocal,
         }
     }
@@ -99,13 +104,14 @@ impl Setting {
                 Hook::CgroupIngress,
             )?)],
             Setting::Xdp => vec![Box::new(Program::of_both_directions(ruleset, Hook::Xdp)?)],
+            Setting::KernelTable => vec![Box::new(Program::of_kernel_table(ruleset)?)],
         })
     }
 
     fn route(self, frame: &Frame) -> Route {
         match (self, frame.direction) {
             (_, Direction::Sent) => Route::Out(frame.interface.clone()),
-            (Setting::Router, _) => Route::Via(frame.interface.clone()),
+            (Setting::Router | Setting::KernelTable, _) => Route::Via(frame.interface.clone()),
             _ => Route::Local,
         }
     }
@@ -231,10 +237,17 @@ impl Trial {
             for (number, sent) in conversation.iter().enumerate() {
                 let frame = self.frame(sent, interface, report.packets as u16);
                 sleep(self.pause());
+                let route = self.setting.route(&frame);
+                let first = self.setting == Setting::KernelTable;
+                if first {
+                    judges.judge(&frame, &route, self.family)?;
+                }
                 if host.inject(&frame)? == Fate::Refused {
                     continue;
                 }
-                judges.judge(&frame, &self.setting.route(&frame), self.family)?;
+                if !first {
+                    judges.judge(&frame, &route, self.family)?;
+                }
                 report.packets += 1;
                 if look == Look::Packets {
                     judges.compare(&mut report)?;
@@ -381,6 +394,9 @@ fn passed(family: Family) -> Result<u64> {
         .sum()
 }
 
+/// The number of the protocol.
+const SCTP: u8 = 132;
+
 /// Makes the packet one that hosts take: checksums right, and a number.
 fn finished(sent: &Sent, number: u16) -> Vec<u8> {
     let mut bytes = sent.bytes.clone();
@@ -409,6 +425,12 @@ fn finished(sent: &Sent, number: u16) -> Vec<u8> {
         covered.extend(&bytes[header..]);
         let sum = checksum(&covered);
         bytes[place..place + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+    if protocol == SCTP && length >= 12 {
+        let place = header + 8;
+        bytes[place..place + 4].fill(0);
+        let sum = crc32c(&bytes[header..]);
+        bytes[place..place + 4].copy_from_slice(&sum);
     }
     if sent.family == Family::V4 {
         bytes[4..6].copy_from_slice(&number.to_be_bytes());

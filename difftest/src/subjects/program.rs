@@ -6,11 +6,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use ipt2bpf_codegen::classify::Strategy;
 use ipt2bpf_codegen::compile::{Compiled, compile};
 use ipt2bpf_codegen::module::Hook;
-use ipt2bpf_codegen::options::Options;
+use ipt2bpf_codegen::options::{ConnectionTable, DeviceNames, Options};
 use ipt2bpf_codegen::sets::Sets;
 use ipt2bpf_parser::ipset::Set;
 use ipt2bpf_parser::ruleset::{Counters, Ruleset};
-use ipt2bpf_runtime::{Loaded, Ring, TestPacket, interfaces, load};
+use ipt2bpf_runtime::{Loaded, Ring, TestPacket, interfaces, kernel, load};
 
 use crate::compare::Subject;
 use crate::frame::{Direction, Frame};
@@ -79,6 +79,20 @@ impl Program {
             options.hooks.push(Hook::CgroupEgress);
         }
         Self::load(ruleset, hook, &compiled(ruleset, &options)?)
+    }
+
+    /// The program at XDP that looks connections up in the kernel's table.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and where programs cannot look into this kernel.
+    pub fn of_kernel_table(ruleset: &Ruleset) -> Result<Self> {
+        let access = kernel::device_access().context("programs cannot look into this kernel")?;
+        let options = Options {
+            conntrack: ConnectionTable::Kernel,
+            device_names: DeviceNames::Kernel(access),
+            ..super::options(Hook::Xdp, &Sets::default())
+        };
+        Self::load(ruleset, Hook::Xdp, &compiled(ruleset, &options)?)
     }
 
     fn load(ruleset: &Ruleset, hook: Hook, compiled: &Compiled) -> Result<Self> {

@@ -1,7 +1,7 @@
 //! What only the kernel's own structures tell.
 
 use super::{CONTEXT, Demand, Parser, xdp};
-use crate::asm::{Alu, Cond, Extern, Helper, KernelField, KfuncId, Reg, Size};
+use crate::asm::{Alu, Code, Cond, Extern, Helper, KernelField, Reg, Size};
 use crate::field::{Field, link};
 use crate::module::Hook;
 use crate::options::{DeviceAccess, DeviceNames};
@@ -31,6 +31,14 @@ impl KernelAccess {
             DeviceNames::Table => None,
             DeviceNames::Kernel(access) => Some(KernelAccess::Known(access)),
             DeviceNames::Relocated => Some(KernelAccess::Relocated),
+        }
+    }
+
+    /// `r0 = function(r1, ..., r5)`
+    pub fn call(self, code: &mut Code, function: Extern) {
+        match self {
+            KernelAccess::Known(access) => code.call_kfunc(access.function(function)),
+            KernelAccess::Relocated => code.call_extern(function),
         }
     }
 }
@@ -122,10 +130,7 @@ impl Parser<'_> {
     /// R0 = the structure behind the context.
     fn context_in_kernel(&mut self, access: KernelAccess) {
         self.mov(Reg::R1, CONTEXT);
-        match access {
-            KernelAccess::Known(access) => self.code.call_kfunc(KfuncId(access.cast_to_kern_ctx)),
-            KernelAccess::Relocated => self.code.call_extern(Extern::CastToKernCtx),
-        }
+        access.call(self.code, Extern::CastToKernCtx);
     }
 
     /// R3 = the packet's `struct net_device`.

@@ -17,6 +17,7 @@ use ipt2bpf_parser::matches::Bound;
 use ipt2bpf_parser::matches::connlimit::{By, Connlimit};
 use ipt2bpf_parser::ruleset::Family;
 
+use super::conntrack::source::own_only;
 use super::{Context, MatchMeaning, Refusal};
 use crate::emit::link::{Call, Linker};
 use crate::field::Field;
@@ -40,6 +41,10 @@ const NONE: u32 = 2;
 
 impl MatchMeaning for Connlimit {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
+        own_only(
+            context,
+            "counts connections, of which the kernel has lists of its own",
+        )?;
         let oldest = context.options.target_kernel;
         if oldest.is_some_and(|kernel| kernel < KernelVersion::LOOP) {
             return Err(Refusal {

@@ -3,18 +3,21 @@
 
 use ipt2bpf_parser::matches::conntrack::{Conntrack, Direction, State, States, Statuses};
 
+mod entry;
+pub mod source;
 pub mod tuple;
 
 use self::tuple::LooksLike;
 use super::{Context, MatchMeaning, Refusal};
 use crate::field::Field;
-use crate::options::KernelVersion;
+use crate::options::{ConnectionTable, KernelVersion};
 use crate::semantic::{Step, Test};
 use crate::track::{NO_CONNECTION, state, status};
 
 impl MatchMeaning for Conntrack {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
-        let mut steps = Vec::new();
+        let mut steps = source::ask(context)?;
+        source::conntrack_options(self, context)?;
         if let Some(states) = &self.states {
             let test = state_test(&states.value.value);
             steps.push(Step::require(test.negated_if(states.negated)));
@@ -34,7 +37,9 @@ impl MatchMeaning for Conntrack {
             more.push(test.negated_if(statuses.negated));
         }
         if let Some(question) = LooksLike::of(self, context) {
-            looked_up_once(context)?;
+            if context.options.conntrack == ConnectionTable::Own {
+                looked_up_once(context)?;
+            }
             steps.push(Step::Ask(question.into()));
             more.push(Test::equal(Field::Answer, 1));
         }
@@ -48,7 +53,10 @@ impl MatchMeaning for Conntrack {
         Ok(steps)
     }
 
-    fn note(&self, _: Context<'_>) -> Option<String> {
+    fn note(&self, context: Context<'_>) -> Option<String> {
+        if context.options.conntrack == ConnectionTable::Kernel {
+            return None;
+        }
         let states = &self.states.as_ref()?.value.value;
         (states.snat || states.dnat).then(|| {
             "programs see addresses as they are on their side of NAT, so that no connection has the state \
@@ -59,9 +67,11 @@ impl MatchMeaning for Conntrack {
 }
 
 impl MatchMeaning for State {
-    fn steps(&self, _: Context<'_>) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {
+        let mut steps = source::ask(context)?;
         let test = state_test(&self.states.value.value);
-        Ok(vec![Step::require(test.negated_if(self.states.negated))])
+        steps.push(Step::require(test.negated_if(self.states.negated)));
+        Ok(steps)
     }
 }
 
@@ -102,9 +112,10 @@ fn state_test(states: &States) -> Test {
     some_bit(Field::CtState, wanted(&bits))
 }
 
-/// One of the flags. Nothing is ever expected.
+/// One of the flags. Of ours nothing is ever expected.
 fn status_test(statuses: &Statuses) -> Test {
     let bits = [
+        (statuses.expected, status::EXPECTED),
         (statuses.seen_reply, status::SEEN_REPLY),
         (statuses.assured, status::ASSURED),
         (statuses.confirmed, status::CONFIRMED),

@@ -10,12 +10,14 @@ use ipt2bpf_parser::prefix::Prefix;
 use ipt2bpf_parser::range::Range;
 use ipt2bpf_parser::ruleset::{Family, Negatable};
 
+use super::entry;
 use crate::asm::{Alu, Cond, Helper, Label, Reg, Size};
 use crate::emit::link::{Body, Call, Linker, PACKET};
 use crate::emit::words::{Compare, Place, Script};
 use crate::field::{Field, layout as packet_layout};
 use crate::meaning::Context;
 use crate::module::Hook;
+use crate::options::ConnectionTable;
 use crate::packet::Packet;
 use crate::routine::{Perform, World};
 use crate::track::code::ask;
@@ -32,6 +34,8 @@ pub struct LooksLike {
     arrives: bool,
     /// Ticks of the clock in a second.
     tick_rate: u32,
+    /// Whose connections they are.
+    table: ConnectionTable,
 }
 
 /// One option.
@@ -43,7 +47,7 @@ struct Wanted {
 
 /// What an option looks at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Attribute {
+pub(super) enum Attribute {
     Protocol(u8),
     Address(Side, Prefix),
     Port(Side, PortRange),
@@ -53,7 +57,7 @@ enum Attribute {
 
 /// A place in the tuples of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Side {
+pub(super) enum Side {
     OriginalSource,
     OriginalDestination,
     ReplySource,
@@ -96,6 +100,7 @@ impl LooksLike {
             wanted,
             arrives: context.hook != Hook::CgroupEgress,
             tick_rate: context.options.tick_rate,
+            table: context.options.conntrack,
         })
     }
 }
@@ -169,13 +174,15 @@ impl Perform for LooksLike {
     }
 
     fn link(&self, linker: &mut Linker<'_>) -> Call {
+        if self.table == ConnectionTable::Kernel {
+            return entry::link(self, linker);
+        }
         let (resolve, flows, family) = (linker.resolve(), linker.flows(), linker.family);
         let function = linker.function("looks_like", 0, |body| {
             let no = body.code.label();
             ask::connected(body, no);
             ask::question(body, resolve);
-            let has =
-                |asks: fn(&Attribute) -> bool| self.wanted.iter().any(|it| asks(&it.attribute));
+            let has = |asks: fn(&Attribute) -> bool| self.asks(asks);
             if has(|it| matches!(it, Attribute::Address(..) | Attribute::Port(..))) {
                 ends(body);
             }
@@ -205,20 +212,7 @@ impl Perform for LooksLike {
                 code.bind(missing);
                 code.store(Size::W, Reg::R10, stack::SECONDS, Reg::R2);
             }
-            for wanted in &self.wanted {
-                let differs = match wanted.negated {
-                    true => body.code.label(),
-                    false => no,
-                };
-                wanted.attribute.branch(body, differs);
-                if wanted.negated {
-                    body.code.jump(no);
-                    body.code.bind(differs);
-                }
-            }
-            body.answer(1);
-            body.code.bind(no);
-            body.code.mov(Reg::R0, 0);
+            self.compare(body, &PLACES, no);
         });
         Call {
             function,
@@ -230,6 +224,64 @@ impl Perform for LooksLike {
         vec![Field::CtState, Field::CtDirection]
     }
 }
+
+impl LooksLike {
+    /// Ticks of the clock in a second.
+    pub(super) fn tick_rate(&self) -> u32 {
+        self.tick_rate
+    }
+
+    /// Whether an option looks at something.
+    pub(super) fn asks(&self, asks: fn(&Attribute) -> bool) -> bool {
+        self.wanted.iter().any(|it| asks(&it.attribute))
+    }
+
+    /// Ends the function with the answer; `no` is where others go that know it.
+    pub(super) fn compare(&self, body: &mut Body, places: &Places, no: Label) {
+        for wanted in &self.wanted {
+            let differs = match wanted.negated {
+                true => body.code.label(),
+                false => no,
+            };
+            wanted.attribute.branch(body, places, differs);
+            if wanted.negated {
+                body.code.jump(no);
+                body.code.bind(differs);
+            }
+        }
+        body.answer(1);
+        body.code.bind(no);
+        body.code.mov(Reg::R0, 0);
+    }
+}
+
+/// Where a function has what is compared.
+pub(super) struct Places {
+    /// The protocol's number: one byte of the stack.
+    pub protocol: i16,
+    /// An address: where the register points to, and so many bytes behind that.
+    pub address: fn(Side) -> (Reg, i16),
+    /// A port: a word of the stack.
+    pub port: fn(Side) -> i16,
+    /// The seconds that are left: a word of the stack.
+    pub seconds: i16,
+}
+
+/// Where they are behind [`ends`] and [`ports`].
+const PLACES: Places = Places {
+    protocol: in_key(Key::PROTOCOL),
+    address: |side| match side.is_opener() {
+        true => (OPENER, 0),
+        false => (OTHER, 0),
+    },
+    port: |side| match side {
+        Side::OriginalSource => stack::ORIGINAL[0],
+        Side::OriginalDestination => stack::ORIGINAL[1],
+        Side::ReplySource => stack::REPLY[0],
+        Side::ReplyDestination => stack::REPLY[1],
+    },
+    seconds: stack::SECONDS,
+};
 
 /// The address of the end that opened the connection.
 pub const OPENER: Reg = Reg::R8;
@@ -248,7 +300,7 @@ mod stack {
     pub const VARIABLES: i16 = SECONDS;
 }
 
-fn in_key(offset: usize) -> i16 {
+const fn in_key(offset: usize) -> i16 {
     ask::QUESTION + question::KEY + offset as i16
 }
 
@@ -308,16 +360,16 @@ fn ports(body: &mut Body, family: Family) {
 
 impl Attribute {
     /// Goes on at `differs` when the connection is another.
-    fn branch(&self, body: &mut Body, differs: Label) {
+    fn branch(&self, body: &mut Body, places: &Places, differs: Label) {
         let code = &mut body.code;
         match self {
             Attribute::Protocol(number) => {
-                code.load(Size::B, Reg::R1, Reg::R10, in_key(Key::PROTOCOL));
+                code.load(Size::B, Reg::R1, Reg::R10, places.protocol);
                 code.branch(Cond::Ne, Reg::R1, i32::from(*number), differs);
             }
             Attribute::Address(side, prefix) => {
-                let base = if side.is_opener() { OPENER } else { OTHER };
-                for ((value, mask), offset) in words(prefix).into_iter().zip((0..).step_by(4)) {
+                let (base, from) = (places.address)(*side);
+                for ((value, mask), offset) in words(prefix).into_iter().zip((from..).step_by(4)) {
                     if mask == 0 {
                         continue;
                     }
@@ -328,18 +380,12 @@ impl Attribute {
                 }
             }
             Attribute::Port(side, ports) => {
-                let place = match side {
-                    Side::OriginalSource => stack::ORIGINAL[0],
-                    Side::OriginalDestination => stack::ORIGINAL[1],
-                    Side::ReplySource => stack::REPLY[0],
-                    Side::ReplyDestination => stack::REPLY[1],
-                };
-                code.load(Size::W, Reg::R1, Reg::R10, place);
+                code.load(Size::W, Reg::R1, Reg::R10, (places.port)(*side));
                 code.branch32(Cond::Lt, Reg::R1, i32::from(ports.low), differs);
                 code.branch32(Cond::Gt, Reg::R1, i32::from(ports.high), differs);
             }
             Attribute::Expiry(range) => {
-                code.load(Size::W, Reg::R1, Reg::R10, stack::SECONDS);
+                code.load(Size::W, Reg::R1, Reg::R10, places.seconds);
                 code.branch32(Cond::Lt, Reg::R1, range.low as i32, differs);
                 code.branch32(Cond::Gt, Reg::R1, range.high as i32, differs);
             }

@@ -7,12 +7,13 @@
 pub mod ask;
 mod enter;
 mod resolve;
+pub mod sctp;
 mod tcp;
-mod tell;
+mod visit;
 
 pub use enter::{EnterMaps, RING_PLACE_BYTES, enter};
 pub use resolve::resolve;
-pub use tell::{Maps, track};
+pub use visit::{Maps, Table, track};
 
 /// Where a [`Question`](super::resolve::Question) lies in the scratch area.
 pub mod question {

@@ -303,7 +303,7 @@ impl<'a> Writer<'a> {
             (protocol::TCP, Class::Tcp, with_ports),
             (protocol::UDP, Class::Udp, with_ports),
             (protocol::UDPLITE, Class::Udp, with_ports),
-            (protocol::SCTP, Class::Generic, with_ports),
+            (protocol::SCTP, Class::Sctp, with_ports),
             (protocol::GRE, Class::Gre, gre),
         ] {
             let next = script.code.label();
