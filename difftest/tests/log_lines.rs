@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_codegen::log::book::Book;
 use ipt2bpf_codegen::log::line::{LinkHeader, Sight, line};
 use ipt2bpf_codegen::log::record::Record;
@@ -120,7 +121,7 @@ impl Told {
         Ok(Told {
             ring: loaded.maps().ring()?,
             loaded,
-            book: Book::new(&rulesets),
+            book: Book::new(&rulesets, &CounterLayout::new(&rulesets)),
             indices: interfaces()?
                 .into_iter()
                 .map(|interface| (interface.name, interface.index))

@@ -8,6 +8,7 @@ pub mod program;
 pub mod reach;
 mod rules;
 mod segment;
+pub mod states;
 mod structures;
 pub(crate) mod test;
 pub mod weight;
@@ -46,10 +47,12 @@ pub struct Emitted {
     pub plans: Vec<(Hook, Family, StagePlan)>,
     /// The oldest kernel it loads on.
     pub kernel: KernelVersion,
+    /// Where matches keep their states.
+    pub states: States,
 }
 
-/// Writes the programs of simplified filters. `counters` is the number of counters, `text` the rulesets
-/// as iptables-save prints them.
+/// Writes the programs of simplified filters. `counters` is the number of counters that the map has, `text`
+/// the rulesets as iptables-save prints them.
 pub fn emit(
     filters: &[Filter],
     counters: u32,
@@ -109,7 +112,10 @@ pub fn emit(
             constant.keep(&mut module.maps);
         }
     }
-    let mut states = States::new();
+    let mut states = match &options.before {
+        Some(before) => States::onto(&before.states),
+        None => States::default(),
+    };
     let mut kernel = KernelVersion::BASELINE;
     for (filter, plans) in filters.iter().zip(&plans) {
         let depth = plans
@@ -202,6 +208,7 @@ pub fn emit(
         plans: plans.collect(),
         module,
         kernel,
+        states,
     })
 }
 

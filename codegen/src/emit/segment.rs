@@ -9,13 +9,11 @@ use super::test::PACKET;
 use crate::asm::{Alu, Code, Cond, Imm64, Label, MapId, Op, Operand, Reg, Size};
 use crate::classify::data::Place;
 use crate::classify::outcome::{COUNTER_BITS, Leave, NOTHING, RECORD, RECORD_HEAD};
-use crate::module::{Map, MapKind};
+use crate::module::{CLASSES_MAP, Map, MapKind};
 use crate::options::MAX_VALUE;
 use crate::plan::{ACCEPT, DROP, NodeKind, Segment};
 use crate::semantic::Verdict;
 
-/// What the names of the maps with the arrays of classifiers begin with.
-const CLASSES_MAP: &str = ".rodata.classes";
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// What an exit gives back for a packet that goes to the place on top of the return stack.
