@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use ipt2bpf_parser::ruleset::Ruleset;
 
 use crate::counters::CounterLayout;
-use crate::emit::link::States;
+use crate::emit::states::States;
+use crate::plan::record::{self, Record};
 
 /// An object that is replaced, as far as its successor looks at it.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +20,24 @@ pub struct Before {
     pub states: States,
     /// Its rulesets without the rules that stay.
     pub gone: Vec<Ruleset>,
+    /// The numbers of their counters.
+    pub gone_layout: CounterLayout,
+    /// How its segments of many rules are decided.
+    pub records: Vec<Record>,
     /// Its constant maps by their names.
     pub constants: BTreeMap<String, Vec<u8>>,
+}
+
+impl Before {
+    /// The same with the constant maps of the object ([`REUSED_MAPS`](crate::module::REUSED_MAPS)).
+    #[must_use]
+    pub fn with_constants(self, constants: BTreeMap<String, Vec<u8>>) -> Self {
+        Before {
+            records: record::read(&constants),
+            constants,
+            ..self
+        }
+    }
 }
 
 /// How many counters a map should have, so that some rules more need no other: `room` are needed.

@@ -58,7 +58,14 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
         return Err(diagnostics);
     }
     let text: Vec<u8> = rulesets.iter().flat_map(rules_text).collect();
-    let emitted = emit(&filters, room(&counters, options), text, options).map_err(|error| {
+    let emitted = emit(
+        &filters,
+        &gone(options),
+        room(&counters, options),
+        text,
+        options,
+    )
+    .map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]
     })?;
@@ -92,6 +99,22 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
         states,
         diagnostics,
     })
+}
+
+/// The meaning of the rules that are there no more in what an object goes on from.
+fn gone(options: &Options) -> Vec<Filter> {
+    let Some(before) = &options.before else {
+        return Vec::new();
+    };
+    let hooks = Hook::ALL.into_iter();
+    let hooks = hooks.filter(|hook| options.hooks.is_empty() || options.hooks.contains(hook));
+    hooks
+        .map(|hook| {
+            let (mut filter, _) = lower(&before.gone, &before.gone_layout, hook, options);
+            simplify(&mut filter);
+            filter
+        })
+        .collect()
 }
 
 /// How many counters the map has.
@@ -305,11 +328,11 @@ impl SegmentStats {
     fn of(plan: &StagePlan, function: &Range<usize>) -> Self {
         let nodes = &plan.nodes[function.clone()];
         match plan.segment(function) {
-            Some(Segment { classified, .. }) => SegmentStats {
+            Some(Segment { decider, .. }) => SegmentStats {
                 nodes: nodes.len(),
-                strategy: classified.strategy,
-                bytes: classified.classifier.data().len(),
-                nanoseconds: classified.classifier.nanoseconds(),
+                strategy: decider.strategy(),
+                bytes: decider.bytes(),
+                nanoseconds: decider.nanoseconds(),
             },
             None => SegmentStats {
                 nodes: nodes.len(),

@@ -52,7 +52,7 @@ impl CounterLayout {
 
     /// The numbers of the rulesets that a text has, as the text notes them.
     pub fn of_text(rulesets: &[Ruleset], text: &[u8]) -> Self {
-        let mut layout = CounterLayout::new(rulesets);
+        let layout = CounterLayout::new(rulesets);
         let numbers: Option<Vec<u32>> = notes::read(text, NOTE)
             .map(range)
             .collect::<Option<Vec<_>>>()
@@ -64,12 +64,21 @@ impl CounterLayout {
                     .take(layout.total as usize)
                     .collect()
             });
-        // Notes of another text are none.
-        layout.numbers = numbers.filter(|numbers| {
-            let different: HashSet<&u32> = numbers.iter().collect();
-            different.len() == layout.total as usize
-        });
-        layout
+        match numbers {
+            Some(numbers) => layout.numbered(numbers),
+            None => layout,
+        }
+    }
+
+    /// The same with these numbers in the order of the text. Those of other rulesets are none.
+    #[must_use]
+    pub fn numbered(self, numbers: Vec<u32>) -> Self {
+        let different: HashSet<&u32> = numbers.iter().collect();
+        let fits = numbers.len() == different.len() && numbers.len() == self.total as usize;
+        CounterLayout {
+            numbers: fits.then_some(numbers),
+            ..self
+        }
     }
 
     /// The numbers of rulesets that take the place of others. What `same` names, by its number there and its

@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipt2bpf_parser::ruleset::{Family, NfHook, TableKind};
 use ipt2bpf_parser::span::Span;
+use serde::{Deserialize, Serialize};
 
 use crate::field::Field;
 use crate::module::Hook;
@@ -116,7 +117,7 @@ pub enum End {
 }
 
 /// What a table says of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// It goes on to the next stage.
     Accept,
@@ -166,7 +167,7 @@ pub enum Action {
 }
 
 /// One step of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A test.
     Check {
@@ -210,7 +211,7 @@ impl Step {
 }
 
 /// A condition on a packet, without side effect.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Test {
     /// `field & mask == value`
     Masked {
@@ -281,7 +282,7 @@ impl Test {
 
 impl Rule {
     /// Calls `visit` with every part of every test.
-    fn leaves(&self, visit: &mut impl FnMut(&Test)) {
+    pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
         for step in &self.steps {
             if let Step::Check { test, .. } | Step::Doom(test) = step {
                 test.leaves(visit);

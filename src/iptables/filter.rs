@@ -174,13 +174,16 @@ impl Filter {
         let same = self.same();
         let layout = CounterLayout::onto(&self.rulesets, &self.layout, &same);
         let text = &sources.get(self.source).text;
+        let (gone, gone_layout) = self.old.gone(&same, text);
         let before = Before {
             layout: layout.clone(),
             counters: self.maps.room()?,
             states: States::of_text(text),
-            gone: self.old.gone(&same, text),
-            constants: self.maps.reusable()?,
+            gone,
+            gone_layout,
+            ..Before::default()
         };
+        let before = before.with_constants(self.maps.reusable()?);
         let choices = Options {
             before: Some(Arc::new(before)),
             ..self.choices.clone()

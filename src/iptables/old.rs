@@ -19,8 +19,14 @@ pub struct OldRules {
 struct OldTable {
     family: Family,
     kind: TableKind,
-    /// `:NAME POLICY [0:0]`
-    chains: String,
+    chains: Vec<OldChain>,
+}
+
+#[derive(Debug)]
+struct OldChain {
+    name: String,
+    /// The counter of its policy.
+    policy: Option<u32>,
     /// Of each rule the number of its counter, its first byte, and the byte behind its last.
     rules: Vec<(u32, u32, u32)>,
 }
@@ -32,27 +38,26 @@ impl OldRules {
         for ruleset in rulesets {
             for table in &ruleset.tables {
                 let (family, kind) = (ruleset.family, table.kind);
-                let mut chains = String::new();
-                let mut rules = Vec::new();
-                for chain in &table.chains {
-                    let policy = match chain.builtin {
-                        Some(_) => "ACCEPT",
-                        None => "-",
-                    };
-                    chains += &format!(":{} {policy} [0:0]\n", chain.name);
+                let chains = table.chains.iter().map(|chain| {
                     let numbers = layout.rules(family, kind, &chain.name);
-                    rules.extend(numbers.zip(&chain.rules).map(|(number, rule)| {
+                    let rules = numbers.zip(&chain.rules).map(|(number, rule)| {
                         let span = rule.span.0;
                         (number, span.start, span.end)
-                    }));
-                }
-                let starts = rules.iter().map(|&(number, start, _)| (start, number));
+                    });
+                    OldChain {
+                        name: chain.name.clone(),
+                        policy: layout.policy(family, kind, &chain.name).map(|it| it.0),
+                        rules: rules.collect(),
+                    }
+                });
+                let chains: Vec<OldChain> = chains.collect();
+                let rules = chains.iter().flat_map(|chain| &chain.rules);
+                let starts = rules.map(|&(number, start, _)| (start, number));
                 old.numbers.extend(starts);
                 old.tables.push(OldTable {
                     family,
                     kind,
                     chains,
-                    rules,
                 });
             }
         }
@@ -64,22 +69,37 @@ impl OldRules {
         self.numbers.get(&start).copied()
     }
 
-    /// The rulesets without the rules that stay, which are named by their counters.
-    pub fn gone(&self, same: &[(u32, u32)], text: &[u8]) -> Vec<Ruleset> {
+    /// The rulesets without the rules that stay, which are named by their counters, and the numbers of the
+    /// counters of what is left.
+    pub fn gone(&self, same: &[(u32, u32)], text: &[u8]) -> (Vec<Ruleset>, CounterLayout) {
         let stays: HashSet<u32> = same.iter().map(|&(number, _)| number).collect();
         let mut gone = Vec::new();
+        let mut numbers = Vec::new();
         for table in &self.tables {
             gone.extend(heading(table.family).as_bytes());
-            gone.extend(format!("*{}\n{}", table.kind, table.chains).into_bytes());
-            let rules = table.rules.iter().filter(|it| !stays.contains(&it.0));
-            for &(_, start, end) in rules {
-                gone.extend(text.get(start as usize..end as usize).unwrap_or_default());
-                gone.push(b'\n');
+            gone.extend(format!("*{}\n", table.kind).into_bytes());
+            for chain in &table.chains {
+                let policy = match chain.policy {
+                    Some(_) => "ACCEPT",
+                    None => "-",
+                };
+                gone.extend(format!(":{} {policy} [0:0]\n", chain.name).into_bytes());
+            }
+            for chain in &table.chains {
+                numbers.extend(chain.policy);
+                let rules = chain.rules.iter().filter(|it| !stays.contains(&it.0));
+                for &(number, start, end) in rules {
+                    numbers.push(number);
+                    gone.extend(text.get(start as usize..end as usize).unwrap_or_default());
+                    gone.push(b'\n');
+                }
             }
             gone.extend(b"COMMIT\n");
         }
         let mut sources = Sources::default();
         let id = sources.add("rules that are gone", gone);
-        parse(&sources, id, &ParseOptions::default()).rulesets
+        let rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
+        let layout = CounterLayout::new(&rulesets).numbered(numbers);
+        (rulesets, layout)
     }
 }
