@@ -87,6 +87,8 @@ pub struct Entry {
     pub text: String,
     /// The protocol that the rule names, if it names one.
     pub protocol: Option<u8>,
+    /// The source that the rule names, as iptables-save prints it, if it names one.
+    pub source: Option<String>,
     /// What becomes of packets that meet it: a verdict or a target; empty where the rule has none.
     pub action: String,
 }
@@ -97,19 +99,20 @@ pub fn entries(rulesets: &[Ruleset]) -> Vec<Entry> {
     for ruleset in rulesets {
         for table in &ruleset.tables {
             for chain in &table.chains {
-                let entry = |number, text, protocol, action| Entry {
+                let entry = |number, text, protocol, source, action| Entry {
                     family: ruleset.family,
                     table: table.kind,
                     chain: chain.name.clone(),
                     number,
                     text,
                     protocol,
+                    source,
                     action,
                 };
                 if let Some(builtin) = &chain.builtin {
                     let policy = builtin.policy.to_string();
                     let text = format!("-P {} {policy}", chain.name);
-                    entries.push(entry(None, text, None, policy));
+                    entries.push(entry(None, text, None, None, policy));
                 }
                 for (number, rule) in (1..).zip(&chain.rules) {
                     let text = rule.print(chain);
@@ -118,6 +121,7 @@ pub fn entries(rulesets: &[Ruleset]) -> Vec<Entry> {
                         Some(number),
                         text,
                         protocol(rule),
+                        source(rule),
                         action(rule, chain),
                     ));
                 }
@@ -138,6 +142,12 @@ fn action(rule: &Rule, chain: &Chain) -> String {
     let text = String::from_utf8_lossy(&text);
     let mut words = text.split(' ').skip(3);
     words.next().unwrap_or_default().to_owned()
+}
+
+fn source(rule: &Rule) -> Option<String> {
+    let source = rule.base.source.as_ref()?;
+    let named = !source.negated && !source.value.value.is_everything();
+    named.then(|| source.value.value.to_string())
 }
 
 fn protocol(rule: &Rule) -> Option<u8> {

@@ -57,7 +57,7 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
     {
         return Err(diagnostics);
     }
-    let text: Vec<u8> = rulesets.iter().flat_map(rules_text).collect();
+    let text = rulesets.iter().map(rules_text).collect::<Vec<_>>().concat();
     let emitted = emit(
         &filters,
         &gone(options),

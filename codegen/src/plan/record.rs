@@ -194,7 +194,7 @@ impl Record {
                     Op::Branch(width, cond, left, right, label(to, code))
                 }
                 Op::LoadImm64(dst, Imm64::MapValue(MapId(0), offset)) => {
-                    let value = Imm64::MapValue(place.map, place.start + offset);
+                    let value = Imm64::MapValue(place.map, place.start.wrapping_add(offset));
                     Op::LoadImm64(dst, value)
                 }
                 other => other,

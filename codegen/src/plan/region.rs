@@ -41,6 +41,10 @@ pub struct Region {
     parts: Vec<Part>,
 }
 
+/// What the packets of a rule have in common.
+#[derive(Default)]
+pub struct Parts(Vec<Part>);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Masked {
@@ -67,16 +71,30 @@ impl Region {
         Some(Region { test, parts })
     }
 
+    /// Whether it is sure that nothing happens to its packets at a rule. `parts` is room to work in.
+    pub fn is_apart_from_rule(&self, rule: &Rule, parts: &mut Parts) -> bool {
+        parts.0.clear();
+        for step in &rule.steps {
+            match step {
+                Step::Check {
+                    test,
+                    otherwise: Otherwise::NoMatch,
+                } => collect(test, &mut parts.0),
+                _ => break,
+            }
+        }
+        self.excludes(&parts.0)
+    }
+
+    fn excludes(&self, parts: &[Part]) -> bool {
+        self.parts
+            .iter()
+            .any(|own| parts.iter().any(|it| own.excludes(*it)))
+    }
+
     /// The test.
     pub fn into_test(self) -> Test {
         self.test
-    }
-
-    /// Whether it is sure that no packet is in both.
-    pub fn is_apart_from(&self, other: &Region) -> bool {
-        self.parts
-            .iter()
-            .any(|own| other.parts.iter().any(|it| own.excludes(*it)))
     }
 
     /// Whether it is sure that all packets are in another, too.
@@ -210,12 +228,12 @@ mod tests {
         let other = region(vec![source(0x0b000000, 8)]);
         let ports = region(vec![port(0, 79)]);
         assert!(host.is_within(&net) && !net.is_within(&host));
-        assert!(host.is_apart_from(&other) && host.is_apart_from(&ports));
-        assert!(!net.is_apart_from(&ports) && !net.is_within(&ports));
+        assert!(host.excludes(&other.parts) && host.excludes(&ports.parts));
+        assert!(!net.excludes(&ports.parts) && !net.is_within(&ports));
         // A whole that is no list of parts is only within itself.
         let either = region(vec![Test::Any(vec![port(1, 1), port(3, 3)])]);
         assert!(either.is_within(&either) && !host.is_within(&either));
-        assert!(!host.is_apart_from(&either));
+        assert!(!host.excludes(&either.parts));
         assert!(Region::of(Test::All(Vec::new())).is_none());
     }
 

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::record::{self, Goal, Record};
-use super::region::{Region, affected};
+use super::region::{Parts, Region, affected};
 use super::segments::{Decider, Gate, Segment, runs};
 use super::{Flow, Node, NodeKind};
 use crate::before::Before;
@@ -263,7 +263,7 @@ impl<'a> Changes<'a> {
     /// The first node for packets of some regions, and copies of those that they can match, to stand behind
     /// the segment.
     fn copies(&self, regions: &[Region]) -> Option<(usize, Vec<Node>)> {
-        let kept = self.concerned(regions)?;
+        let kept = self.concerned(regions);
         // Where a flow leads when nodes that no such packet can match are passed by.
         let lead = |mut flow: Flow| {
             while let Flow::To(to) = flow
@@ -341,9 +341,10 @@ impl<'a> Changes<'a> {
     }
 
     /// The nodes at which something can happen to packets of some regions.
-    fn concerned(&self, regions: &[Region]) -> Option<BTreeSet<usize>> {
+    fn concerned(&self, regions: &[Region]) -> BTreeSet<usize> {
         let mut open: Vec<&Region> = regions.iter().collect();
         let mut kept = BTreeSet::new();
+        let mut parts = Parts::default();
         // The farthest that packets can get without meeting what lies between.
         let mut farthest = self.run.start;
         for index in self.run.clone() {
@@ -352,8 +353,11 @@ impl<'a> Changes<'a> {
                 kept.insert(index);
                 continue;
             };
-            let own = Region::of(affected(&self.filter.chain(chain).rules[rule])?)?;
-            if !open.iter().any(|region| !region.is_apart_from(&own)) {
+            let rule = &self.filter.chain(chain).rules[rule];
+            if open
+                .iter()
+                .all(|region| region.is_apart_from_rule(rule, &mut parts))
+            {
                 continue;
             }
             kept.insert(index);
@@ -366,11 +370,14 @@ impl<'a> Changes<'a> {
                 }
             }
             let leaves = !matches!(node.hit, Flow::To(to) if self.run.contains(&to));
-            if is_met && leaves {
+            if is_met
+                && leaves
+                && let Some(own) = affected(rule).and_then(Region::of)
+            {
                 open.retain(|region| !region.is_within(&own));
             }
         }
-        Some(kept)
+        kept
     }
 
     /// Where packets leave the segment when so many nodes are put behind it.
