@@ -291,7 +291,7 @@ fn check_text(rulesets: &[Ruleset], known: SourceId) -> Result<()> {
 fn changed_rules(ruleset: &Ruleset, known: SourceId) -> Ruleset {
     let chain = |chain: &Chain| Chain {
         name: chain.name.clone(),
-        builtin: chain.builtin.clone(),
+        builtin: chain.builtin,
         counters: chain.counters,
         rules: chain
             .rules
