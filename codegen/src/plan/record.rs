@@ -21,7 +21,8 @@ const WRITER: &str = concat!("ipt2bpf ", env!("CARGO_PKG_VERSION"), " 1");
 pub struct Record {
     /// Where it belongs: see [`place_of`].
     pub place: String,
-    /// Its nodes, in order.
+    /// Its nodes, in order. They stand behind the records, because they are many.
+    #[serde(skip)]
     pub nodes: Vec<KnownNode>,
     /// Where nodes lead.
     pub goals: Vec<Goal>,
@@ -53,7 +54,7 @@ pub struct Record {
 }
 
 /// A node of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownNode {
     /// What is tested and counted there: see [`content`].
     pub content: u64,
@@ -83,21 +84,56 @@ pub enum Goal {
 struct Records {
     writer: String,
     records: Vec<Record>,
+    /// How many nodes each has.
+    nodes: Vec<usize>,
 }
 
-/// The bytes of the map with the records.
+/// Bytes of a node: its content and the numbers of its goals, least significant byte first.
+const NODE: usize = 16;
+
+/// The bytes of the map with the records: JSON, a byte 0, and the nodes.
 pub fn write(records: Vec<Record>) -> Vec<u8> {
-    let writer = WRITER.to_owned();
-    serde_json::to_vec(&Records { writer, records }).unwrap_or_default()
+    let nodes: Vec<KnownNode> = records.iter().flat_map(|it| it.nodes.clone()).collect();
+    let records = Records {
+        writer: WRITER.to_owned(),
+        nodes: records.iter().map(|it| it.nodes.len()).collect(),
+        records,
+    };
+    let mut bytes = serde_json::to_vec(&records).unwrap_or_default();
+    bytes.push(0);
+    bytes.reserve(NODE * nodes.len());
+    for node in nodes {
+        bytes.extend(node.content.to_le_bytes());
+        bytes.extend(node.hit.to_le_bytes());
+        bytes.extend(node.miss.to_le_bytes());
+    }
+    bytes
 }
 
 /// The records among some maps; none where there are none that can be read.
 pub fn read(constants: &BTreeMap<String, Vec<u8>>) -> Vec<Record> {
     let bytes = constants.get(RECORD_MAP).map_or(&[][..], Vec::as_slice);
-    let read = serde_json::from_slice::<Records>(bytes);
-    read.ok()
-        .filter(|it| it.writer == WRITER)
-        .map_or(Vec::new(), |it| it.records)
+    read_all(bytes).unwrap_or_default()
+}
+
+fn read_all(bytes: &[u8]) -> Option<Vec<Record>> {
+    let end = bytes.iter().position(|&byte| byte == 0)?;
+    let (text, nodes) = (bytes.get(..end)?, bytes.get(end + 1..)?);
+    let read: Records = serde_json::from_slice(text).ok()?;
+    let mut nodes = nodes.as_chunks::<NODE>().0.iter().map(|node| {
+        let (content, goals) = node.split_first_chunk()?;
+        let (hit, miss) = goals.split_first_chunk()?;
+        Some(KnownNode {
+            content: u64::from_le_bytes(*content),
+            hit: u32::from_le_bytes(*hit),
+            miss: u32::from_le_bytes(*miss.first_chunk()?),
+        })
+    });
+    let mut records = read.records;
+    for (record, count) in records.iter_mut().zip(read.nodes) {
+        record.nodes = nodes.by_ref().take(count).collect::<Option<_>>()?;
+    }
+    (read.writer == WRITER).then_some(records)
 }
 
 /// What tells the segments of a stage from those of others.
@@ -162,13 +198,13 @@ pub fn goal(
 /// What the tests of some nodes look at: each part once, in the order in which they are met, values left out.
 pub fn asks(filter: &FamilyFilter, nodes: &[Node]) -> Vec<Test> {
     let mut asks = Vec::new();
-    let mut seen = std::collections::HashSet::new();
     let mut ask = |leaf: &Test| {
         let about = match leaf {
             Test::Masked { field, .. } | Test::Range { field, .. } => Test::at_least(*field, 0),
             other => other.clone(),
         };
-        if seen.insert(about.clone()) {
+        // There are few fields.
+        if !asks.contains(&about) {
             asks.push(about);
         }
     };
@@ -201,5 +237,50 @@ impl Record {
             };
             code.push(op);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            place: "IPv4 filter INPUT All".to_owned(),
+            nodes: vec![
+                KnownNode {
+                    content: u64::MAX - 1,
+                    hit: 1,
+                    miss: 0,
+                };
+                3
+            ],
+            goals: vec![Goal::Next, Goal::Verdict(Verdict::Drop)],
+            asks: Vec::new(),
+            gone: BTreeMap::from([(2, Test::TcpOption(4))]),
+            code: vec![Op::Exit],
+            strategy: Strategy::Hybrid,
+            nanoseconds: 1.5,
+            map: ".rodata.classes".to_owned(),
+            start: 64,
+            length: 640,
+            records: 128,
+            record_words: 0,
+            most_counters: 0,
+            exits: vec![Goal::Outside(7, None), Goal::Return],
+        }
+    }
+
+    #[test]
+    fn records_come_back_as_they_were_written() {
+        let records = vec![record(), record()];
+        let map = |bytes| BTreeMap::from([(RECORD_MAP.to_owned(), bytes)]);
+        let bytes = write(records.clone());
+        assert_eq!(read(&map(bytes.clone())), records);
+        // What is damaged, or of another writer, is none.
+        assert_eq!(read(&map(bytes[..bytes.len() / 3].to_vec())), []);
+        let other = String::from_utf8_lossy(&bytes).replacen("ipt2bpf", "others!", 1);
+        assert_eq!(read(&map(other.into_bytes())), []);
+        assert_eq!(read(&BTreeMap::new()), []);
     }
 }
