@@ -40,16 +40,14 @@ impl Program {
         )
     }
 
-    /// The same for every way of deciding the rules that makes a difference. Lists are made for thousands
-    /// of rules, and the verifier takes minutes for those of a few behind routines: they are tried where
-    /// the compiler chooses them.
+    /// The same for every way of deciding the rules that makes a difference.
     ///
     /// # Errors
     /// As [`Program::new`].
     pub fn of_every_strategy(ruleset: &Ruleset, hook: Hook, sets: &Sets) -> Result<Vec<Self>> {
         let mut objects: Vec<Vec<u8>> = Vec::new();
         let mut programs = Vec::new();
-        let forced = [Strategy::Lookup, Strategy::Tables].map(Some);
+        let forced = Strategy::CLASSIFIERS.map(Some);
         for strategy in [None, Some(Strategy::Straight)].into_iter().chain(forced) {
             let options = Options {
                 strategy,

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! node:  u32 threshold, u8 left, u8 right, u16, u32 reference if at least, u32 reference if less
-//! rule:  u64 lower ends, u64 upper ends, u64 answer, u32 groups, u32
+//! rule:  u64 lower ends, u64 upper ends, u64 answer, u64 groups
 //! ```
 //! A node compares one field of the [`key`](super::key): what is left of the key shifted left and right. An
 //! *answer* has the number of a decision in its high half, so that the least is that of the first, and
@@ -14,7 +14,9 @@
 use std::collections::HashMap;
 
 use super::By;
-use super::key::{DESTINATION_PORT, Ends, GROUP, GUARDS, Key, OTHER, PARTS, SOURCE_PORT};
+use super::key::{
+    DESTINATION_PORT, Ends, FIRST_GUARD, GROUP, GUARDS, Key, OTHER, PARTS, SOURCE_PORT,
+};
 use super::sides::{Box, Lists};
 use super::{FIRST, KEY, START};
 use crate::asm::{Alu, Code, Cond, Imm64, Label, Operand, Reg, Size};
@@ -76,7 +78,7 @@ impl Arena {
                         low: data.long(rule),
                         high: data.long(rule + UPPER as usize),
                     };
-                    let groups = data.word(rule + GROUPS as usize);
+                    let groups = data.long(rule + GROUPS as usize);
                     ends.contain(key) && groups >> key.get(GROUP) & 1 == 1
                 });
                 return met.next().map(|rule| data.long(rule + ANSWER as usize));
@@ -133,17 +135,18 @@ impl Arena {
         code.load(Size::D, Reg::R2, START, UPPER);
         code.alu(Alu::Sub, Reg::R2, KEY);
         code.alu(Alu::And, Reg::R1, Reg::R2);
-        code.load_imm64(Reg::R2, Imm64::Number(GUARDS));
+        code.alu(Alu::Rsh, Reg::R1, FIRST_GUARD as i32);
+        if self.grouped {
+            // The groups' bit is moved to where the first guard is now. With a branch for each, the verifier
+            // would follow both at each rule of a list.
+            code.load(Size::D, Reg::R2, START, GROUPS);
+            code.alu(Alu::Rsh, Reg::R2, KEY);
+            code.alu(Alu::Or, Reg::R2, !1);
+            code.alu(Alu::And, Reg::R1, Reg::R2);
+        }
+        code.load_imm64(Reg::R2, Imm64::Number(GUARDS >> FIRST_GUARD));
         code.alu(Alu::And, Reg::R1, Reg::R2);
         code.branch(Cond::Ne, Reg::R1, Reg::R2, next);
-        if self.grouped {
-            code.mov(Reg::R1, KEY);
-            code.alu(Alu::Rsh, Reg::R1, PARTS[GROUP].shift as i32);
-            code.load(Size::W, Reg::R2, START, GROUPS);
-            code.alu(Alu::Rsh, Reg::R2, Reg::R1);
-            code.alu(Alu::And, Reg::R2, 1);
-            code.branch(Cond::Eq, Reg::R2, 0, next);
-        }
         code.load(Size::D, Reg::R1, START, ANSWER);
         code.branch(Cond::Ge, Reg::R1, FIRST, done);
         code.mov(FIRST, Reg::R1);
@@ -189,7 +192,7 @@ pub struct Builder {
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     ranges: [(u32, u32); 3],
-    groups: u32,
+    groups: u64,
 }
 
 /// A tree that was written.
@@ -221,7 +224,7 @@ impl Builder {
         lists: &Lists,
         boxes: &[Box],
         side: By,
-        columns: &[u32],
+        columns: &[u64],
     ) -> Option<Draft> {
         let mut draft = Draft {
             starts: Vec::new(),
@@ -305,7 +308,7 @@ impl Builder {
             self.bytes.extend(ends.low.to_le_bytes());
             self.bytes.extend(ends.high.to_le_bytes());
             self.bytes.extend(member.answer.to_le_bytes());
-            self.bytes.extend(u64::from(member.groups).to_le_bytes());
+            self.bytes.extend(member.groups.to_le_bytes());
         }
         Some(Written {
             reference: begin << COUNT_BITS | members.len() as u32,
@@ -347,7 +350,7 @@ impl Builder {
 struct Member {
     /// Of destination port, source port and the other address.
     ranges: [(u32, u32); 3],
-    groups: u32,
+    groups: u64,
     answer: u64,
 }
 
@@ -430,7 +433,7 @@ impl Cell {
                     let (low, high) = match part {
                         GROUP => {
                             let groups = member.groups & self.groups;
-                            (groups.trailing_zeros(), 31 - groups.leading_zeros())
+                            (groups.trailing_zeros(), 63 - groups.leading_zeros())
                         }
                         part => member.ranges[part],
                     };
@@ -449,9 +452,9 @@ impl Cell {
     /// Values at which rules begin or end within the cell, evenly among all.
     fn thresholds(&self, members: &[Member], part: usize) -> Vec<u32> {
         let mut found: Vec<u32> = match part {
-            GROUP => (1..u32::BITS)
+            GROUP => (1..u64::BITS)
                 .filter(|bit| {
-                    let below = (1 << bit) - 1;
+                    let below = (1u64 << bit) - 1;
                     self.groups & below != 0 && self.groups & !below != 0
                 })
                 .collect(),

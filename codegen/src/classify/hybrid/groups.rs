@@ -36,7 +36,7 @@ pub struct Groups {
     /// How many groups are usual: the first.
     usual: usize,
     /// For each decision the groups that it is for.
-    of_decisions: Vec<u32>,
+    of_decisions: Vec<u64>,
 }
 
 impl Groups {
@@ -87,7 +87,7 @@ impl Groups {
             let search = Search::new(&problem.dimensions[dimension], &intervals, data)?;
             searches.push((dimension, search));
         }
-        let masks: Vec<u32> = (0..conditions.all.len())
+        let masks: Vec<u64> = (0..conditions.all.len())
             .map(|condition| {
                 let groups = groups.iter().enumerate();
                 let inside = groups.filter(|(_, members)| members[condition]);
@@ -109,7 +109,7 @@ impl Groups {
     }
 
     /// The groups of a decision, as a mask.
-    pub fn of_decision(&self, decision: usize) -> u32 {
+    pub fn of_decision(&self, decision: usize) -> u64 {
         self.of_decisions[decision]
     }
 
@@ -124,8 +124,8 @@ impl Groups {
     }
 
     /// The masks of the groups that have lists of their own.
-    pub fn columns(&self) -> Vec<u32> {
-        let below = |count: usize| ((1u64 << count) - 1) as u32;
+    pub fn columns(&self) -> Vec<u64> {
+        let below = |count: usize| u64::MAX.checked_shr(u64::BITS - count as u32).unwrap_or(0);
         let (all, usual) = (below(self.count), below(self.usual));
         match self.has_odd() {
             true => vec![usual, all & !usual],
@@ -164,7 +164,7 @@ impl Groups {
     /// Writes R2 = 1 when the group of the key in a register is odd, else 0; R1 is lost.
     pub fn emit_is_odd(&self, code: &mut Code, key: Reg) {
         code.mov(Reg::R1, key);
-        code.alu(Alu::Rsh, Reg::R1, PARTS[GROUP].shift as i32);
+        code.alu(Alu::And, Reg::R1, PARTS[GROUP].max() as i32);
         code.mov(Reg::R2, self.usual as i32 - 1);
         code.alu(Alu::Sub, Reg::R2, Reg::R1);
         code.alu(Alu::Rsh, Reg::R2, 63);

@@ -1,11 +1,12 @@
 //! All that a side's trees and lists compare, in one number of 64 bits.
 //!
 //! ```text
-//! 63   59 58 57        34 33 32        17 16 15          0
-//! group   g  other address g  source port  g  destination port
+//! 63  62           40 39  38         23 22  21              6 5    0
+//!  g  other address    g  source port    g  destination port  group
 //! ```
-//! The bits marked g are zero in a key. Between the fields they make room for borrows, so that one
-//! subtraction compares a key with the lower ends of three ranges, and another with the upper ends.
+//! The bits marked g are zero in a key. Behind each range of values they make room for a borrow, so that one
+//! subtraction compares a key with the lower ends of three ranges, and another with the upper ends. The
+//! group is where a shift by the key takes its amount from.
 
 use super::{By, emit_port};
 use crate::asm::{Alu, Code, Reg};
@@ -13,16 +14,16 @@ use crate::field::Field;
 
 /// Where fields begin, and how many bits they have.
 pub const PARTS: [Part; 4] = [
-    Part { shift: 0, bits: 16 },
+    Part { shift: 6, bits: 16 },
     Part {
-        shift: 17,
+        shift: 23,
         bits: 16,
     },
     Part {
-        shift: 34,
-        bits: 24,
+        shift: 40,
+        bits: 23,
     },
-    Part { shift: 59, bits: 5 },
+    Part { shift: 0, bits: 6 },
 ];
 /// The number of the destination port in [`PARTS`].
 pub const DESTINATION_PORT: usize = 0;
@@ -32,8 +33,10 @@ pub const SOURCE_PORT: usize = 1;
 pub const OTHER: usize = 2;
 /// The number of the group.
 pub const GROUP: usize = 3;
-/// The bits between the fields.
-pub const GUARDS: u64 = 1 << 16 | 1 << 33 | 1 << 58;
+/// The bits behind the ranges.
+pub const GUARDS: u64 = 1 << FIRST_GUARD | 1 << 39 | 1 << 63;
+/// The lowest of them.
+pub const FIRST_GUARD: u32 = 22;
 
 /// A field of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,14 +87,14 @@ impl Key {
 pub struct Ends {
     /// The lower ends, less the guards.
     pub low: u64,
-    /// The upper ends, and the guards.
+    /// The upper ends, and the guards, and all bits of the group.
     pub high: u64,
 }
 
 impl Ends {
     /// Of these ranges of the first three fields.
     pub fn new(ranges: &[(u32, u32)]) -> Ends {
-        let (mut low, mut high) = (0, 0);
+        let (mut low, mut high) = (0, u64::from(PARTS[GROUP].max()));
         for (part, range) in PARTS.iter().zip(ranges) {
             low |= u64::from(range.0) << part.shift;
             high |= u64::from(range.1) << part.shift;
@@ -112,7 +115,6 @@ impl Ends {
 
 /// Writes `common` = a key without the other address; `common` holds the group before, R1 is lost.
 pub fn emit_common(code: &mut Code, common: Reg, ports: [bool; 2]) {
-    code.alu(Alu::Lsh, common, PARTS[GROUP].shift as i32);
     let fields = [
         (SOURCE_PORT, Field::SourcePort),
         (DESTINATION_PORT, Field::DestinationPort),
@@ -163,7 +165,7 @@ mod tests {
         #[test]
         fn two_subtractions_compare_three_ranges(
             ranges in (range(PARTS[0]), range(PARTS[1]), range(PARTS[2])),
-            values in (value(PARTS[0]), value(PARTS[1]), value(PARTS[2]), 0..32u32),
+            values in (value(PARTS[0]), value(PARTS[1]), value(PARTS[2]), 0..64u32),
         ) {
             let key = Key::new(values.3, values.2, values.1 as u16, values.0 as u16);
             let ranges = [ranges.0, ranges.1, ranges.2];

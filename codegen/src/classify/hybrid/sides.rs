@@ -42,7 +42,7 @@ pub struct Box {
     /// Ports, likewise.
     pub ports: [(u32, u32); 2],
     /// The groups, as a mask.
-    pub groups: u32,
+    pub groups: u64,
     /// The index of the decision and its word: see [`answer`].
     pub answer: u64,
     /// Where it is looked up.
@@ -169,7 +169,7 @@ impl Space {
         &self,
         side: By,
         boxes: &[Box],
-        columns: &[u32],
+        columns: &[u64],
         memory: usize,
     ) -> Option<Option<Lists>> {
         let members = (0u32..).zip(boxes).filter(|(_, it)| it.side == side);
