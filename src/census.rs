@@ -6,7 +6,7 @@ use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_parser::ruleset::{Chain, Family, Rule, Ruleset, TableKind};
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_parser::{ParseOptions, parse};
-use ipt2bpf_runtime::{Attachment, Counter, Maps};
+use ipt2bpf_runtime::{Attachment, Counter, Maps, counters};
 
 /// The maps of one object, and where its programs run.
 pub struct Running {
@@ -47,14 +47,28 @@ pub fn objects(attachments: &[Attachment]) -> Result<Vec<Running>> {
     Ok(objects)
 }
 
-/// The rulesets that travel with an object.
+/// The rulesets that travel with an object, and the numbers of their counters.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn rulesets(maps: &Maps) -> Result<Vec<Ruleset>, ipt2bpf_runtime::Error> {
+pub fn rulesets(maps: &Maps) -> Result<(Vec<Ruleset>, CounterLayout), ipt2bpf_runtime::Error> {
+    let text = maps.rules_text()?;
     let mut sources = Sources::default();
-    let id = sources.add("rules", maps.rules_text()?);
-    Ok(parse(&sources, id, &ParseOptions::default()).rulesets)
+    let id = sources.add("rules", text.clone());
+    let rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
+    let layout = CounterLayout::of_text(&rulesets, &text);
+    Ok((rulesets, layout))
+}
+
+/// The rules and policies of an object that stand in other rulesets, too: the numbers of their counters, and
+/// their places there in the order of the text.
+pub fn staying(old: &(Vec<Ruleset>, CounterLayout), new: &[Ruleset]) -> Vec<(u32, u32)> {
+    let (rulesets, layout) = old;
+    let numbers: Vec<u32> = layout.numbers().collect();
+    let places = counters::unchanged(rulesets, new).into_iter();
+    places
+        .filter_map(|(old, new)| Some((*numbers.get(old as usize)?, new)))
+        .collect()
 }
 
 /// A rule or the policy of a chain.
@@ -73,29 +87,32 @@ pub struct Entry {
     pub text: String,
     /// The protocol that the rule names, if it names one.
     pub protocol: Option<u8>,
+    /// The source that the rule names, as iptables-save prints it, if it names one.
+    pub source: Option<String>,
     /// What becomes of packets that meet it: a verdict or a target; empty where the rule has none.
     pub action: String,
 }
 
-/// Every rule and policy, in the order of the counters.
+/// Every rule and policy, in the order of the text.
 pub fn entries(rulesets: &[Ruleset]) -> Vec<Entry> {
     let mut entries = Vec::new();
     for ruleset in rulesets {
         for table in &ruleset.tables {
             for chain in &table.chains {
-                let entry = |number, text, protocol, action| Entry {
+                let entry = |number, text, protocol, source, action| Entry {
                     family: ruleset.family,
                     table: table.kind,
                     chain: chain.name.clone(),
                     number,
                     text,
                     protocol,
+                    source,
                     action,
                 };
                 if let Some(builtin) = &chain.builtin {
                     let policy = builtin.policy.to_string();
                     let text = format!("-P {} {policy}", chain.name);
-                    entries.push(entry(None, text, None, policy));
+                    entries.push(entry(None, text, None, None, policy));
                 }
                 for (number, rule) in (1..).zip(&chain.rules) {
                     let text = rule.print(chain);
@@ -104,6 +121,7 @@ pub fn entries(rulesets: &[Ruleset]) -> Vec<Entry> {
                         Some(number),
                         text,
                         protocol(rule),
+                        source(rule),
                         action(rule, chain),
                     ));
                 }
@@ -126,6 +144,12 @@ fn action(rule: &Rule, chain: &Chain) -> String {
     words.next().unwrap_or_default().to_owned()
 }
 
+fn source(rule: &Rule) -> Option<String> {
+    let source = rule.base.source.as_ref()?;
+    let named = !source.negated && !source.value.value.is_everything();
+    named.then(|| source.value.value.to_string())
+}
+
 fn protocol(rule: &Rule) -> Option<u8> {
     let protocol = rule.base.protocol.as_ref()?;
     (!protocol.negated && protocol.value.value != 0).then_some(protocol.value.value)
@@ -135,11 +159,14 @@ fn protocol(rule: &Rule) -> Option<u8> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn counters(maps: &Maps, rulesets: &[Ruleset]) -> Result<Vec<Counter>, ipt2bpf_runtime::Error> {
-    let mut counters = maps.counters()?;
-    counters.resize(
-        CounterLayout::new(rulesets).len() as usize,
-        Counter::default(),
-    );
-    Ok(counters)
+pub fn counters(
+    maps: &Maps,
+    layout: &CounterLayout,
+) -> Result<Vec<Counter>, ipt2bpf_runtime::Error> {
+    let counters = maps.counters()?;
+    let value = |number: u32| counters.get(number as usize).copied();
+    Ok(layout
+        .numbers()
+        .map(|number| value(number).unwrap_or_default())
+        .collect())
 }

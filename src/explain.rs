@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::{ArgAction, Args};
 use ipt2bpf_codegen::compile::translate;
+use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_codegen::explain;
 use ipt2bpf_codegen::explain::story::{Bench, Subject};
 use ipt2bpf_codegen::explain::words::PacketWords;
@@ -149,7 +150,7 @@ fn explain_packets(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         said.retain(|it| it.severity == Severity::Error);
     }
     conclude(input, said, reporter)?;
-    let book = Book::new(&input.rulesets);
+    let book = Book::new(&input.rulesets, &CounterLayout::new(&input.rulesets));
     let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     bench.set_clock(since_1970.unwrap_or_default());
@@ -190,7 +191,7 @@ fn explain_capture(arguments: &Arguments, file: &Path, reporter: &Reporter) -> R
     let (filters, layout, said) = translate(&input.rulesets, &options);
     conclude(&input, said, reporter)?;
     let captured = capture::read(&bytes).with_context(|| name.clone())?;
-    let book = Book::new(&input.rulesets);
+    let book = Book::new(&input.rulesets, &CounterLayout::new(&input.rulesets));
     let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
     let mut hits = Hits::default();
     let mut end = Ok(());

@@ -136,8 +136,7 @@ fn places(rulesets: &[Ruleset], layout: &CounterLayout) -> Vec<(CounterId, Strin
                 if let Some(policy) = layout.policy(family, kind, name) {
                     places.push((policy, format!("{family} {kind} {name} policy")));
                 }
-                let first = layout.first_rule(family, kind, name);
-                for (number, counter) in (1..=chain.rules.len()).zip(first..) {
+                for (number, counter) in (1..).zip(layout.rules(family, kind, name)) {
                     let place = format!("{family} {kind} {name} {number}");
                     places.push((CounterId(counter), place));
                 }

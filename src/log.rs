@@ -28,8 +28,11 @@ const KERNEL: u8 = 0;
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    /// Go on as lines come, which is done without it, too
+    #[arg(short, long)]
+    follow: bool,
     /// Stop after so many packets
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "follow")]
     count: Option<u64>,
     /// Send lines to the system log, with their levels, instead of printing them
     #[arg(

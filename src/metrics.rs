@@ -91,8 +91,8 @@ pub fn run(Arguments {}: &Arguments) -> Result<()> {
     );
     for object in census::objects(&attachments)? {
         let place = || ("place", object.places.join(","));
-        let rulesets = census::rulesets(&object.maps)?;
-        let counters = census::counters(&object.maps, &rulesets)?;
+        let (rulesets, layout) = census::rulesets(&object.maps)?;
+        let counters = census::counters(&object.maps, &layout)?;
         for (entry, counter) in census::entries(&rulesets).iter().zip(counters) {
             let labels = labels(place(), entry);
             let Counter {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use ipt2bpf_runtime::{Counter, Maps, Registry, XdpWish, counters};
+use ipt2bpf_runtime::{Counter, Maps, Registry, XdpWish};
 
 use crate::attach::{hooks, put, replaced};
 use crate::cli::Place;
@@ -12,7 +12,8 @@ use crate::{attachments, census, running};
 /// Replaces attached rules, and goes on counting
 ///
 /// As `attach` where something is attached already, but rules and policies that stay in their chains, worded
-/// as they were, keep what they have counted; with --counters all begin with the counters of the new rules.
+/// as they were, keep what they have counted, and their limits and quotas; with --counters all begin with the
+/// counters of the new rules.
 #[derive(Debug, Args)]
 #[command(mut_group("place", |group| group.required(true)))]
 pub struct Arguments {
@@ -34,12 +35,18 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
             old.push(maps);
         }
     }
-    let loaded = running.load(hooks, &old, reporter)?;
+    let loaded = match (running.seeds_counters(), old.as_slice()) {
+        (false, [only]) => running.load_onto(hooks, only, reporter)?,
+        _ => running.load(hooks, &old, reporter)?,
+    };
     let mut kept = Vec::new();
     if !running.seeds_counters() {
-        let new = census::rulesets(loaded.maps())?;
-        for maps in &old {
-            let pairs = counters::unchanged(&census::rulesets(maps)?, &new);
+        let (new, layout) = census::rulesets(loaded.maps())?;
+        let numbers: Vec<u32> = layout.numbers().collect();
+        for maps in old.iter().filter(|maps| !loaded.maps().count_with(maps)) {
+            let places = census::staying(&census::rulesets(maps)?, &new).into_iter();
+            let pairs = places.filter_map(|(old, new)| Some((old, *numbers.get(new as usize)?)));
+            let pairs: Vec<(u32, u32)> = pairs.collect();
             let before = maps.counters()?;
             loaded
                 .maps()

@@ -1,17 +1,24 @@
 //! Compiling for the running kernel and loading into it: what `load` and `attach` share.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use anyhow::Result;
 use clap::Args;
+use ipt2bpf_codegen::before::Before;
 use ipt2bpf_codegen::choices;
 use ipt2bpf_codegen::compile::{Compiled, compile};
+use ipt2bpf_codegen::counters::CounterLayout;
+use ipt2bpf_codegen::emit::states::States;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::needs::{Filled, warnings};
 use ipt2bpf_codegen::options::{DeviceNames, Options};
 use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::input::Input;
-use ipt2bpf_runtime::{Loaded, Maps, counters, kernel};
+use ipt2bpf_runtime::{Counter, Loaded, Maps, counters, kernel, load_keeping, load_onto};
 
+use crate::census;
 use crate::cli::{Deciding, Hooks, Leniency, Rules, Sets, Tracking};
 use crate::failure::Told;
 use crate::groups;
@@ -68,17 +75,8 @@ impl Arguments {
     /// # Errors
     /// [`Told`] when the rules cannot be translated, or what the kernel says.
     pub fn load(&self, hooks: Vec<Hook>, replaced: &[Maps], reporter: &Reporter) -> Result<Loaded> {
-        let mut input = input::read(&self.rules)?;
-        match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
-            true => input::read_running_sets(&mut input, replaced)?,
-            false => input::read_sets(&mut input, &self.sets)?,
-        }
-        let choices = self.leniency.apply(self.hooks.options());
-        let choices = Options {
-            live_sets: self.live_sets,
-            ..self.deciding.apply(self.tracking.apply(choices))
-        };
-        let (loaded, compiled) = load(&input, hooks, choices, replaced, |said| {
+        let input = self.read(replaced)?;
+        let (loaded, compiled) = load(&input, hooks, self.choices(), replaced, |said| {
             reporter.conclude(said, &input.sources, self.deny_warnings)
         })?;
         if self.counters {
@@ -87,10 +85,67 @@ impl Arguments {
         }
         Ok(loaded)
     }
+
+    /// As [`Self::load`], in the place of an object whose rules go on with what they have counted and remember
+    /// where they stay.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_onto(
+        &self,
+        hooks: Vec<Hook>,
+        replaced: &Maps,
+        reporter: &Reporter,
+    ) -> Result<Loaded> {
+        let maps = std::slice::from_ref(replaced);
+        let input = self.read(maps)?;
+        let old = census::rulesets(replaced)?;
+        let same = census::staying(&old, &input.rulesets);
+        let before = Before {
+            layout: CounterLayout::onto(&input.rulesets, &old.1, &same),
+            counters: replaced.room()?,
+            states: States::of_text(&replaced.rules_text()?),
+            ..Before::default()
+        };
+        let staying: HashSet<u32> = same.iter().map(|&(number, _)| number).collect();
+        let new = before
+            .layout
+            .numbers()
+            .filter(|number| !staying.contains(number));
+        let zero: Vec<(u32, Counter)> = new.map(|number| (number, Counter::default())).collect();
+        let choices = Options {
+            before: Some(Arc::new(before)),
+            ..self.choices()
+        };
+        let (loaded, _) = load(&input, hooks, choices, maps, |said| {
+            reporter.conclude(said, &input.sources, self.deny_warnings)
+        })?;
+        loaded.maps().set_counters(&zero)?;
+        Ok(loaded)
+    }
+
+    /// The rules with the sets that they ask for.
+    fn read(&self, replaced: &[Maps]) -> Result<Input> {
+        let mut input = input::read(&self.rules)?;
+        match !self.sets.are_given() && sets::are_asked_for(&input.rulesets) {
+            true => input::read_running_sets(&mut input, replaced)?,
+            false => input::read_sets(&mut input, &self.sets)?,
+        }
+        Ok(input)
+    }
+
+    fn choices(&self) -> Options {
+        let choices = self.leniency.apply(self.hooks.options());
+        Options {
+            live_sets: self.live_sets,
+            ..self.deciding.apply(self.tracking.apply(choices))
+        }
+    }
 }
 
 /// Compiles rules for these hooks of the running kernel with the user's choices, and loads them in the place
-/// of others. What is to be said of the rules is told before anything is loaded.
+/// of others, or, when the choices say what they go on from, of the only other. What is to be said of the rules
+/// is told before anything is loaded.
 ///
 /// # Errors
 /// [`Told`] when the rules cannot be translated, what the teller makes of what is said, and what the kernel
@@ -118,6 +173,7 @@ pub fn load(
         sets: codegen::Sets::new(&input.sets),
         groups: groups::asked_for(&input.rulesets)?,
         tick_rate: kernel::tick_rate(),
+        lasts: true,
         ..choices
     };
     let mut said = input.diagnostics.clone();
@@ -133,7 +189,14 @@ pub fn load(
     }
     tell(said)?;
     let compiled = compiled.ok_or(Told)?;
-    let loaded = ipt2bpf_runtime::load_keeping(&compiled.object, replaced)?;
+    let loaded = match (&options.before, replaced) {
+        (Some(_), [only]) => {
+            let loaded = load_onto(&compiled.object, only)?;
+            loaded.maps().clear_states(compiled.states.fresh())?;
+            loaded
+        }
+        _ => load_keeping(&compiled.object, replaced)?,
+    };
     loaded.maps().fill()?;
     for set in loaded.maps().live_sets()? {
         let given = input.sets.iter().find(|it| it.name.value == set.name());

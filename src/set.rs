@@ -1,17 +1,18 @@
 //! `set`: the elements of sets that running programs ask, changed at once.
 
+use std::collections::HashSet;
 use std::io::Read;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use ipt2bpf_parser::ipset::{self, Entry};
+use ipt2bpf_parser::ipset::{self, Entry, Part};
 use ipt2bpf_parser::span::Sources;
 use ipt2bpf_runtime::{Changed, LiveSet, Registry, system_names};
 
 use crate::failure::Usage;
 use crate::messages::Reporter;
-use crate::output;
 use crate::show::{InForce, Selection};
+use crate::{census, output, sets};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +20,7 @@ Examples:
   ipt2bpf set add blocked 192.0.2.7 timeout 600
   curl https://example.org/blocklist | ipt2bpf set add blocked - --exist
   ipset save blocked | ipt2bpf set add blocked - --exist
+  ipt2bpf set refresh blocked
   ipt2bpf set list blocked";
 
 /// Changes and lists the sets of running programs, as ipset does those of the kernel
@@ -43,6 +45,8 @@ enum Action {
     Test(Change),
     /// Deletes all elements of a set
     Flush(Whole),
+    /// Gives sets the elements that the kernel's sets of their names have now
+    Refresh(Listing),
     /// Prints sets with their elements, as ipset save does
     List(Listing),
 }
@@ -94,17 +98,27 @@ pub fn run(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
         Action::Flush(Whole { name, selection }) => {
             let _turn = Registry::find()?.turn()?;
             let objects = selection.all_objects()?;
-            for set in named(&live(&objects)?, name)? {
+            for set in named(&live(&objects)?, name, &objects)? {
                 set.flush()?;
             }
             Ok(())
+        }
+        Action::Refresh(Listing { name, selection }) => {
+            let _turn = Registry::find()?.turn()?;
+            let objects = selection.all_objects()?;
+            let all = live(&objects)?;
+            let wanted = match name {
+                Some(name) => named(&all, name, &objects)?,
+                None => all.iter().map(|(_, set)| set).collect(),
+            };
+            refresh(&wanted, reporter)
         }
         Action::List(Listing { name, selection }) => {
             let objects = selection.all_objects()?;
             let all = live(&objects)?;
             let several = objects.len() > 1;
             let wanted = match name {
-                Some(name) => named(&all, name)?,
+                Some(name) => named(&all, name, &objects)?,
                 None => all.iter().map(|(_, set)| set).collect(),
             };
             let mut text = Vec::new();
@@ -135,7 +149,7 @@ fn run_change(change: &Change, verb: Verb, reporter: &Reporter) -> Result<()> {
     let _turn = Registry::find()?.turn()?;
     let objects = change.selection.all_objects()?;
     let all = live(&objects)?;
-    for set in named(&all, &change.name)? {
+    for set in named(&all, &change.name, &objects)? {
         // All is understood before anything is done.
         let mut batches = Vec::new();
         for batch in lines.chunk_by(|(a, _), (b, _)| a == b) {
@@ -151,6 +165,35 @@ fn run_change(change: &Change, verb: Verb, reporter: &Reporter) -> Result<()> {
             for entry in &entries {
                 apply(set, entry, verb, change.exist)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the elements of sets those of the kernel's sets.
+fn refresh(wanted: &[&LiveSet<'_>], reporter: &Reporter) -> Result<()> {
+    let mut sources = Sources::default();
+    let id = sources.add("<ipset save>", sets::of_kernel()?);
+    let parsed = ipset::parse(&sources, &[id], &system_names());
+    reporter.conclude(parsed.diagnostics, &sources, false)?;
+    for set in wanted {
+        let name = set.name();
+        let mut kernel = parsed.sets.iter();
+        let Some(now) = kernel.find(|it| it.name.value == name) else {
+            bail!("the kernel has no set {name}");
+        };
+        if now.kind != set.set.kind || now.options.family != set.set.options.family {
+            bail!("the kernel's set {name} is of another type: load the rules again");
+        }
+        // First what is new: no element that is in both is missing at any time.
+        set.fill(&now.entries)?;
+        let stays: HashSet<&[Part]> = now.entries.iter().map(|it| &it.value.parts[..]).collect();
+        let before = set.with_entries()?.entries;
+        for gone in before
+            .iter()
+            .filter(|it| !stays.contains(&it.value.parts[..]))
+        {
+            set.delete(&gone.value)?;
         }
     }
     Ok(())
@@ -261,19 +304,31 @@ fn live(objects: &[InForce]) -> Result<Vec<(&str, LiveSet<'_>)>> {
 }
 
 /// Those of a name.
-fn named<'a, 'b>(sets: &'a [(&str, LiveSet<'b>)], name: &str) -> Result<Vec<&'a LiveSet<'b>>> {
+fn named<'a, 'b>(
+    sets: &'a [(&str, LiveSet<'b>)],
+    name: &str,
+    objects: &[InForce],
+) -> Result<Vec<&'a LiveSet<'b>>> {
     let found: Vec<_> = sets
         .iter()
         .map(|(_, set)| set)
         .filter(|set| set.name() == name)
         .collect();
-    if found.is_empty() {
-        bail!(
-            "no program that ipt2bpf has attached asks a set {name} that can be changed; attach rules with \
-             --live-sets to have such"
-        );
+    if !found.is_empty() {
+        return Ok(found);
     }
-    Ok(found)
+    for InForce { place, maps, .. } in objects {
+        let (rulesets, _) = census::rulesets(maps)?;
+        if sets::names(&rulesets).contains(&name) {
+            bail!(
+                "the rules at {place} have a copy of {name} from when they were loaded; attach rules with \
+                 --live-sets to have sets that can be changed. Those whose elements have two networks or an \
+                 interface, lists, and networks with timeouts are always copies: `attach --follow` makes new \
+                 ones when the kernel's sets change"
+            );
+        }
+    }
+    bail!("no rule that ipt2bpf has attached asks a set {name}")
 }
 
 #[cfg(test)]

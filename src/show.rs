@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_runtime::{Attachment, Counter, Maps, Registry, counters};
 
@@ -129,8 +128,7 @@ fn accounts(maps: &Maps) -> Result<Vec<u8>, ipt2bpf_runtime::Error> {
 
 /// The rules of an object with what they have counted.
 fn save_text(maps: &Maps, with_counters: bool) -> Result<Vec<u8>, ipt2bpf_runtime::Error> {
-    let mut rulesets = census::rulesets(maps)?;
-    let layout = CounterLayout::new(&rulesets);
+    let (mut rulesets, layout) = census::rulesets(maps)?;
     counters::into_text(&mut rulesets, &layout, &maps.counters()?);
     Ok(output::save_text(&rulesets, with_counters))
 }

@@ -9,7 +9,7 @@ use crate::maps::Counter;
 
 /// The counters of the text, in the order of the map.
 pub fn of_text(rulesets: &[Ruleset], layout: &CounterLayout) -> Vec<Counter> {
-    let mut values = vec![Counter::default(); layout.len() as usize];
+    let mut values = vec![Counter::default(); layout.room() as usize];
     // One walk serves both directions; this one changes nothing in its copy.
     for_each(&mut rulesets.to_vec(), layout, |index, counters| {
         if let Some(value) = values.get_mut(index) {
@@ -34,7 +34,7 @@ pub fn into_text(rulesets: &mut [Ruleset], layout: &CounterLayout, values: &[Cou
     });
 }
 
-/// The counters of rules and policies that stand in both of two texts, by their numbers in each: in the same
+/// The rules and policies that stand in both of two texts, by their places in the order of each: in the same
 /// chain, and worded alike. Of rules that stand there several times, the first is the first.
 pub fn unchanged(old: &[Ruleset], new: &[Ruleset]) -> Vec<(u32, u32)> {
     let mut known: HashMap<Identity, VecDeque<u32>> = HashMap::new();
@@ -50,7 +50,7 @@ pub fn unchanged(old: &[Ruleset], new: &[Ruleset]) -> Vec<(u32, u32)> {
 /// What tells a rule or policy from others.
 type Identity = (Family, TableKind, String, Vec<u8>);
 
-/// Those of all rules and policies in the order of their counters.
+/// Those of all rules and policies in the order of the text.
 fn identities(rulesets: &[Ruleset]) -> Vec<Identity> {
     let mut identities = Vec::new();
     for ruleset in rulesets {
@@ -79,9 +79,9 @@ fn for_each(
                 if let Some(policy) = layout.policy(ruleset.family, table.kind, &chain.name) {
                     visit(policy.0 as usize, &mut chain.counters);
                 }
-                let first = layout.first_rule(ruleset.family, table.kind, &chain.name) as usize;
-                for (index, rule) in chain.rules.iter_mut().enumerate() {
-                    visit(first + index, &mut rule.counters);
+                let numbers = layout.rules(ruleset.family, table.kind, &chain.name);
+                for (rule, number) in chain.rules.iter_mut().zip(numbers) {
+                    visit(number as usize, &mut rule.counters);
                 }
             }
         }

@@ -9,7 +9,7 @@ use aya_obj::btf::BtfFeatures;
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
 use aya_obj::programs::{CgroupSkbAttachType, XdpAttachType};
 use aya_obj::{EbpfSectionKind, Object, ProgramSection};
-use ipt2bpf_codegen::module::{Hook, LASTING_MAPS};
+use ipt2bpf_codegen::module::{COUNTERS_MAP, Hook, LASTING_MAPS, NUMBERED_MAPS};
 
 use crate::error::{Error, Step};
 use crate::kernel;
@@ -82,13 +82,49 @@ pub fn load(object: &[u8]) -> Result<Loaded, Error> {
 /// # Errors
 /// As [`load`].
 pub fn load_keeping(object: &[u8], replaced: &[Maps]) -> Result<Loaded, Error> {
+    load_guarded(
+        object,
+        Replaced {
+            maps: replaced,
+            goes_on: false,
+        },
+    )
+}
+
+/// As [`load_keeping`], for an object whose rules have the numbers that they have in the one that it is to
+/// replace ([`Before`](ipt2bpf_codegen::before::Before)): it shares their counters and states, too
+/// ([`NUMBERED_MAPS`]). Where its map has another size, states begin as they are there, and counters with zero
+/// ([`Maps::count_with`]).
+///
+/// # Errors
+/// As [`load`].
+pub fn load_onto(object: &[u8], replaced: &Maps) -> Result<Loaded, Error> {
+    let maps = std::slice::from_ref(replaced);
+    load_guarded(
+        object,
+        Replaced {
+            maps,
+            goes_on: true,
+        },
+    )
+}
+
+/// What an object is to replace.
+#[derive(Clone, Copy)]
+struct Replaced<'a> {
+    maps: &'a [Maps],
+    /// Whether rules have the same numbers.
+    goes_on: bool,
+}
+
+fn load_guarded(object: &[u8], replaced: Replaced<'_>) -> Result<Loaded, Error> {
     // aya-obj trusts what it reads and panics on damaged files, which is no answer to give to callers.
     // Nothing survives the unwinding: what was loaded by then is closed.
     panic::catch_unwind(|| load_parts(object, replaced))
         .unwrap_or_else(|_| Err(Error::object("it is damaged")))
 }
 
-fn load_parts(object: &[u8], replaced: &[Maps]) -> Result<Loaded, Error> {
+fn load_parts(object: &[u8], replaced: Replaced<'_>) -> Result<Loaded, Error> {
     let mut object = parse(object)?;
     kernel::lift_memory_limit();
     let btf = load_btf(&mut object)?;
@@ -139,7 +175,7 @@ fn load_btf(object: &mut Object) -> Result<Option<OwnedFd>, Error> {
 fn create_maps(
     object: &mut Object,
     btf: Option<&OwnedFd>,
-    replaced: &[Maps],
+    replaced: Replaced<'_>,
 ) -> Result<Vec<Map>, Error> {
     let mut parts: Vec<(String, aya_obj::Map)> = object.maps.drain().collect();
     parts.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -147,7 +183,14 @@ fn create_maps(
     for (name, part) in &parts {
         maps.push(match kept_map(name, part, replaced)? {
             Some(map) => map,
-            None => create_map(name, part, btf)?,
+            None => {
+                let map = create_map(name, part, btf)?;
+                let is_state = NUMBERED_MAPS.contains(&name.as_str()) && name != COUNTERS_MAP;
+                if replaced.goes_on && is_state {
+                    copy_values(&map, replaced.maps)?;
+                }
+                map
+            }
         });
     }
     let text_sections: HashSet<usize> = object
@@ -171,8 +214,10 @@ fn create_maps(
 }
 
 /// The map of an object that is replaced, if it is to last and looks the same.
-fn kept_map(name: &str, part: &aya_obj::Map, replaced: &[Maps]) -> Result<Option<Map>, Error> {
-    if !LASTING_MAPS.iter().any(|prefix| name.starts_with(prefix)) {
+fn kept_map(name: &str, part: &aya_obj::Map, replaced: Replaced<'_>) -> Result<Option<Map>, Error> {
+    let lasts = LASTING_MAPS.iter().any(|prefix| name.starts_with(prefix));
+    let is_shared = replaced.goes_on && NUMBERED_MAPS.contains(&name);
+    if !lasts && !is_shared {
         return Ok(None);
     }
     let same_shape = |map: &&Map| {
@@ -181,11 +226,31 @@ fn kept_map(name: &str, part: &aya_obj::Map, replaced: &[Maps]) -> Result<Option
             && map.value_size == part.value_size() as usize
             && map.max_entries == part.max_entries()
     };
-    let mut old = replaced.iter().flat_map(Maps::iter);
+    let mut old = replaced.maps.iter().flat_map(Maps::iter);
     let kept = old.find(|map| map.name == name && same_shape(map));
     kept.map(|map| Map::from_id(map.id))
         .transpose()
         .map_err(Error::refused(Step::Inspect))
+}
+
+/// Gives an array the values of those of its name, as far as it has room.
+fn copy_values(map: &Map, replaced: &[Maps]) -> Result<(), Error> {
+    let mut old = replaced.iter().flat_map(Maps::iter);
+    let same = |old: &&Map| {
+        old.name == map.name && old.kind == map.kind && old.value_size == map.value_size
+    };
+    let Some(old) = old.find(same) else {
+        return Ok(());
+    };
+    let mut value = old.value_buffer();
+    for index in 0..map.max_entries.min(old.max_entries) {
+        let key = index.to_ne_bytes();
+        old.lookup(&key, &mut value)
+            .map_err(Error::refused(Step::ReadMap(old.name.clone())))?;
+        map.update(&key, &value)
+            .map_err(Error::refused(Step::WriteMap(map.name.clone())))?;
+    }
+    Ok(())
 }
 
 fn create_map(name: &str, part: &aya_obj::Map, btf: Option<&OwnedFd>) -> Result<Map, Error> {

@@ -1,5 +1,6 @@
 //! What rules tell of packets, from the ring of one object to the lines that the kernel's log would have.
 
+use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_codegen::log::book::{Book, Told};
 use ipt2bpf_codegen::log::line::{LinkHeader, Sight, line};
 use ipt2bpf_codegen::log::record::Record;
@@ -32,12 +33,14 @@ impl Log {
             Err(error) => return Err(error),
         };
         let mut sources = Sources::default();
-        let id = sources.add("rules", maps.rules_text()?);
+        let text = maps.rules_text()?;
+        let id = sources.add("rules", text.clone());
         let rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
+        let layout = CounterLayout::of_text(&rulesets, &text);
         Ok(Some(Log {
             maps,
             ring,
-            book: Book::new(&rulesets),
+            book: Book::new(&rulesets, &layout),
             lost: 0,
         }))
     }

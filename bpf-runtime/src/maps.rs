@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aya_obj::generated::bpf_map_type;
-use ipt2bpf_codegen::module::{COUNTERS_MAP, RULES_MAP};
+use ipt2bpf_codegen::module::{COUNTERS_MAP, REUSED_MAPS, RULES_MAP};
 
 use crate::error::{Error, Step};
 use crate::sys::{self, Map};
@@ -91,19 +91,61 @@ impl Maps {
     pub fn counters(&self) -> Result<Vec<Counter>, Error> {
         let map = self.counters_map()?;
         let refused = || Error::refused(Step::ReadMap(COUNTERS_MAP.to_owned()));
-        let mut values = map.value_buffer();
-        (0..map.max_entries)
-            .map(|index| {
-                map.lookup(&index.to_ne_bytes(), &mut values)
-                    .map_err(refused())?;
-                Ok(values
-                    .as_chunks::<COUNTER_SIZE>()
-                    .0
-                    .iter()
-                    .map(Counter::from_bytes)
-                    .fold(Counter::default(), Counter::plus))
-            })
-            .collect()
+        let values = map.values().map_err(refused())?;
+        let sum = |values: &[u8]| {
+            let each = values.as_chunks::<COUNTER_SIZE>().0.iter();
+            each.map(Counter::from_bytes)
+                .fold(Counter::default(), Counter::plus)
+        };
+        let size = map.value_buffer().len();
+        Ok(values.chunks_exact(size).map(sum).collect())
+    }
+
+    /// How many counters there is room for.
+    ///
+    /// # Errors
+    /// [`Error::NoMap`].
+    pub fn room(&self) -> Result<u32, Error> {
+        Ok(self.counters_map()?.max_entries)
+    }
+
+    /// Whether both count in the same map.
+    pub fn count_with(&self, other: &Maps) -> bool {
+        let id = |maps: &Maps| maps.counters_map().map(|map| map.id).ok();
+        id(self).is_some_and(|own| id(other) == Some(own))
+    }
+
+    /// The contents of the constant maps that an object goes on from
+    /// ([`Before::constants`](ipt2bpf_codegen::before::Before::constants)).
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn reusable(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+        let wanted = |map: &&Map| REUSED_MAPS.iter().any(|name| map.name.starts_with(name));
+        let maps = self.iter().filter(wanted);
+        maps.map(|map| {
+            let values = map.values();
+            let values = values.map_err(Error::refused(Step::ReadMap(map.name.clone())))?;
+            Ok((map.name.clone(), values))
+        })
+        .collect()
+    }
+
+    /// Sets states of matches to what they are before the first packet: by map and index.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn clear_states<'a>(
+        &self,
+        states: impl Iterator<Item = (&'a str, u32)>,
+    ) -> Result<(), Error> {
+        for (name, index) in states {
+            if let Some(map) = self.by_name.get(name) {
+                map.update(&index.to_ne_bytes(), &map.value_buffer())
+                    .map_err(Error::refused(Step::WriteMap(name.to_owned())))?;
+            }
+        }
+        Ok(())
     }
 
     /// Sets the first counters to these values. Packets counted during the call may be lost.

@@ -382,6 +382,37 @@ impl Map {
         }
     }
 
+    /// The values of an array in their order, one behind the other, in one call where the kernel can
+    /// (`BPF_MAP_LOOKUP_BATCH`; of arrays for each CPU since 5.13).
+    pub fn values(&self) -> io::Result<Vec<u8>> {
+        let count = self.max_entries as usize;
+        let mut values = vec![0; count * self.user_value_size];
+        let mut keys = vec![0u32; count];
+        let mut next = 0u32;
+        let mut attr = attr();
+        attr.batch.map_fd = raw(&self.fd);
+        attr.batch.out_batch = &raw mut next as u64;
+        attr.batch.keys = keys.as_mut_ptr() as u64;
+        attr.batch.values = values.as_mut_ptr() as u64;
+        attr.batch.count = self.max_entries;
+        if self.key_size != size_of::<u32>() {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        // SAFETY: the kernel writes a key of four bytes to `next`, and at most `count` keys of four bytes and
+        // values of user_value_size bytes to the others, which have room for them.
+        let read = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        // SAFETY: the kernel leaves how many it has read there, and any bytes are a number.
+        let complete = unsafe { attr.batch.count } == self.max_entries;
+        let ends = |error: &io::Error| error.raw_os_error() == Some(libc::ENOENT);
+        if complete && read.as_ref().map_or_else(ends, |_| true) {
+            return Ok(values);
+        }
+        for (index, value) in (0u32..).zip(values.chunks_exact_mut(self.user_value_size)) {
+            self.lookup(&index.to_ne_bytes(), value)?;
+        }
+        Ok(values)
+    }
+
     pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         self.check_sizes(key, value)?;
         let mut attr = attr();

@@ -6,9 +6,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A machine register. R0 holds results, R1 to R5 arguments (lost in calls), R6 to R9 survive calls,
 /// R10 is the read-only frame pointer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 #[allow(missing_docs)]
 pub enum Reg {
@@ -26,7 +28,7 @@ pub enum Reg {
 }
 
 /// The width of a memory access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Size {
     /// One byte.
     B,
@@ -39,7 +41,7 @@ pub enum Size {
 }
 
 /// Whether an operation looks at 32 or 64 bits; a 32-bit result is zero-extended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Width {
     W32,
@@ -47,7 +49,7 @@ pub enum Width {
 }
 
 /// An arithmetic operation; the value is its code in the opcode's high nibble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 #[allow(missing_docs)]
 pub enum Alu {
@@ -66,7 +68,7 @@ pub enum Alu {
 }
 
 /// A condition of a branch; the value is its code in the opcode's high nibble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Cond {
     /// Equal.
@@ -94,7 +96,7 @@ pub enum Cond {
 }
 
 /// The second operand of an arithmetic operation, a store or a branch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Operand {
     /// A register.
     Reg(Reg),
@@ -114,15 +116,15 @@ impl From<i32> for Operand {
 }
 
 /// A place in a function, bound by [`Op::Label`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Label(pub u32);
 
 /// A map of the module, by index into [`Module::maps`](crate::module::Module::maps).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MapId(pub u16);
 
 /// A function of the module, by index into [`Module::functions`](crate::module::Module::functions).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FunctionId(pub u16);
 
 impl FunctionId {
@@ -134,7 +136,7 @@ impl FunctionId {
 macro_rules! helpers {
     ($($helper:ident = $number:literal $name:literal,)*) => {
         /// The helper functions we call, by their number in `enum bpf_func_id`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[repr(i32)]
         #[allow(missing_docs)]
         pub enum Helper {
@@ -182,11 +184,11 @@ helpers! {
 
 /// A kernel function, by its id in the BTF of the running kernel. Code that holds one is for that kernel
 /// only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KfuncId(pub u32);
 
 /// A kernel function by its name. A loader finds its id in the BTF of the kernel that it loads into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Extern {
     /// `void *bpf_cast_to_kern_ctx(void *)`: the structure behind the context of a program, a
     /// `struct sk_buff` or a `struct xdp_buff` (`kernel/bpf/helpers.c`, 6.2 and later).
@@ -227,7 +229,7 @@ macro_rules! kernel_fields {
     ($($(#[$meaning:meta])* $field:ident = $structure:literal $member:literal $kind:expr,)*) => {
         /// A field of a structure of the kernel. A loader finds its offset in the BTF of the kernel that it
         /// loads into.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum KernelField {
             $($(#[$meaning])* $field,)*
         }
@@ -369,7 +371,7 @@ impl KernelField {
 }
 
 /// What a 64-bit immediate load puts into its register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Imm64 {
     /// A number.
     Number(u64),
@@ -382,7 +384,7 @@ pub enum Imm64 {
 }
 
 /// One instruction, or a mark between instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
     /// `dst = dst op src`
     Alu(Width, Alu, Reg, Operand),

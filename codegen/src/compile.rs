@@ -9,12 +9,14 @@ use ipt2bpf_parser::span::Span;
 use ipt2bpf_parser::{Counts, heading};
 use serde::Serialize;
 
+use crate::before::spacious;
 use crate::choices;
 use crate::classify::Strategy;
 use crate::counters::CounterLayout;
+use crate::emit::states::States;
 use crate::emit::{Emitted, emit, reach, weight};
 use crate::lower::lower;
-use crate::module::{Hook, Module};
+use crate::module::{Hook, Map, MapKind, Module, RULES_MAP};
 use crate::object;
 use crate::options::{ConnectionTable, KernelVersion, Options, XdpPath};
 use crate::plan::{Segment, StagePlan, straight_nanoseconds};
@@ -37,6 +39,8 @@ pub struct Compiled {
     pub plans: Vec<(Hook, Family, StagePlan)>,
     /// The oldest kernel it loads on.
     pub kernel: KernelVersion,
+    /// Where matches keep their states.
+    pub states: States,
     /// Warnings.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -51,17 +55,29 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
     {
         return Err(diagnostics);
     }
-    let mut text = choices::note(options).into_bytes();
-    text.extend(rulesets.iter().flat_map(rules_text));
-    let emitted = emit(&filters, counters.len(), text, options).map_err(|error| {
+    let text = rulesets.iter().map(rules_text).collect::<Vec<_>>().concat();
+    let emitted = emit(
+        &filters,
+        &gone(options),
+        room(&counters, options),
+        text,
+        options,
+    )
+    .map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]
     })?;
     let Emitted {
-        module,
+        mut module,
         plans,
         kernel,
+        states,
     } = emitted;
+    let mut notes = choices::note(options);
+    if options.lasts {
+        notes = notes + &counters.note() + &states.note();
+    }
+    put_notes(&mut module, notes);
     reach::check(&module).map_err(|error| {
         let span = rulesets.first().map_or(Span::default(), first_span);
         vec![too_large(error.to_string(), span)]
@@ -78,8 +94,47 @@ pub fn compile(rulesets: &[Ruleset], options: &Options) -> Result<Compiled, Vec<
         counters,
         plans,
         kernel,
+        states,
         diagnostics,
     })
+}
+
+/// The meaning of the rules that are there no more in what an object goes on from.
+fn gone(options: &Options) -> Vec<Filter> {
+    let Some(before) = &options.before else {
+        return Vec::new();
+    };
+    let hooks = Hook::ALL.into_iter();
+    let hooks = hooks.filter(|hook| options.hooks.is_empty() || options.hooks.contains(hook));
+    hooks
+        .map(|hook| {
+            let (mut filter, _) = lower(&before.gone, &before.gone_layout, hook, options);
+            simplify(&mut filter);
+            filter
+        })
+        .collect()
+}
+
+/// How many counters the map has.
+fn room(counters: &CounterLayout, options: &Options) -> u32 {
+    let before = options.before.as_ref().map(|before| before.counters);
+    match before {
+        Some(before) if counters.room() <= before => before,
+        _ if options.lasts => spacious(counters.room()),
+        _ => counters.room(),
+    }
+}
+
+/// Puts comments above the text of the rules.
+fn put_notes(module: &mut Module, notes: String) {
+    let text = module.maps.iter_mut().find(|map| map.name == RULES_MAP);
+    if let Some(Map {
+        kind: MapKind::Constant { bytes },
+        ..
+    }) = text
+    {
+        bytes.splice(0..0, notes.into_bytes());
+    }
 }
 
 /// The meaning of rulesets at each wanted hook, simplified, and what is to be said about it: complete
@@ -88,7 +143,10 @@ pub fn translate(
     rulesets: &[Ruleset],
     options: &Options,
 ) -> (Vec<Filter>, CounterLayout, Vec<Diagnostic>) {
-    let counters = CounterLayout::new(rulesets);
+    let counters = match &options.before {
+        Some(before) => before.layout.clone(),
+        None => CounterLayout::new(rulesets),
+    };
     let mut diagnostics = Vec::new();
     let mut filters = Vec::new();
     for hook in Hook::ALL {
@@ -268,11 +326,11 @@ impl SegmentStats {
     fn of(plan: &StagePlan, function: &Range<usize>) -> Self {
         let nodes = &plan.nodes[function.clone()];
         match plan.segment(function) {
-            Some(Segment { classified, .. }) => SegmentStats {
+            Some(Segment { decider, .. }) => SegmentStats {
                 nodes: nodes.len(),
-                strategy: classified.strategy,
-                bytes: classified.classifier.data().len(),
-                nanoseconds: classified.classifier.nanoseconds(),
+                strategy: decider.strategy(),
+                bytes: decider.bytes(),
+                nanoseconds: decider.nanoseconds(),
             },
             None => SegmentStats {
                 nodes: nodes.len(),

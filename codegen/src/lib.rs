@@ -32,6 +32,7 @@
 
 pub mod addresses;
 pub mod asm;
+pub mod before;
 pub mod btf;
 pub mod check;
 pub mod choices;
@@ -51,6 +52,7 @@ pub mod meaning;
 pub mod messages;
 pub mod module;
 pub mod needs;
+mod notes;
 pub mod object;
 pub mod options;
 pub mod packet;

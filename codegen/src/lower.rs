@@ -189,14 +189,10 @@ impl Lowering<'_> {
             }
             _ => End::Return,
         };
-        let first = self
-            .counters
-            .first_rule(self.family, table.kind, &chain.name);
-        let rules = chain.rules.iter().enumerate();
-        let rules = rules.filter_map(|(index, rule)| {
-            let counter = CounterId(first + index as u32);
-            self.rule(table, chain, rule, counter)
-        });
+        let counters = self.counters.rules(self.family, table.kind, &chain.name);
+        let rules = chain.rules.iter().zip(counters);
+        let rules =
+            rules.filter_map(|(rule, counter)| self.rule(table, chain, rule, CounterId(counter)));
         Chain {
             name: chain.name.clone(),
             rules: rules.collect(),

@@ -8,7 +8,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::asm::Code;
+use crate::meaning::limit::BUCKETS;
 use crate::meaning::nfacct::ACCOUNTS_MAP;
+use crate::meaning::quota::QUOTAS;
+use crate::meaning::statistic::CYCLES;
 use crate::track::kernel::HANDED_OVER_MAP;
 use crate::track::{FLOWS_MAP, LOCKS_MAP, RING_MAP, STATISTICS_MAP};
 
@@ -78,6 +81,16 @@ pub const LASTING_MAPS: [&str; 8] = [
     STATISTICS_MAP,
     HANDED_OVER_MAP,
 ];
+/// The maps whose values belong to rules by the rules' numbers: what they count, and what `-m limit`, `-m quota`
+/// and `-m statistic` remember. Programs that go on from others share them.
+pub const NUMBERED_MAPS: [&str; 4] = [COUNTERS_MAP, BUCKETS, QUOTAS, CYCLES];
+/// What the names of maps begin with that help to compile rules that take the place of others: see
+/// [`Before`](crate::before::Before).
+pub const REUSED_MAPS: [&str; 2] = [CLASSES_MAP, RECORD_MAP];
+/// What the names of the maps with the arrays of classifiers begin with.
+pub const CLASSES_MAP: &str = ".rodata.classes";
+/// The map that tells how segments of many rules are decided.
+pub const RECORD_MAP: &str = ".rodata.record";
 /// The beginning of the names of `-m hashlimit` tables.
 pub const HASHLIMIT_MAPS: &str = "HL";
 /// The beginning of the names of `-m recent` lists.

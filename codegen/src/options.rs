@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::asm::{Extern, KernelField, KfuncId};
+use crate::before::Before;
 use crate::classify::Strategy;
 use crate::module::Hook;
 use crate::sets::Sets;
@@ -168,6 +170,11 @@ pub struct Options {
     pub strategy: Option<Strategy>,
     /// How many bytes the arrays of a segment of rules may take.
     pub max_memory: usize,
+    /// Whether other rules may take the place of these while what rules have counted and remember goes on:
+    /// maps then have room for more rules, and the object keeps what helps to compile the others.
+    pub lasts: bool,
+    /// What the object goes on from.
+    pub before: Option<Arc<Before>>,
 }
 
 /// What the arrays of a segment may take unless it is said otherwise.
@@ -195,6 +202,8 @@ impl Default for Options {
             target_kernel: None,
             strategy: None,
             max_memory: DEFAULT_MAX_MEMORY,
+            lasts: false,
+            before: None,
         }
     }
 }

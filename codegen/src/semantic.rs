@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipt2bpf_parser::ruleset::{Family, NfHook, TableKind};
 use ipt2bpf_parser::span::Span;
+use serde::{Deserialize, Serialize};
 
 use crate::field::Field;
 use crate::module::Hook;
@@ -125,7 +126,7 @@ pub enum End {
 }
 
 /// What a table says of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// It goes on to the next stage.
     Accept,
@@ -175,7 +176,7 @@ pub enum Action {
 }
 
 /// One step of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A test.
     Check {
@@ -219,7 +220,7 @@ impl Step {
 }
 
 /// A condition on a packet, without side effect.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Test {
     /// `field & mask == value`
     Masked {
@@ -290,7 +291,7 @@ impl Test {
 
 impl Rule {
     /// Calls `visit` with every part of every test.
-    fn leaves(&self, visit: &mut impl FnMut(&Test)) {
+    pub fn leaves(&self, visit: &mut impl FnMut(&Test)) {
         for step in &self.steps {
             if let Step::Check { test, .. } | Step::Doom(test) = step {
                 test.leaves(visit);

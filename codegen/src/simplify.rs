@@ -55,7 +55,8 @@ impl Rule {
     }
 }
 
-fn always() -> Test {
+/// The test that every packet passes.
+pub fn always() -> Test {
     Test::All(Vec::new())
 }
 
@@ -64,7 +65,7 @@ fn never() -> Test {
 }
 
 /// The same test without constants inside: [`always`], [`never`], or something that holds neither.
-fn simplified(test: Test) -> Test {
+pub fn simplified(test: Test) -> Test {
     match test {
         Test::Masked { value, mask, .. } if value & !mask != 0 => never(),
         Test::Masked { mask: 0, .. } => always(),

@@ -132,7 +132,7 @@ fn every_strategy_in_both_families() {
                 let plans = compiled.plans.iter().filter(move |(it, _, _)| *it == hook);
                 let segments = plans.flat_map(|(_, _, plan)| &plan.segments);
                 segments
-                    .filter(|segment| segment.classified.strategy == strategy)
+                    .filter(|segment| segment.decider.strategy() == strategy)
                     .count()
             };
             assert!(segments(Hook::CgroupEgress) > 0, "{strategy} is used");

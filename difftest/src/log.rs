@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result};
+use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_codegen::log::book::Book;
 use ipt2bpf_codegen::log::line::{LinkHeader, Sight, line};
 use ipt2bpf_codegen::log::record::Record;
@@ -98,7 +99,7 @@ impl Words {
     /// When interfaces cannot be listed.
     pub fn new(rulesets: &[Ruleset]) -> Result<Self> {
         Ok(Words {
-            book: Book::new(rulesets),
+            book: Book::new(rulesets, &CounterLayout::new(rulesets)),
             names: interfaces()?
                 .into_iter()
                 .map(|interface| (interface.index, interface.name))

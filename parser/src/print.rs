@@ -2,6 +2,7 @@
 //! lines (iptables-save.c; iptables.c, `print_rule4`; ip6tables.c, `print_rule6`).
 
 use std::fmt::{self, Display};
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 
 use bstr::ByteSlice;
@@ -13,6 +14,9 @@ use crate::ruleset::{
     Policy, Rule, Ruleset, Table, TableKind, Verdict,
 };
 use crate::unknown::{Argument, Unknown};
+
+/// Bytes of a rule that is not long.
+const USUAL_LINE: usize = 128;
 
 /// Which counters a print shows.
 #[derive(Clone, Copy)]
@@ -39,10 +43,8 @@ pub struct Place<'a> {
 impl Ruleset {
     /// The text of all tables. It is bytes because comments may hold any.
     pub fn print(&self, counts: Counts<'_>) -> Vec<u8> {
-        self.tables
-            .iter()
-            .flat_map(|table| table.print(counts))
-            .collect()
+        let tables = self.tables.iter().map(|table| table.print(counts));
+        tables.collect::<Vec<Vec<u8>>>().concat()
     }
 }
 
@@ -79,7 +81,8 @@ impl Table {
                     Counts::Live(find) => Some(find(place)),
                 };
                 if let Some(counters) = counters {
-                    out.extend_from_slice(format!("{counters} ").as_bytes());
+                    // Writing to a vector cannot fail.
+                    let _ = write!(out, "{counters} ");
                 }
                 out.extend_from_slice(&rule.print(chain));
                 out.push(b'\n');
@@ -98,7 +101,10 @@ impl Rule {
 
     /// The same with `-c` before the action when there are counters, as `-S -v` writes it.
     pub(crate) fn print_counting(&self, chain: &Chain, counters: Option<Counters>) -> Vec<u8> {
-        let mut line = Line::new(format!("-A {}", chain.name));
+        let mut start = Vec::with_capacity(USUAL_LINE);
+        start.extend_from_slice(b"-A ");
+        start.extend_from_slice(chain.name.as_bytes());
+        let mut line = Line::new(start);
         self.base.print(&mut line);
         for extension in &self.matches {
             line.word("-m");

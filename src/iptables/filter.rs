@@ -1,18 +1,21 @@
 //! The filter that commands work on: its rules with what they have counted, read, changed and put back
 //! under the lock.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
+use ipt2bpf_codegen::before::Before;
 use ipt2bpf_codegen::choices;
 use ipt2bpf_codegen::counters::CounterLayout;
+use ipt2bpf_codegen::emit::states::States;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_parser::diagnostic::Severity;
 use ipt2bpf_parser::input::Input;
-use ipt2bpf_parser::ruleset::{Family, Rule, Ruleset};
+use ipt2bpf_parser::ruleset::{Chain, Family, Ruleset, Table};
 use ipt2bpf_parser::span::{SourceId, Sources};
 use ipt2bpf_parser::{ParseOptions, parse};
 use ipt2bpf_runtime::{
@@ -21,6 +24,7 @@ use ipt2bpf_runtime::{
 use ipt2bpf_umh::place::Place;
 
 use super::failure::Failure;
+use super::old::OldRules;
 use crate::messages::Reporter;
 use crate::show::Selection;
 use crate::{attachments, input, output, running, sets};
@@ -38,8 +42,7 @@ pub struct Filter {
     /// The text of the rules among the sources.
     source: SourceId,
     layout: CounterLayout,
-    /// The counters of rules by where the rules begin in the text.
-    places: HashMap<u32, u32>,
+    old: OldRules,
     /// What had been counted, by the layout.
     counters: Vec<Counter>,
     choices: Options,
@@ -101,13 +104,10 @@ impl Filter {
             );
         }
         let mut rulesets = parsed.rulesets;
-        let layout = CounterLayout::new(&rulesets);
+        let layout = CounterLayout::of_text(&rulesets, &sources.get(source).text);
         let counters = maps.counters()?;
         counters::into_text(&mut rulesets, &layout, &counters);
-        let mut places = HashMap::new();
-        for_each_rule(&rulesets, &layout, |index, rule| {
-            places.insert(rule.span.0.start, index);
-        });
+        let old = OldRules::new(&rulesets, &layout);
         Ok(Filter {
             site,
             hooks,
@@ -115,7 +115,7 @@ impl Filter {
             rulesets,
             source,
             layout,
-            places,
+            old,
             counters,
             choices,
             registry,
@@ -141,22 +141,53 @@ impl Filter {
     /// # Errors
     /// What the kernel says.
     pub fn keep_counters(&self) -> Result<(), Failure> {
-        let now = counters::of_text(&self.rulesets, &self.layout);
-        let changed = (0..).zip(now.into_iter().zip(&self.counters));
-        let changed: Vec<(u32, Counter)> = changed
-            .filter(|(_, (now, before))| now != *before)
-            .map(|(index, (now, _))| (index, now))
-            .collect();
+        let changed = self.changed_counters(&self.rulesets, &self.layout, &self.layout);
         Ok(self.maps.set_counters(&changed)?)
     }
 
-    /// Puts the rules, as they are now, in the place of those in force. What rules have counted goes on.
+    /// The counters of rules that are others than they were, or new.
+    fn changed_counters(
+        &self,
+        rulesets: &[Ruleset],
+        layout: &CounterLayout,
+        old: &CounterLayout,
+    ) -> Vec<(u32, Counter)> {
+        let known: HashSet<u32> = old.numbers().collect();
+        let now = counters::of_text(rulesets, layout);
+        let changed = layout.numbers().filter_map(|number| {
+            let now = now.get(number as usize).copied().unwrap_or_default();
+            let before = self.counters.get(number as usize);
+            let stays = known.contains(&number) && before == Some(&now);
+            (!stays).then_some((number, now))
+        });
+        changed.collect()
+    }
+
+    /// Puts the rules, as they are now, in the place of those in force. What rules have counted and remember
+    /// goes on.
     ///
     /// # Errors
     /// [`Told`](crate::failure::Told) when they cannot be translated, or what the kernel says.
     pub fn keep_rules(mut self, sources: Sources, reporter: &Reporter) -> Result<(), Failure> {
         self.rulesets.retain(|ruleset| !ruleset.tables.is_empty());
-        check_text(&self.rulesets)?;
+        check_text(&self.rulesets, self.source)?;
+        let same = self.same();
+        let layout = CounterLayout::onto(&self.rulesets, &self.layout, &same);
+        let text = &sources.get(self.source).text;
+        let (gone, gone_layout) = self.old.gone(&same, text);
+        let before = Before {
+            layout: layout.clone(),
+            counters: self.maps.room()?,
+            states: States::of_text(text),
+            gone,
+            gone_layout,
+            ..Before::default()
+        };
+        let before = before.with_constants(self.maps.reusable()?);
+        let choices = Options {
+            before: Some(Arc::new(before)),
+            ..self.choices.clone()
+        };
         let mut input = Input {
             sources,
             rulesets: std::mem::take(&mut self.rulesets),
@@ -165,10 +196,10 @@ impl Filter {
         if sets::are_asked_for(&input.rulesets) {
             input::read_running_sets(&mut input, std::slice::from_ref(&self.maps))?;
         }
-        let (loaded, compiled) = running::load(
+        let (loaded, _) = running::load(
             &input,
             self.hooks.clone(),
-            self.choices.clone(),
+            choices,
             std::slice::from_ref(&self.maps),
             |mut said| {
                 // Of the rules in force all has been said that is no reason to stop.
@@ -176,14 +207,42 @@ impl Filter {
                 reporter.conclude(said, &input.sources, false)
             },
         )?;
-        let values = (0..).zip(counters::of_text(&input.rulesets, &compiled.counters));
-        let values: Vec<(u32, Counter)> = values
-            .filter(|(_, counter)| *counter != Counter::default())
-            .collect();
-        loaded.maps().set_counters(&values)?;
+        let shared = match loaded.maps().count_with(&self.maps) {
+            true => &self.layout,
+            false => &CounterLayout::default(),
+        };
+        let changed = self.changed_counters(&input.rulesets, &layout, shared);
+        loaded.maps().set_counters(&changed)?;
         loaded.maps().seed_connections()?;
         self.put(&loaded)?;
-        self.add_late_counts(&loaded, &input.rulesets, &compiled.counters)
+        self.add_late_counts(&loaded, &same)
+    }
+
+    /// The rules and policies that stay: the numbers of their counters, and their places in the order of the
+    /// text. A rule that stays is known by its place in the text of the rules in force.
+    fn same(&self) -> Vec<(u32, u32)> {
+        let mut same = Vec::new();
+        let mut place = 0..;
+        let chains = self.rulesets.iter().flat_map(|ruleset| {
+            let tables = ruleset.tables.iter();
+            let chains = tables.flat_map(|table| table.chains.iter().map(|it| (table.kind, it)));
+            chains.map(|(kind, chain)| (ruleset.family, kind, chain))
+        });
+        for (family, kind, chain) in chains {
+            if chain.builtin.is_some() {
+                let policy = self.layout.policy(family, kind, &chain.name);
+                same.extend(policy.map(|it| it.0).into_iter().zip(&mut place));
+                if policy.is_none() {
+                    place.next();
+                }
+            }
+            for (rule, place) in chain.rules.iter().zip(&mut place) {
+                let is_old = rule.span.0.source == self.source;
+                let number = self.old.number(rule.span.0.start).filter(|_| is_old);
+                same.extend(number.map(|number| (number, place)));
+            }
+        }
+        same
     }
 
     fn put(&self, loaded: &Loaded) -> Result<(), Failure> {
@@ -195,57 +254,32 @@ impl Filter {
         Ok(())
     }
 
-    /// Adds what rules have counted between the look at their counters and the end of the programs that
-    /// counted. A rule that stayed is known by its place in the text of the rules.
-    fn add_late_counts(
-        &self,
-        loaded: &Loaded,
-        rulesets: &[Ruleset],
-        layout: &CounterLayout,
-    ) -> Result<(), Failure> {
-        let after = self.maps.counters()?;
-        let late = |index: u32| {
-            let index = index as usize;
-            let (before, after) = (self.counters.get(index)?, after.get(index)?);
-            let more = after.since(*before);
-            (more != Counter::default()).then_some(more)
-        };
-        if (0..self.layout.len()).all(|index| late(index).is_none()) {
+    /// Adds what rules have counted since the look at their counters, where the programs that counted have
+    /// other counters than those in their place.
+    fn add_late_counts(&self, loaded: &Loaded, same: &[(u32, u32)]) -> Result<(), Failure> {
+        if loaded.maps().count_with(&self.maps) {
             return Ok(());
         }
-        let mut more = Vec::new();
-        for_each_rule(rulesets, layout, |index, rule| {
-            let span = rule.span.0;
-            let is_old = span.source == self.source;
-            let old = self.places.get(&span.start).filter(|_| is_old);
-            more.extend(
-                old.and_then(|&old| late(old))
-                    .map(|counter| (index, counter)),
-            );
+        let after = self.maps.counters()?;
+        let late = same.iter().filter_map(|&(number, _)| {
+            let index = number as usize;
+            let more = after.get(index)?.since(*self.counters.get(index)?);
+            (more != Counter::default()).then_some((number, more))
         });
-        for ruleset in rulesets {
-            for table in &ruleset.tables {
-                for chain in &table.chains {
-                    let policy = |layout: &CounterLayout| {
-                        layout.policy(ruleset.family, table.kind, &chain.name)
-                    };
-                    if let (Some(new), Some(old)) = (policy(layout), policy(&self.layout)) {
-                        more.extend(late(old.0).map(|counter| (new.0, counter)));
-                    }
-                }
-            }
-        }
-        Ok(loaded.maps().add_to_counters(&more)?)
+        let late: Vec<(u32, Counter)> = late.collect();
+        Ok(loaded.maps().add_to_counters(&late)?)
     }
 }
 
 /// Refuses rules that the text does not bring back which a filter keeps of them: iptables-save prints some
-/// tests that never match as nothing, and some names without the quotes that they need.
-fn check_text(rulesets: &[Ruleset]) -> Result<()> {
+/// tests that never match as nothing, and some names without the quotes that they need. Those that come from
+/// such a text have come back.
+fn check_text(rulesets: &[Ruleset], known: SourceId) -> Result<()> {
+    let changed: Vec<Ruleset> = rulesets.iter().map(|it| changed_rules(it, known)).collect();
     let mut sources = Sources::default();
-    let text = sources.add("", output::save_text(rulesets, true));
+    let text = sources.add("", output::save_text(&changed, true));
     let back = parse(&sources, text, &ParseOptions::default()).rulesets;
-    if back != rulesets {
+    if back != changed {
         bail!(
             "iptables-save would print these rules so that they read as others; leave out tests that never match, and names with blanks"
         );
@@ -253,17 +287,27 @@ fn check_text(rulesets: &[Ruleset]) -> Result<()> {
     Ok(())
 }
 
-/// Visits every rule with the number of its counter.
-fn for_each_rule(rulesets: &[Ruleset], layout: &CounterLayout, mut visit: impl FnMut(u32, &Rule)) {
-    for ruleset in rulesets {
-        for table in &ruleset.tables {
-            for chain in &table.chains {
-                let first = layout.first_rule(ruleset.family, table.kind, &chain.name);
-                for (index, rule) in (first..).zip(&chain.rules) {
-                    visit(index, rule);
-                }
-            }
-        }
+/// A ruleset without the rules of a text.
+fn changed_rules(ruleset: &Ruleset, known: SourceId) -> Ruleset {
+    let chain = |chain: &Chain| Chain {
+        name: chain.name.clone(),
+        builtin: chain.builtin,
+        counters: chain.counters,
+        rules: chain
+            .rules
+            .iter()
+            .filter(|rule| rule.span.0.source != known)
+            .cloned()
+            .collect(),
+        span: chain.span,
+    };
+    let tables = ruleset.tables.iter().map(|table| Table {
+        kind: table.kind,
+        chains: table.chains.iter().map(chain).collect(),
+    });
+    Ruleset {
+        family: ruleset.family,
+        tables: tables.collect(),
     }
 }
 

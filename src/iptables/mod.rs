@@ -4,6 +4,7 @@
 mod change;
 mod failure;
 mod filter;
+mod old;
 mod restore;
 mod save;
 

@@ -215,6 +215,25 @@ impl Board {
         verdicts
     }
 
+    /// What rules of the filter table drop, in packets per second by the source that they name, most first;
+    /// sources of which nothing is dropped are left out.
+    pub fn drops(&self) -> Vec<(String, f64)> {
+        let mut drops: BTreeMap<String, f64> = BTreeMap::new();
+        for (reading, gained) in self.readings.iter().zip(&self.gained) {
+            let entries = reading.entries.iter().zip(gained);
+            for (entry, gained) in entries.filter(|(_, gained)| gained.packets > 0) {
+                let drops_it = matches!(entry.action.as_str(), "DROP" | "REJECT");
+                if entry.table == TableKind::Filter && drops_it {
+                    let source = entry.source.clone().unwrap_or_else(|| "any".to_owned());
+                    *drops.entry(source).or_default() += gained.packets as f64 / self.seconds;
+                }
+            }
+        }
+        let mut drops: Vec<(String, f64)> = drops.into_iter().collect();
+        drops.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        drops
+    }
+
     /// The user pressed a key.
     pub fn press(&mut self, key: KeyEvent) -> Wish {
         if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
@@ -273,7 +292,7 @@ pub mod tests {
     use crate::census;
 
     const RULES: &str = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -j ACCEPT\n\
-                         -A INPUT -p udp -j DROP\n-A INPUT -j LOG\nCOMMIT\n";
+                         -A INPUT -s 10.0.0.0/8 -p udp -j DROP\n-A INPUT -j LOG\nCOMMIT\n";
 
     /// The counters are those of the policy of INPUT, its three rules, and the policies of FORWARD and OUTPUT.
     pub fn reading(packets: [u64; 6]) -> Reading {
@@ -313,13 +332,14 @@ pub mod tests {
     #[test]
     fn rates_are_those_between_two_looks() {
         let rows = board().rows();
-        assert_eq!(rows[0].text, "-A INPUT -p udp -j DROP");
+        assert_eq!(rows[0].text, "-A INPUT -s 10.0.0.0/8 -p udp -j DROP");
         assert_eq!((rows[0].rate, rows[0].byte_rate), (10.0, 1000.0));
         assert_eq!((rows[1].rate, rows[1].total.packets), (2.0, 1004));
         let verdicts = board().verdicts();
         assert_eq!(verdicts["udp"].dropped, 10.0);
         assert_eq!(verdicts["tcp"].accepted, 2.0);
         assert_eq!(verdicts["any"], Verdicts::default());
+        assert_eq!(board().drops(), [("10.0.0.0/8".to_owned(), 10.0)]);
     }
 
     #[test]
@@ -341,7 +361,7 @@ pub mod tests {
         press(&mut board, &typed);
         assert!(texts(&board).is_empty());
         press(&mut board, &[KeyCode::Backspace, KeyCode::Enter]);
-        assert_eq!(texts(&board), ["-A INPUT -p udp -j DROP"]);
+        assert_eq!(texts(&board), ["-A INPUT -s 10.0.0.0/8 -p udp -j DROP"]);
         // Behind Enter, letters are keys again.
         assert_eq!(press(&mut board, &[KeyCode::Char('z')]), Wish::Zero);
         press(&mut board, &[KeyCode::Esc]);

@@ -87,10 +87,10 @@ fn watch(terminal: &mut DefaultTerminal, arguments: &Arguments, first: Vec<Readi
 fn read(selection: &Selection) -> Result<Vec<Reading>> {
     let mut readings = Vec::new();
     for InForce { place, maps, .. } in selection.all_objects()? {
-        let rulesets = census::rulesets(&maps)?;
+        let (rulesets, layout) = census::rulesets(&maps)?;
         readings.push(Reading {
             place,
-            counters: census::counters(&maps, &rulesets)?,
+            counters: census::counters(&maps, &layout)?,
             entries: census::entries(&rulesets),
         });
     }

@@ -8,13 +8,14 @@ use ratatui::widgets::{Cell, Row, Table};
 
 use super::board::Board;
 
-/// The most protocols that are shown.
+/// The most protocols that are shown, and sources.
 const PROTOCOLS: u16 = 6;
 
 /// Draws everything. Tells the board how much fits.
 pub fn draw(frame: &mut Frame<'_>, board: &mut Board) {
     let verdicts = board.verdicts();
-    let protocols = (verdicts.len() as u16).min(PROTOCOLS);
+    let drops = board.drops();
+    let protocols = (verdicts.len().max(drops.len()) as u16).min(PROTOCOLS);
     let [head, rules, below, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(2),
@@ -48,7 +49,10 @@ pub fn draw(frame: &mut Frame<'_>, board: &mut Board) {
         Constraint::Length(12),
         Constraint::Length(12),
     ];
-    frame.render_widget(Table::new(lines, widths).header(header), below);
+    let [verdicts, sources] =
+        Layout::horizontal([Constraint::Length(38), Constraint::Fill(1)]).areas(below);
+    frame.render_widget(Table::new(lines, widths).header(header), verdicts);
+    draw_sources(frame, sources, drops);
 
     let keys = match (board.is_typing, board.filter.as_str()) {
         (true, filter) => format!("show only: {filter}_"),
@@ -56,6 +60,16 @@ pub fn draw(frame: &mut Frame<'_>, board: &mut Board) {
         (false, filter) => format!("q end  s sort  / filter ({filter})  Esc show all  z zero"),
     };
     frame.render_widget(Line::from(keys), foot);
+}
+
+/// What is dropped, by the source that rules name.
+fn draw_sources(frame: &mut Frame<'_>, area: Rect, drops: Vec<(String, f64)>) {
+    let header = Row::new(["dropped/s", "source"]).style(Style::new().reversed());
+    let lines = drops
+        .into_iter()
+        .map(|(source, rate)| Row::new([right(number(rate)), Cell::from(source)]));
+    let widths = [Constraint::Length(12), Constraint::Fill(1)];
+    frame.render_widget(Table::new(lines, widths).header(header), area);
 }
 
 fn draw_rules(frame: &mut Frame<'_>, board: &Board, area: Rect, rows: &[super::board::Row]) {
@@ -135,14 +149,14 @@ mod tests {
             [
                 "6 rules and policies by packets per second",
                 " packets/s    bytes/s      packets place              rule",
-                "      10.0       1000           30 IPv4 filter 2      -A INPUT -p udp -j DROP",
+                "      10.0       1000           30 IPv4 filter 2      -A INPUT -s 10.0.0.0/8 -p udp -j DROP",
                 "       2.0        200         1004 IPv4 filter 1      -A INPUT -p tcp -j ACCEPT",
                 "         0          0            0 IPv4 filter policy -P INPUT DROP",
                 "         0          0            0 IPv4 filter 3      -A INPUT -j LOG",
                 "         0          0            0 IPv4 filter policy -P FORWARD ACCEPT",
                 "         0          0            0 IPv4 filter policy -P OUTPUT ACCEPT",
-                "protocol     accepted/s   dropped/s",
-                "udp                     0         10.0",
+                "protocol     accepted/s   dropped/s    dropped/s    source",
+                "udp                     0         10.0         10.0 10.0.0.0/8",
                 "tcp                   2.0            0",
                 "any                     0            0",
                 "",

@@ -2,6 +2,7 @@
 //! without root.
 
 mod attach;
+mod changes;
 mod iptables;
 mod kill;
 mod options;

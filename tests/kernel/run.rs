@@ -121,6 +121,92 @@ const SCRIPT: &[&str] = &[
     "ip6tables-legacy-save -c",
 ];
 
+/// What dockerd and the start and end of a container ask for, in their order (the bridge driver of moby's
+/// libnetwork); some of it fails on a fresh machine.
+const DOCKER: &[&str] = &[
+    "iptables-legacy --wait -t nat -D PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+    "iptables-legacy --wait -t nat -F DOCKER",
+    "iptables-legacy --wait -t filter -X DOCKER",
+    "iptables-legacy --wait -t nat -n -L DOCKER",
+    "iptables-legacy --wait -t nat -N DOCKER",
+    "iptables-legacy --wait -t filter -n -L DOCKER",
+    "iptables-legacy --wait -t filter -N DOCKER",
+    "iptables-legacy --wait -t filter -N DOCKER-ISOLATION-STAGE-1",
+    "iptables-legacy --wait -t filter -N DOCKER-ISOLATION-STAGE-2",
+    "iptables-legacy --wait -t filter -C DOCKER-ISOLATION-STAGE-1 -j RETURN",
+    "iptables-legacy --wait -A DOCKER-ISOLATION-STAGE-1 -j RETURN",
+    "iptables-legacy --wait -A DOCKER-ISOLATION-STAGE-2 -j RETURN",
+    "iptables-legacy --wait -t nat -C POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE",
+    "iptables-legacy --wait -t nat -I POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE",
+    "iptables-legacy --wait -t nat -I DOCKER -i docker0 -j RETURN",
+    "iptables-legacy --wait -D FORWARD -i docker0 -o docker0 -j DROP",
+    "iptables-legacy --wait -t filter -I FORWARD -i docker0 -o docker0 -j ACCEPT",
+    "iptables-legacy --wait -t filter -I FORWARD -i docker0 ! -o docker0 -j ACCEPT",
+    "iptables-legacy --wait -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+    "iptables-legacy --wait -t nat -A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER ! --dst 127.0.0.0/8",
+    "iptables-legacy --wait -t filter -I FORWARD -o docker0 -j DOCKER",
+    "iptables-legacy --wait -t filter -I FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "iptables-legacy --wait -t filter -I FORWARD -j DOCKER-ISOLATION-STAGE-1",
+    "iptables-legacy --wait -t filter -I DOCKER-ISOLATION-STAGE-1 -i docker0 ! -o docker0 -j DOCKER-ISOLATION-STAGE-2",
+    "iptables-legacy --wait -t filter -I DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP",
+    "iptables-legacy --wait -P FORWARD DROP",
+    "iptables-legacy --wait -t filter -N DOCKER-USER",
+    "iptables-legacy --wait -A DOCKER-USER -j RETURN",
+    "iptables-legacy --wait -I FORWARD -j DOCKER-USER",
+    "iptables-legacy --wait -t nat -A DOCKER -p tcp -d 0/0 --dport 8080 -j DNAT --to-destination 172.17.0.2:80 ! -i docker0",
+    "iptables-legacy --wait -t filter -A DOCKER ! -i docker0 -o docker0 -p tcp -d 172.17.0.2 --dport 80 -j ACCEPT",
+    "iptables-legacy --wait -t nat -A POSTROUTING -p tcp -s 172.17.0.2 -d 172.17.0.2 --dport 80 -j MASQUERADE",
+    "iptables-legacy-save",
+    "iptables-legacy --wait -t nat -S DOCKER",
+    "iptables-legacy --wait -t filter -D DOCKER ! -i docker0 -o docker0 -p tcp -d 172.17.0.2 --dport 80 -j ACCEPT",
+    "iptables-legacy --wait -t nat -D POSTROUTING -p tcp -s 172.17.0.2 -d 172.17.0.2 --dport 80 -j MASQUERADE",
+    "iptables-legacy --wait -t nat -L -v -n",
+    "iptables-legacy -L -v -n --line-numbers",
+];
+
+/// Rules with sets, and texts put onto what is there.
+const SETS: &[&str] = &[
+    "ipset create hosts hash:ip",
+    "ipset create ways hash:net,port",
+    "ipset add hosts 192.0.2.1",
+    "iptables-legacy -A INPUT -m set --match-set hosts src -j DROP",
+    "iptables-legacy -A OUTPUT -m set ! --match-set ways dst,dst -j ACCEPT",
+    "iptables-legacy -A INPUT -m set --match-set nosuch src -j DROP",
+    "iptables-legacy-save",
+    "iptables-legacy -L -v -n",
+    "iptables-legacy-restore --noflush DIR/more",
+    "iptables-legacy-save",
+    "iptables-legacy-restore -n DIR/wrong",
+    "iptables-legacy-restore --noflush --test DIR/more",
+    "iptables-legacy-save -c",
+    "iptables-legacy -D INPUT -m set --match-set hosts src -j DROP",
+    "iptables-legacy-save",
+];
+
+/// Asks both the same, each in a namespace of its own.
+fn compare(dir: &Path, cgroup: &Cgroup, script: &[&str]) -> Result<()> {
+    let script = script.iter();
+    let script = script.map(|line| line.replace("DIR", &dir.display().to_string()));
+    let script: Vec<String> = script.collect();
+    let expected = isolated(|| {
+        run("ip", "link set lo up")?;
+        script
+            .iter()
+            .map(|line| outcome(&mut native(line)))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    for (line, expected) in script.iter().zip(expected) {
+        let mut found = outcome(&mut supervised(cgroup, line))?;
+        // Notes about how rules are translated are ours; the rest is the tool's.
+        if found.errors.starts_with("warning") {
+            found.errors.clear();
+        }
+        assert_eq!(found, expected, "{line}");
+    }
+    ensure!(kernel_tables()?.is_empty(), "the kernel has tables");
+    Ok(())
+}
+
 #[test]
 fn iptables_says_the_same_as_with_the_kernel() {
     with_iptables(|dir| {
@@ -129,25 +215,47 @@ fn iptables_says_the_same_as_with_the_kernel() {
         let counted = "*filter\n:INPUT ACCEPT [3:300]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [1:2]\n:own - [0:0]\n\
                        [4:400] -A INPUT -p icmp -j own\n[5:500] -A own -m comment --comment \"a b\" -j RETURN\nCOMMIT\n";
         fs::write(dir.join("counted"), counted)?;
-        let script = SCRIPT.iter();
-        let script = script.map(|line| line.replace("DIR", &dir.display().to_string()));
-        let script: Vec<String> = script.collect();
-        let expected = isolated(|| {
-            run("ip", "link set lo up")?;
-            script
-                .iter()
-                .map(|line| outcome(&mut native(line)))
-                .collect::<Result<Vec<_>>>()
-        })?;
-        for (line, expected) in script.iter().zip(expected) {
-            let mut found = outcome(&mut supervised(&cgroup, line))?;
-            // Notes about how rules are translated are ours; the rest is the tool's.
-            if found.errors.starts_with("warning") {
-                found.errors.clear();
-            }
-            assert_eq!(found, expected, "{line}");
+        compare(dir, &cgroup, SCRIPT)
+    });
+}
+
+#[test]
+fn the_calls_of_docker_are_answered_as_the_kernel_does() {
+    with_iptables(|dir| compare(dir, &Cgroup::new("docker")?, DOCKER));
+}
+
+#[test]
+fn sets_and_texts_on_top_are_answered_as_the_kernel_does() {
+    with_iptables(|dir| {
+        let more = "*filter\n-I INPUT 1 -s 192.0.2.9 -j ACCEPT\n:fresh - [0:0]\n\
+                    -A fresh -m set --match-set ways src,src -j RETURN\nCOMMIT\n";
+        fs::write(dir.join("more"), more)?;
+        fs::write(
+            dir.join("wrong"),
+            "*filter\n-A INPUT -s 192.0.2.9 -j nosuch\nCOMMIT\n",
+        )?;
+        compare(dir, &Cgroup::new("tops")?, SETS)
+    });
+}
+
+#[test]
+fn a_daemon_that_calls_iptables_is_answered() {
+    with_iptables(|_| {
+        let cgroup = Cgroup::new("daemon")?;
+        // Children in the background, each with children of its own, while another client works.
+        let mut daemon = supervised(&cgroup, "sh -c");
+        daemon.arg(
+            "for i in 1 2 3 4; do (iptables-legacy -w -A INPUT -p udp --dport $i -j DROP; iptables-legacy -w -S INPUT >/dev/null) & done; wait",
+        );
+        let mut daemon = daemon.spawn()?;
+        for port in 11..=14 {
+            let words = format!("iptables-legacy -w -A INPUT -p udp --dport {port} -j DROP");
+            let found = outcome(&mut supervised(&cgroup, &words))?;
+            ensure!(found.status == Some(0), "{found:?}");
         }
-        ensure!(kernel_tables()?.is_empty(), "the kernel has tables");
+        ensure!(daemon.wait()?.success(), "the daemon failed");
+        let saved = outcome(&mut supervised(&cgroup, "iptables-legacy-save"))?.output;
+        ensure!(saved.matches("--dport").count() == 8, "{saved}");
         Ok(())
     });
 }

@@ -259,3 +259,64 @@ fn rules_change_a_set_that_other_rules_ask() {
         Ok(())
     });
 }
+
+#[test]
+fn a_refresh_takes_over_the_sets_of_the_kernel() {
+    in_kernel(|dir| {
+        let rules = dir.join("rules");
+        let text = "*filter\n:INPUT ACCEPT [0:0]\n\
+                    -A INPUT -p tcp -m set --match-set blocked src -j DROP\n\
+                    -A INPUT -p tcp -m set --match-set pairs src,dst -j DROP\nCOMMIT\n";
+        fs::write(&rules, text)?;
+        let sets = dir.join("sets");
+        fs::write(
+            &sets,
+            "create blocked hash:net\ncreate pairs hash:net,net\n",
+        )?;
+        run("ipset", "create blocked hash:net")?;
+        let cgroup = Cgroup::new("refresh")?;
+        let place = format!("--cgroup {}", cgroup.name());
+        ipt2bpf(&format!(
+            "attach --live-sets --ipset {} {place} {}",
+            sets.display(),
+            rules.display()
+        ))?;
+        let _servers = cgroup.inside(|| listen(&["127.0.0.1"], &[7031]))??;
+        run("ipset", "add blocked 127.0.0.0/8")?;
+        run("ipset", "add blocked 192.0.2.0/24")?;
+        ensure!(connects("127.0.0.1", 7031), "nothing was refreshed yet");
+        ipt2bpf("set refresh")?;
+        ensure!(!connects("127.0.0.1", 7031), "it is blocked");
+        ensure!(
+            ipt2bpf("set list blocked")?.lines().count() == 3,
+            "two elements"
+        );
+        run("ipset", "del blocked 127.0.0.0/8")?;
+        ipt2bpf(&format!("set refresh blocked {place}"))?;
+        ensure!(connects("127.0.0.1", 7031), "it is not any more");
+        ensure!(
+            ipt2bpf("set list blocked")?.lines().count() == 2,
+            "one element"
+        );
+
+        // A set that cannot be changed says what it is, and one that is not there, too.
+        let said = format!(
+            "{:#}",
+            ipt2bpf("set add pairs 10.0.0.1,10.0.0.2").expect_err("a copy")
+        );
+        ensure!(
+            said.contains("have a copy of pairs") && said.contains("are always copies"),
+            "{said}"
+        );
+        let said = format!("{:#}", ipt2bpf("set flush nosuch").expect_err("none"));
+        ensure!(
+            said.contains("no rule that ipt2bpf has attached asks a set nosuch"),
+            "{said}"
+        );
+        ipt2bpf(&format!("detach {place}"))?;
+        run("ipset", "destroy blocked")?;
+        let rest = ipt2bpf("set refresh")?;
+        ensure!(rest.is_empty(), "nothing is left to refresh");
+        Ok(())
+    });
+}

@@ -110,3 +110,57 @@ fn programs_are_told_of_new_addresses_and_names() {
         Ok(())
     });
 }
+
+#[test]
+fn interfaces_that_get_another_name_are_followed() {
+    in_kernel(|dir| {
+        let rules = both_families(
+            dir,
+            "rules",
+            "-A INPUT -i near -p tcp --dport 7002 -j DROP\n-A INPUT -i other -p tcp --dport 7003 -j DROP\n",
+        )?;
+        let neighbour = wire()?;
+        ipt2bpf(&format!("attach --xdp near {rules}"))?;
+        let _watching = Watching::start()?;
+        let _servers = listen(&["0.0.0.0"], &[7001, 7002, 7003])?;
+        let open = |neighbour: &crate::places::Neighbour| -> Result<[bool; 3]> {
+            let connects = |port| neighbour.connects("10.77.0.1", port);
+            Ok([connects(7001)?, connects(7002)?, connects(7003)?])
+        };
+        ensure!(
+            open(&neighbour)? == [true, false, true],
+            "under the old name"
+        );
+        let rename = || -> Result<()> {
+            run("ip", "link set near down")?;
+            run("ip", "link set near name other")?;
+            run("ip", "link set other up").map(drop)
+        };
+        rename()?;
+        eventually("the new name is known", || {
+            Ok(open(&neighbour)? == [true, true, false])
+        })?;
+        ensure!(
+            ipt2bpf("list")?.contains("other  xdp"),
+            "{}",
+            ipt2bpf("list")?
+        );
+        sleep(Duration::from_millis(500));
+        drop(neighbour);
+        let _ = run("ip", "link del other");
+        eventually("the program is gone", || {
+            Ok(!ipt2bpf("list")?.contains("other  xdp"))
+        })?;
+        // What is plugged in comes under a name of the kernel's and is given its own.
+        let neighbour = wire()?;
+        rename()?;
+        eventually("other has its program", || {
+            Ok(ipt2bpf("list")?.contains("other  xdp"))
+        })?;
+        eventually("and its rules", || {
+            Ok(open(&neighbour)? == [true, true, false])
+        })?;
+        ipt2bpf("detach --xdp other")?;
+        Ok(())
+    });
+}

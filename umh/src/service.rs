@@ -487,9 +487,9 @@ fn counted(objects: &[Maps]) -> Result<String, Failure> {
         let read = || Ok::<_, Error>((maps.rules_text()?, maps.counters()?));
         let (rules, values) = read().map_err(Failure::kernel)?;
         let mut sources = Sources::default();
-        let id = sources.add("rules", rules);
+        let id = sources.add("rules", rules.clone());
         let mut rulesets = parse(&sources, id, &ParseOptions::default()).rulesets;
-        let layout = CounterLayout::new(&rulesets);
+        let layout = CounterLayout::of_text(&rulesets, &rules);
         counters::into_text(&mut rulesets, &layout, &values);
         for ruleset in rulesets {
             text += heading(ruleset.family);

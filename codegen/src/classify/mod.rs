@@ -38,10 +38,10 @@ use crate::asm::Code;
 use data::{Data, Place};
 use outcome::Outcomes;
 use problem::Problem;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How the rules of a segment are decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
     /// One after the other.

@@ -120,9 +120,10 @@ fn map_named(maps: &mut Vec<Map>, name: &str, kind: MapKind) -> MapId {
     MapId(index as u16)
 }
 
-/// The indexes of the states of matches in their maps. The programs of an object share them: a chain that
-/// INPUT and OUTPUT call has one bucket for both.
-pub type States = HashMap<(MapId, Place), u32>;
+pub use super::states::States;
+
+/// What the number of states in a map is rounded up to where more may come.
+const SPACIOUS_STATES: u32 = 16;
 
 /// Makes the functions and maps that routines need.
 pub struct Linker<'a> {
@@ -264,8 +265,12 @@ impl Linker<'_> {
         let MapKind::State { entries, .. } = &mut self.maps[usize::from(map.0)].kind else {
             return (map, 0);
         };
-        let index = *self.states.entry((map, place)).or_insert(*entries);
-        *entries = (*entries).max(index + 1);
+        let index = self.states.index(name, place);
+        let needed = match self.options.lasts {
+            true => (index + 1).next_multiple_of(SPACIOUS_STATES),
+            false => index + 1,
+        };
+        *entries = needed.max(*entries);
         (map, index)
     }
 

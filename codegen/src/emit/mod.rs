@@ -8,6 +8,7 @@ pub mod program;
 pub mod reach;
 mod rules;
 mod segment;
+pub mod states;
 mod structures;
 pub(crate) mod test;
 pub mod weight;
@@ -19,9 +20,10 @@ use crate::field::{Field, layout};
 use crate::meaning::reject;
 use crate::module::{
     COUNTERS_MAP, DEVICES_MAP, Function, FunctionKind, Hook, Map, MapKind, Module, Parameter,
-    RULES_MAP,
+    RECORD_MAP, RULES_MAP,
 };
 use crate::options::{DeviceNames, KernelVersion, MAX_VALUE, Options, XdpPath};
+use crate::plan::record::{self, Record};
 use crate::plan::{PlanError, StagePlan, plan};
 use crate::routine::Routine;
 use crate::semantic::{FamilyFilter, Filter, Path, Stage, Test};
@@ -46,12 +48,15 @@ pub struct Emitted {
     pub plans: Vec<(Hook, Family, StagePlan)>,
     /// The oldest kernel it loads on.
     pub kernel: KernelVersion,
+    /// Where matches keep their states.
+    pub states: States,
 }
 
-/// Writes the programs of simplified filters. `counters` is the number of counters, `text` the rulesets
-/// as iptables-save prints them.
+/// Writes the programs of simplified filters. `counters` is the number of counters that the map has, `text`
+/// the rulesets as iptables-save prints them; `gone` has the rules that are there no more.
 pub fn emit(
     filters: &[Filter],
+    gone: &[Filter],
     counters: u32,
     text: Vec<u8>,
     options: &Options,
@@ -81,7 +86,7 @@ pub fn emit(
     }
     let plans = filters
         .iter()
-        .map(|filter| plan_filter(filter, options))
+        .map(|filter| plan_filter(filter, gone, options))
         .collect::<Result<Vec<_>, _>>()?;
     let counting = match filters.iter().all(|filter| filter.hook == Hook::Xdp) {
         true => Counting::Plain,
@@ -91,6 +96,7 @@ pub fn emit(
     let mut callees = Callees {
         first: filters.len(),
         functions: Vec::new(),
+        records: Vec::new(),
     };
     let function = callees.add(
         "count".into(),
@@ -109,7 +115,10 @@ pub fn emit(
             constant.keep(&mut module.maps);
         }
     }
-    let mut states = States::new();
+    let mut states = match &options.before {
+        Some(before) => States::onto(&before.states),
+        None => States::default(),
+    };
     let mut kernel = KernelVersion::BASELINE;
     for (filter, plans) in filters.iter().zip(&plans) {
         let depth = plans
@@ -185,6 +194,10 @@ pub fn emit(
         kernel = kernel.max(KernelVersion::KERNEL_CONTEXT);
     }
     module.functions.extend(callees.functions);
+    if options.lasts && !callees.records.is_empty() {
+        let bytes = record::write(callees.records);
+        add_map(&mut module, RECORD_MAP, MapKind::Constant { bytes });
+    }
     let large =
         |map: &Map| matches!(&map.kind, MapKind::Constant { bytes } if bytes.len() > MAX_VALUE);
     if module.maps.iter().any(large) {
@@ -202,6 +215,7 @@ pub fn emit(
         plans: plans.collect(),
         module,
         kernel,
+        states,
     })
 }
 
@@ -219,12 +233,21 @@ fn add_map(module: &mut Module, name: &str, kind: MapKind) -> MapId {
 }
 
 /// The plans of a filter's stages, per family.
-fn plan_filter(filter: &Filter, options: &Options) -> Result<Vec<Vec<StagePlan>>, PlanError> {
+fn plan_filter(
+    filter: &Filter,
+    gone: &[Filter],
+    options: &Options,
+) -> Result<Vec<Vec<StagePlan>>, PlanError> {
     let families = filter.families.iter();
+    let gone = gone.iter().find(|gone| gone.hook == filter.hook);
+    let gone = gone.map_or(&[][..], |gone| &gone.families);
     families
         .map(|family| {
             let stages = family.stages.iter();
-            stages.map(|&stage| plan(family, stage, options)).collect()
+            let gone = gone.iter().find(|gone| gone.family == family.family);
+            stages
+                .map(|&stage| plan(family, stage, gone, options))
+                .collect()
         })
         .collect()
 }
@@ -299,6 +322,8 @@ fn needs_devices_map(filter: &Filter, options: &Options) -> bool {
 struct Callees {
     first: usize,
     functions: Vec<Function>,
+    /// Of the segments with many rules.
+    records: Vec<Record>,
 }
 
 impl Callees {
@@ -321,7 +346,11 @@ impl Callees {
             }
             let may_be_null = linkage == FunctionKind::Global;
             let code = match plan.segment(range) {
-                Some(segment) => segment::emit(stage, segment, may_be_null, maps),
+                Some(segment) => {
+                    let (code, record) = segment::emit(stage, segment, may_be_null, maps);
+                    self.records.extend(record);
+                    code
+                }
                 None => rules::emit(stage, range, may_be_null),
             };
             functions.push(self.add(format!("{prefix}_{number}"), linkage, parameters, code));

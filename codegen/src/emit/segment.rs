@@ -5,17 +5,20 @@
 //! function gives back. So the code is the same for any number of rules.
 
 use super::rules::{self, CONTEXT, Counters, Stage};
-use super::test::PACKET;
+use super::test::{self, PACKET};
 use crate::asm::{Alu, Code, Cond, Imm64, Label, MapId, Op, Operand, Reg, Size};
+use std::collections::BTreeMap;
+
+use crate::classify::Classified;
 use crate::classify::data::Place;
 use crate::classify::outcome::{COUNTER_BITS, Leave, NOTHING, RECORD, RECORD_HEAD};
-use crate::module::{Map, MapKind};
+use crate::module::{CLASSES_MAP, Map, MapKind};
 use crate::options::MAX_VALUE;
-use crate::plan::{ACCEPT, DROP, NodeKind, Segment};
+use crate::plan::record::{self, Goal, Goals, KnownNode, Record};
+use crate::plan::reuse::WORTH_A_RECORD;
+use crate::plan::{ACCEPT, DROP, Decider, Gate, NodeKind, Segment};
 use crate::semantic::Verdict;
 
-/// What the names of the maps with the arrays of classifiers begin with.
-const CLASSES_MAP: &str = ".rodata.classes";
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// What an exit gives back for a packet that goes to the place on top of the return stack.
@@ -23,12 +26,43 @@ const POP: u32 = u32::MAX;
 /// Bytes of an exit: what the function gives back, and what goes on the return stack, or 0.
 const EXIT: u32 = 8;
 
-/// Writes the function of a segment, and its arrays into one of the maps for them.
-pub fn emit(stage: &Stage<'_>, segment: &Segment, may_be_null: bool, maps: &mut Vec<Map>) -> Code {
-    let classified = segment.classified.as_ref();
-    let outcomes = &classified.outcomes;
-    let exits: Vec<(u32, u32)> = outcomes
-        .exits()
+/// Writes the function of a segment, and its arrays into one of the maps for them. The record is for rules
+/// that will take the place of these.
+pub fn emit(
+    stage: &Stage<'_>,
+    segment: &Segment,
+    may_be_null: bool,
+    maps: &mut Vec<Map>,
+) -> (Code, Option<Record>) {
+    let (mut data, exits, records) = match &segment.decider {
+        Decider::New(classified) => {
+            let outcomes = &classified.outcomes;
+            let mut data = classified.classifier.data().bytes().to_vec();
+            // A record cut short by the end of its array still has as many counters as the longest.
+            let spare = std::iter::repeat_n(0, RECORD_HEAD + outcomes.most_counters());
+            let words = outcomes.records().iter().copied().chain(spare);
+            let records = Records {
+                offset: words_at_end(&mut data, words),
+                length: outcomes.records().len() as u32,
+                most_counters: outcomes.most_counters(),
+            };
+            (data, outcomes.exits(), records)
+        }
+        Decider::Known {
+            record,
+            arrays,
+            exits,
+        } => {
+            let records = Records {
+                offset: record.records,
+                length: record.record_words,
+                most_counters: record.most_counters,
+            };
+            (arrays.to_vec(), exits.as_slice(), records)
+        }
+    };
+    let length = data.len();
+    let ways: Vec<(u32, u32)> = exits
         .iter()
         .map(|exit| match *exit {
             Leave::Verdict(Verdict::Drop) => (DROP, 0),
@@ -40,30 +74,111 @@ pub fn emit(stage: &Stage<'_>, segment: &Segment, may_be_null: bool, maps: &mut 
             Leave::Return => (POP, 0),
         })
         .collect();
-    let mut data = classified.classifier.data().clone();
-    // A record cut short by the end of its array still has as many counters as the longest.
-    let spare = std::iter::repeat_n(0, RECORD_HEAD + outcomes.most_counters());
-    let records = data.words(outcomes.records().iter().copied().chain(spare));
-    let table = data.words(exits.iter().flat_map(|&(result, push)| [result, push]));
-    let (map, start) = keep(data.bytes(), maps);
+    let table = words_at_end(
+        &mut data,
+        ways.iter().flat_map(|&(result, push)| [result, push]),
+    );
+    let (map, start) = keep(&data, maps);
     let mut code = Code::default();
     let escape = code.label();
     let mut writer = Writer {
         stage,
         code,
         place: Place { map, start, escape },
-        records: Records {
-            offset: records,
-            length: outcomes.records().len() as u32,
-            most_counters: outcomes.most_counters(),
-        },
+        records,
         table,
-        exits,
+        exits: ways,
     };
     writer.head(segment, may_be_null);
-    classified.classifier.emit(&mut writer.code, writer.place);
+    let concerned = segment.gate.as_ref().map(|gate| writer.gate(gate));
+    match &segment.decider {
+        Decider::New(classified) => classified.classifier.emit(&mut writer.code, writer.place),
+        Decider::Known { record, .. } => record.emit(&mut writer.code, writer.place),
+    }
     writer.perform();
-    writer.code
+    if let (Some(concerned), Some(gate)) = (concerned, &segment.gate) {
+        writer.code.bind(concerned);
+        let first = stage.plan.entry(gate.first);
+        writer.code.alu32(Alu::Mov, Reg::R0, first as i32);
+        writer.code.exit();
+    }
+    let place = |record: Record| {
+        let map = maps.get(usize::from(map.0))?.name.clone();
+        Some(Record {
+            map,
+            start: start as usize,
+            length,
+            ..record
+        })
+    };
+    let record = match &segment.decider {
+        Decider::New(classified) if segment.nodes.len() >= WORTH_A_RECORD => {
+            Some(record(stage, segment, classified, writer.records))
+        }
+        Decider::New(_) => None,
+        Decider::Known { record, .. } => Some(record.as_ref().clone()),
+    };
+    (writer.code, record.and_then(place))
+}
+
+/// What is to be known of a new classifier later.
+fn record(
+    stage: &Stage<'_>,
+    segment: &Segment,
+    classified: &Classified,
+    records: Records,
+) -> Record {
+    let (filter, plan, run) = (stage.filter, stage.plan, &segment.nodes);
+    let content = |node: usize| record::content(filter, &plan.nodes[node]);
+    let mut goals = Goals::default();
+    let nodes = run.clone().map(|index| {
+        let node = &plan.nodes[index];
+        let mut number = |flow| goals.number(record::goal(flow, index, run, content));
+        KnownNode {
+            content: content(index),
+            hit: number(node.hit),
+            miss: number(node.miss),
+        }
+    });
+    let nodes = nodes.collect();
+    let mut code = Code::default();
+    let escape = code.label();
+    let place = Place {
+        map: MapId(0),
+        start: 0,
+        escape,
+    };
+    classified.classifier.emit(&mut code, place);
+    let exits = classified.outcomes.exits().iter().map(|exit| match *exit {
+        Leave::Verdict(verdict) => Goal::Verdict(verdict),
+        Leave::To { node, back } => Goal::Outside(content(node), back.map(content)),
+        Leave::Return => Goal::Return,
+    });
+    Record {
+        place: record::place_of(filter, plan.stage),
+        nodes,
+        goals: goals.all(),
+        asks: record::asks(filter, &plan.nodes[run.clone()]),
+        gone: BTreeMap::new(),
+        code: code.ops().to_vec(),
+        strategy: classified.strategy,
+        nanoseconds: classified.classifier.nanoseconds(),
+        map: String::new(),
+        start: 0,
+        length: 0,
+        records: records.offset,
+        record_words: records.length,
+        most_counters: records.most_counters,
+        exits: exits.collect(),
+    }
+}
+
+/// Appends numbers of four bytes behind whole cache lines, and gives the place of the first.
+fn words_at_end(data: &mut Vec<u8>, words: impl Iterator<Item = u32>) -> u32 {
+    data.resize(data.len().next_multiple_of(LINE), 0);
+    let start = data.len();
+    data.extend(words.flat_map(u32::to_le_bytes));
+    start as u32
 }
 
 /// What a listing shows above the code: the strategy, and the first rule and the last.
@@ -76,7 +191,7 @@ fn title(stage: &Stage<'_>, segment: &Segment) -> String {
             NodeKind::Policy(_) => None,
         });
     let rules: Vec<&String> = rules.collect();
-    let strategy = segment.classified.strategy;
+    let strategy = segment.decider.strategy();
     match rules.as_slice() {
         [first, .., last] => format!("{} rules by {strategy}: {first} ... {last}", rules.len()),
         [only] => format!("by {strategy}: {only}"),
@@ -112,6 +227,7 @@ fn keep(bytes: &[u8], maps: &mut Vec<Map>) -> (MapId, u32) {
     (MapId(maps.len() as u16 - 1), 0)
 }
 
+#[derive(Clone, Copy)]
 struct Records {
     offset: u32,
     length: u32,
@@ -136,6 +252,15 @@ impl Writer<'_> {
         if may_be_null {
             self.code.branch(Cond::Eq, PACKET, 0, self.place.escape);
         }
+    }
+
+    /// Sends packets away that the segment does not decide.
+    fn gate(&mut self, gate: &Gate) -> Label {
+        let concerned = self.code.label();
+        for part in &gate.tests {
+            test::branch(&mut self.code, part, true, concerned);
+        }
+        concerned
     }
 
     /// Counts and leaves as the word in R8 says.

@@ -1,11 +1,14 @@
 //! Whose a record is: rules, policies and chains by the numbers in records.
 
-use ipt2bpf_parser::ruleset::{Action, Chain, Rule, Ruleset, Table, Verdict};
+use std::collections::HashMap;
+
+use ipt2bpf_parser::ruleset::{Action, Chain, Family, Rule, Ruleset, Table, Verdict};
 use ipt2bpf_parser::targets::Target;
 
 use super::audit;
 use super::line::Details;
 use super::record::{Occasion, Record};
+use crate::counters::CounterLayout;
 
 /// The level of `LOGLEVEL_WARNING`, which traces have.
 const TRACE_LEVEL: u8 = 4;
@@ -16,7 +19,7 @@ const NFLOG_LEVEL: u8 = 6;
 #[derive(Clone, Debug)]
 pub struct Book {
     /// By counter.
-    counted: Vec<Entry>,
+    counted: HashMap<u32, Entry>,
     /// What is told at the end of user chains, by the number of the chain.
     returns: Vec<String>,
 }
@@ -43,23 +46,23 @@ pub struct Told {
 }
 
 impl Book {
-    /// Reads rulesets; they must be those that the programs were made from.
-    pub fn new(rulesets: &[Ruleset]) -> Self {
+    /// Reads rulesets and the numbers of their counters; they must be those that the programs were made from.
+    pub fn new(rulesets: &[Ruleset], layout: &CounterLayout) -> Self {
         let mut book = Book {
-            counted: Vec::new(),
+            counted: HashMap::new(),
             returns: Vec::new(),
         };
         for ruleset in rulesets {
             for table in &ruleset.tables {
                 for chain in &table.chains {
-                    book.chain(table, chain);
+                    book.chain(ruleset.family, table, chain, layout);
                 }
             }
         }
         book
     }
 
-    fn chain(&mut self, table: &Table, chain: &Chain) {
+    fn chain(&mut self, family: Family, table: &Table, chain: &Chain, layout: &CounterLayout) {
         let trace = |word: &str, number: usize| {
             format!("TRACE: {}:{}:{word}:{number} ", table.kind, chain.name)
         };
@@ -68,34 +71,38 @@ impl Book {
             None => "return",
         };
         let last = trace(end, chain.rules.len() + 1);
-        if chain.builtin.is_some() {
-            self.counted.push(Entry {
+        if let Some(policy) = layout.policy(family, table.kind, &chain.name) {
+            let entry = Entry {
                 target: None,
                 trace: last.clone(),
-            });
+            };
+            self.counted.insert(policy.0, entry);
         }
         self.returns.push(last);
-        for (index, rule) in chain.rules.iter().enumerate() {
+        let numbers = layout.rules(family, table.kind, &chain.name);
+        for ((index, rule), number) in chain.rules.iter().enumerate().zip(numbers) {
             // The kernel takes any rule without a condition for the chain's last
             // (`get_chainname_rulenum`, net/ipv4/netfilter/ip_tables.c).
             let word = match is_bare_verdict(rule) {
                 true => end,
                 false => "rule",
             };
-            self.counted.push(Entry {
+            let entry = Entry {
                 target: told(rule),
                 trace: trace(word, index + 1),
-            });
+            };
+            self.counted.insert(number, entry);
         }
     }
 
     /// How a record is to be told; none when the rulesets have no such rule.
     pub fn told(&self, record: &Record) -> Option<Told> {
-        let number = record.number as usize;
         let trace = match record.occasion {
-            Occasion::Target => return self.counted.get(number)?.target.clone(),
-            Occasion::TracedRule | Occasion::TracedPolicy => &self.counted.get(number)?.trace,
-            Occasion::TracedReturn => self.returns.get(number)?,
+            Occasion::Target => return self.counted.get(&record.number)?.target.clone(),
+            Occasion::TracedRule | Occasion::TracedPolicy => {
+                &self.counted.get(&record.number)?.trace
+            }
+            Occasion::TracedReturn => self.returns.get(record.number as usize)?,
         };
         Some(Told {
             prefix: trace.clone().into_bytes(),

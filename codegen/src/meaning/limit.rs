@@ -13,7 +13,7 @@ use crate::routine::{Perform, Place, World};
 use crate::semantic::{Step, Test};
 
 /// The map of the buckets.
-const BUCKETS: &str = "limits";
+pub const BUCKETS: &str = "limits";
 
 impl MatchMeaning for Limit {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {

@@ -13,7 +13,7 @@ use crate::routine::{Perform, Place, World};
 use crate::semantic::{Step, Test};
 
 /// The map of the quotas.
-const QUOTAS: &str = "quotas";
+pub const QUOTAS: &str = "quotas";
 
 impl MatchMeaning for Quota {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {

@@ -13,7 +13,7 @@ use crate::routine::{Perform, Place, Routine, World};
 use crate::semantic::{Step, Test};
 
 /// The map of the cycles.
-const CYCLES: &str = "nth";
+pub const CYCLES: &str = "nth";
 
 impl MatchMeaning for Statistic {
     fn steps(&self, context: Context<'_>) -> Result<Vec<Step>, Refusal> {

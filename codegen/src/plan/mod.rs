@@ -17,6 +17,9 @@
 
 mod calls;
 mod layout;
+pub mod record;
+mod region;
+pub mod reuse;
 mod segments;
 
 use std::ops::Range;
@@ -27,7 +30,7 @@ use crate::semantic::{ChainId, CounterId, FamilyFilter, Stage, Verdict};
 use calls::CallGraph;
 use layout::Layout;
 use segments::segments;
-pub use segments::{Segment, straight_nanoseconds};
+pub use segments::{Decider, Gate, Segment, straight_nanoseconds};
 
 /// Programs whose chains, all copied, have no more rules than this are copied whole.
 const COPY_ALL: u64 = 4096;
@@ -183,20 +186,25 @@ pub enum PlanError {
     },
 }
 
-/// Lays out a stage of a simplified filter.
+/// Lays out a stage of a simplified filter; `gone` has the rules that are there no more.
 pub fn plan(
     filter: &FamilyFilter,
     stage: Stage,
+    gone: Option<&FamilyFilter>,
     options: &Options,
 ) -> Result<StagePlan, PlanError> {
     let graph = CallGraph::new(filter, stage.chain);
     let name = || filter.chain(stage.chain).name.clone();
     let mut layout = Layout::new(filter, &graph, stage.chain);
     layout.run();
-    let nodes = prune(filter, layout.resolve());
-    let segments = segments(filter, &nodes, options);
+    let mut nodes = prune(filter, layout.resolve());
+    let known = match &options.before {
+        Some(before) => reuse::reuse(filter, stage, &mut nodes, before, gone),
+        None => Vec::new(),
+    };
+    let segments = segments(filter, &nodes, known, options);
     let functions = cut(filter, &nodes, &segments);
-    let entries = entries(&nodes, &functions);
+    let entries = entries(&nodes, &functions, &segments);
     let calls = nodes
         .iter()
         .any(|node| matches!(node.hit, Flow::Call { .. }));
@@ -343,8 +351,10 @@ fn cut_straight(
 }
 
 /// The nodes that are come to from another function or through the return stack, and the first.
-fn entries(nodes: &[Node], functions: &[Range<usize>]) -> Vec<usize> {
+fn entries(nodes: &[Node], functions: &[Range<usize>], segments: &[Segment]) -> Vec<usize> {
+    let gates = segments.iter().filter_map(|it| it.gate.as_ref());
     let mut entries = vec![0];
+    entries.extend(gates.map(|gate| gate.first));
     for function in functions {
         for node in &nodes[function.clone()] {
             for flow in [node.hit, node.miss] {

@@ -6,12 +6,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::record::Record;
 use super::{Flow, Node, NodeKind};
 use crate::classify::outcome::{Goal, Leave, Way};
 use crate::classify::problem::{Problem, is_pure};
 use crate::classify::{Classified, Limits, Strategy};
 use crate::options::{KernelVersion, MAX_VALUE, Options};
-use crate::semantic::{CounterId, FamilyFilter};
+use crate::semantic::{CounterId, FamilyFilter, Test};
 
 /// Segments of a stage, at most: each is a function.
 const MAX_SEGMENTS: usize = 24;
@@ -33,15 +34,98 @@ pub struct Segment {
     /// The nodes.
     pub nodes: Range<usize>,
     /// What decides them.
-    pub classified: Arc<Classified>,
+    pub decider: Decider,
+    /// Which packets it does not decide.
+    pub gate: Option<Gate>,
 }
 
-/// The segments of some nodes that are not straight code, in order.
-pub fn segments(filter: &FamilyFilter, nodes: &[Node], options: &Options) -> Vec<Segment> {
-    let mut runs = runs(filter, nodes, 0..nodes.len(), None);
+/// What decides a segment.
+#[derive(Clone, Debug)]
+pub enum Decider {
+    /// A classifier that was made for it.
+    New(Arc<Classified>),
+    /// One that was made for other rules.
+    Known {
+        /// Which it is.
+        record: Arc<Record>,
+        /// Its arrays and the records of outcomes.
+        arrays: Arc<[u8]>,
+        /// Where packets leave.
+        exits: Vec<Leave>,
+    },
+}
+
+/// Packets that a segment does not decide.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// They are those of which one of these holds.
+    pub tests: Vec<Test>,
+    /// The node that they go to.
+    pub first: usize,
+}
+
+impl Decider {
+    /// How it was made.
+    pub fn strategy(&self) -> Strategy {
+        match self {
+            Decider::New(classified) => classified.strategy,
+            Decider::Known { record, .. } => record.strategy,
+        }
+    }
+
+    /// Bytes of its arrays.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Decider::New(classified) => classified.classifier.data().len(),
+            Decider::Known { arrays, .. } => arrays.len(),
+        }
+    }
+
+    /// About how long it takes for a packet, in nanoseconds.
+    pub fn nanoseconds(&self) -> f64 {
+        match self {
+            Decider::New(classified) => classified.classifier.nanoseconds(),
+            Decider::Known { record, .. } => record.nanoseconds,
+        }
+    }
+}
+
+impl Segment {
+    /// Takes note of nodes that were put in front of one which comes before the segment.
+    pub fn move_behind(&mut self, at: usize, by: usize) {
+        let place = |node: usize| if node >= at { node + by } else { node };
+        self.nodes = place(self.nodes.start)..place(self.nodes.end);
+        if let Some(gate) = &mut self.gate {
+            gate.first = place(gate.first);
+        }
+        if let Decider::Known { exits, .. } = &mut self.decider {
+            for exit in exits {
+                if let Leave::To { node, back } = exit {
+                    *node = place(*node);
+                    *back = back.map(place);
+                }
+            }
+        }
+    }
+}
+
+/// The segments of some nodes that are not straight code, in order, beside those that are known.
+pub fn segments(
+    filter: &FamilyFilter,
+    nodes: &[Node],
+    known: Vec<Segment>,
+    options: &Options,
+) -> Vec<Segment> {
+    let gates = known.iter().filter_map(|it| it.gate.as_ref());
+    let begins: Vec<usize> = gates.map(|gate| gate.first).collect();
+    let mut runs = runs(filter, nodes, 0..nodes.len(), &begins);
+    runs.retain(|run| {
+        let mut known = known.iter();
+        known.all(|it| it.nodes.end <= run.start || run.end <= it.nodes.start)
+    });
     runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
     runs.truncate(MAX_SEGMENTS);
-    let mut segments = Vec::new();
+    let mut segments = known;
     for run in runs {
         cover(filter, nodes, run, options, &mut segments);
     }
@@ -63,11 +147,12 @@ fn cover(
     if let Some(classified) = classified(filter, nodes, &run, options) {
         segments.push(Segment {
             nodes: run,
-            classified: Arc::new(classified),
+            decider: Decider::New(Arc::new(classified)),
+            gate: None,
         });
     } else if WORTH_HALVING.contains(&run.len()) {
         let middle = run.start + run.len() / 2;
-        for half in runs(filter, nodes, run, Some(middle)) {
+        for half in runs(filter, nodes, run, &[middle]) {
             cover(filter, nodes, half, options, segments);
         }
     }
@@ -163,13 +248,13 @@ fn cost(classified: &Classified) -> f64 {
     FUNCTION + classified.classifier.nanoseconds()
 }
 
-/// The longest runs of pure nodes within some nodes that are entered at their first only; one of them begins
-/// at `middle`.
-fn runs(
+/// The longest runs of pure nodes within some nodes that are entered at their first only; one begins at each
+/// of `begins`.
+pub fn runs(
     filter: &FamilyFilter,
     nodes: &[Node],
     within: Range<usize>,
-    middle: Option<usize>,
+    begins: &[usize],
 ) -> Vec<Range<usize>> {
     // The first node from which each is reached, and whether the return stack leads there.
     let mut first_source: Vec<usize> = (0..nodes.len()).collect();
@@ -188,7 +273,7 @@ fn runs(
     }
     let mut runs: Vec<Range<usize>> = Vec::new();
     for index in within.filter(|&index| is_pure(filter, &nodes[index])) {
-        let begins = called[index] || middle == Some(index);
+        let begins = called[index] || begins.contains(&index);
         match runs.last_mut() {
             Some(run) if run.end == index && !begins && first_source[index] >= run.start => {
                 run.end = index + 1;

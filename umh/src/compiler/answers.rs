@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipt2bpf_codegen::compile::{Compiled, translate};
+use ipt2bpf_codegen::counters::CounterLayout;
 use ipt2bpf_codegen::explain::story::{Bench, Subject};
 use ipt2bpf_codegen::explain::words::PacketWords;
 use ipt2bpf_codegen::log::book::Book;
@@ -204,7 +205,7 @@ pub fn explain(host: &Host, request: &Explain) -> Result<Answer, Failure> {
     if wrong {
         return Err(Failure::refused(messages));
     }
-    let book = Book::new(&input.rulesets);
+    let book = Book::new(&input.rulesets, &CounterLayout::new(&input.rulesets));
     let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     bench.set_clock(since_1970.unwrap_or_default());

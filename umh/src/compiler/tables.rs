@@ -25,7 +25,7 @@ use crate::failure::Failure;
 /// A table as the kernel would list it.
 pub fn list(request: List, text: &[u8]) -> Result<Answer, Failure> {
     let mut rulesets = read(text);
-    let layout = CounterLayout::new(&rulesets);
+    let layout = CounterLayout::of_text(&rulesets, text);
     let counted: Vec<Counter> = request.counters.into_iter().map(counter).collect();
     counters::into_text(&mut rulesets, &layout, &counted);
     let (family, kind) = (request.family, request.table);
@@ -58,7 +58,7 @@ pub fn change(host: &Host, request: Change, bytes: &[u8]) -> Result<Answer, Fail
         Err(error) => return Ok(Answer::new(Changed::Errno(errno(&error)), Vec::new())),
     };
     let kind = replace.table.kind;
-    let old_layout = CounterLayout::new(&old);
+    let old_layout = CounterLayout::of_text(&old, text);
     let leaving = match find(&old, family, kind) {
         Some(table) => entry_counters(family, table, &old_layout),
         None => entry_counters(family, &initial(kind), &CounterLayout::default()),
@@ -204,11 +204,10 @@ fn numbers(
     chain: &Chain,
     layout: &CounterLayout,
 ) -> Numbers<impl Iterator<Item = Option<u32>>> {
-    let first = layout.first_rule(family, kind, &chain.name);
     let policy = layout.policy(family, kind, &chain.name);
     Numbers {
         policy: policy.map(|it| it.0),
-        rules: (first..).take(chain.rules.len()).map(Some),
+        rules: layout.rules(family, kind, &chain.name).map(Some),
     }
 }
 
