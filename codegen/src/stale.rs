@@ -99,7 +99,7 @@ mod tests {
         let (_, _, said) = translate(&parsed.rulesets, &Options::default());
         let errors = said
             .iter()
-            .filter(|it| it.severity == super::Severity::Error);
+            .filter(|it| it.severity == ipt2bpf_parser::diagnostic::Severity::Error);
         errors
             .map(|it| (it.code, it.message.contains("cgroup_skb/egress")))
             .collect()
