@@ -595,6 +595,24 @@ fn explain_tells_the_way_of_a_packet() {
     ]));
 }
 
+/// What a rule does to a set, a later packet of the same run sees.
+#[test]
+fn explain_tells_of_sets_that_rules_change() {
+    let desk = Desk::new();
+    fs::write(desk.path("sets"), "create seen hash:ip timeout 60\n").unwrap();
+    let rules = "*filter\n-A INPUT -m set --match-set seen src -j DROP\n\
+                 -A INPUT -p tcp -j SET --add-set seen src --exist --timeout 5\nCOMMIT\n";
+    fs::write(desk.path("rules"), rules).unwrap();
+    let packet = "tcp 10.0.0.5:40000 > 192.0.2.1:22 syn in eth0";
+    let output = desk.run(&[
+        "explain", "--ipset", "sets", "rules", "--packet", packet, "--packet", packet,
+    ]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    let first = "wants to add to set seen src for 5 s anew\n  policy ACCEPT";
+    assert!(told.contains(first), "{told}");
+    assert!(told.contains("DROP: rule 1 of filter INPUT"), "{told}");
+}
+
 #[test]
 fn explain_reads_interface_names_where_the_packet_has_them() {
     let desk = Desk::new();

@@ -335,6 +335,7 @@ impl Way<'_> {
             }
             Routine::StartTrace(_) => detail("is traced from here on"),
             Routine::SetPriority(priority) => detail(&format!("sets {priority}")),
+            Routine::ChangeElements(change) => detail(&format!("wants to {change}")),
             _ => String::new(),
         }
     }
