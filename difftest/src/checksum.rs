@@ -10,6 +10,17 @@ pub fn checksum(covered: &[u8]) -> u16 {
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
+/// CRC32c (RFC 9260 appendix A), in the byte order of the wire.
+pub fn crc32c(bytes: &[u8]) -> [u8; 4] {
+    let crc = bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| match crc & 1 {
+            1 => crc >> 1 ^ 0x82f6_3b78,
+            _ => crc >> 1,
+        })
+    });
+    (!crc).to_le_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,15 +32,10 @@ mod tests {
         assert_eq!(checksum(&covered), !0xddf2);
         assert_eq!(checksum(&[0xff]), 0x00ff);
     }
-}
 
-/// CRC32c (RFC 9260 appendix A), in the byte order of the wire.
-pub fn crc32c(bytes: &[u8]) -> [u8; 4] {
-    let crc = bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| match crc & 1 {
-            1 => crc >> 1 ^ 0x82f6_3b78,
-            _ => crc >> 1,
-        })
-    });
-    (!crc).to_le_bytes()
+    #[test]
+    fn crc32c_is_that_of_its_test_vector() {
+        // RFC 3720 appendix B.4.
+        assert_eq!(super::crc32c(&[0; 32]), [0xaa, 0x36, 0x91, 0x8a]);
+    }
 }
