@@ -221,6 +221,9 @@ proptest! {
     }
 }
 
+/// What is done to rules.
+type Step = Box<dyn Fn(&mut Rules)>;
+
 /// The other tests would pass if nothing were reused.
 #[test]
 fn classifiers_stay_where_few_rules_change() {
@@ -232,7 +235,7 @@ fn classifiers_stay_where_few_rules_change() {
     let mut compiled = compile(&known, &options(None)).unwrap();
     assert!(!is_reused(&compiled));
     let end = rules.input.len();
-    let steps: [(&str, Box<dyn Fn(&mut Rules)>); 4] = [
+    let steps: [(&str, Step); 4] = [
         (
             "a new first rule",
             Box::new(|rules| {

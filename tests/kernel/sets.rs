@@ -118,7 +118,10 @@ fn a_change_takes_effect_at_once_and_nothing_is_loaded() {
         ipt2bpf("set add closed 127.0.0.1,tcp:3")?;
 
         for (wrong, told) in [
-            ("set add nothing 10.0.0.1", "no program"),
+            (
+                "set add nothing 10.0.0.1",
+                "no rule that ipt2bpf has attached asks a set nothing",
+            ),
             ("set add blocked 10.0.0.1,tcp:1", "error"),
         ] {
             let said = ipt2bpf(wrong).expect_err(wrong).to_string();
