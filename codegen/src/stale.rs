@@ -84,6 +84,7 @@ fn refused(span: Span, hook: Hook, header: Header) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
+    use ipt2bpf_parser::diagnostic::Severity;
     use ipt2bpf_parser::span::Sources;
     use ipt2bpf_parser::{ParseOptions, parse};
 
@@ -97,9 +98,7 @@ mod tests {
         let id = sources.add("", text);
         let parsed = parse(&sources, id, &ParseOptions::default());
         let (_, _, said) = translate(&parsed.rulesets, &Options::default());
-        let errors = said
-            .iter()
-            .filter(|it| it.severity == ipt2bpf_parser::diagnostic::Severity::Error);
+        let errors = said.iter().filter(|it| it.severity == Severity::Error);
         errors
             .map(|it| (it.code, it.message.contains("cgroup_skb/egress")))
             .collect()
