@@ -4,6 +4,10 @@
 //! `track(context, packet, question, commit)` gives the packet its state, and with `commit` remembers the
 //! flow that it begins, by `enter(context, packet, question, flow)`.
 
+use crate::emit::link::PACKET;
+use crate::emit::words::{Place, Word};
+use crate::field::layout;
+
 pub mod ask;
 mod enter;
 mod resolve;
@@ -29,4 +33,12 @@ pub mod question {
     pub const IS_ANSWER: i16 = CLASS + 2;
     /// Bytes, a multiple of 8.
     pub const SIZE: i16 = CLASS + 8;
+}
+
+/// A number that the verifier does not know, so that it looks only once at what follows, and not for each
+/// value that there may be. To it, two loads from a packet's struct are two numbers.
+fn hidden(number: u32) -> Word {
+    let length = Place::word(PACKET, layout::LENGTH);
+    let nothing = length ^ Word::from(length);
+    nothing + number
 }

@@ -1,6 +1,7 @@
 //! [`sctp`](crate::track::sctp) in bytecode. The chunks are read by functions that are verified once, before
 //! the flow is locked; the machine then looks at what they found.
 
+use super::hidden;
 use super::tcp::FLOW;
 use crate::asm::{Alu, Cond, FunctionId, Imm64, Label, Reg, Size};
 use crate::emit::link::Linker;
@@ -284,12 +285,17 @@ pub fn packet(script: &mut Script<'_>, it: &Variables, direction: Place, exits: 
     script.code.bind(again);
     script.branch(&it.turns.is(MAX_CHUNKS as u32), true, done);
     script.set(it.turns, it.turns + 1);
+    // To the verifier, all turns are alike but for their number.
+    for place in [it.list, it.own, it.other, it.ignored, it.old, it.new] {
+        script.set(place, hidden(0) + place);
+    }
     script.set(it.kind, it.list >> found::LAST as u32);
     script.set(it.list, (it.list << 4) & ((1 << found::LIST_BITS) - 1));
     script.branch(&it.kind.is(u32::from(kind::OTHER)), true, again);
     tags(script, it, direction, refused, next);
     script.set(it.old, state);
     transition(script, it, direction);
+    script.set(it.new, hidden(0) + it.new);
     script.branch(&it.new.is(u32::from(IV)), true, refused);
     inits(script, it, direction, refused);
     script.set(state, it.new);

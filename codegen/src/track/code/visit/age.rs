@@ -1,10 +1,11 @@
 //! How long the flow is remembered behind the packet.
 
-use super::{Writer, hidden};
+use super::Writer;
 use crate::asm::{Alu, Reg, Size};
 use crate::emit::link::PACKET;
 use crate::emit::words::{Compare, Place, Script};
 use crate::field::layout as packet_layout;
+use crate::track::code::hidden;
 use crate::track::code::tcp::FLOW;
 use crate::track::resolve::Class;
 use crate::track::tcp::{Index, MAX_RETRANSMITS, State, flags};

@@ -8,12 +8,12 @@ mod tell;
 
 use ipt2bpf_parser::ruleset::Family;
 
-use super::sctp;
 use super::tcp::{FLOW, Segment, Variables};
+use super::{hidden, sctp};
 use crate::asm::{Cond, FunctionId, Label, MapId, Reg, Size};
 use crate::emit::link::{Body, CONTEXT, PACKET};
-use crate::emit::words::{Compare, Fact, Place, Script, Word};
-use crate::field::{Field, layout as packet_layout};
+use crate::emit::words::{Compare, Fact, Place, Script};
+use crate::field::Field;
 use crate::track::resolve::Class;
 use crate::track::tcp::{GONE, Index};
 use crate::track::{layout, state, status};
@@ -254,14 +254,6 @@ impl<'a> Writer<'a> {
         code.mov(Reg::R4, FLOW);
         code.call_function(enter);
     }
-}
-
-/// A number that the verifier does not know, so that it looks only once at what follows, and not for each
-/// value that there may be. To it, two loads from a packet's struct are two numbers.
-fn hidden(number: u32) -> Word {
-    let length = Place::word(PACKET, packet_layout::LENGTH);
-    let nothing = length ^ Word::from(length);
-    nothing + number
 }
 
 /// Hides what variables hold.
