@@ -10,6 +10,7 @@ use ipt2bpf_codegen::options::{
     ConnectionTable, DEFAULT_MAX_MEMORY, DeviceNames, Options, XdpPath,
 };
 use ipt2bpf_codegen::track::MAX_FLOWS;
+use ipt2bpf_codegen::track::timeouts::{Timeouts, Unknown};
 use ipt2bpf_parser::ruleset::Family;
 use ipt2bpf_runtime::{XdpWish, kernel};
 use ipt2bpf_umh::place;
@@ -245,7 +246,7 @@ pub enum ConntrackName {
 }
 
 /// How connections are tracked.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Tracking {
     /// Whose connections rules ask for
     ///
@@ -260,11 +261,41 @@ pub struct Tracking {
     /// kernel sets aside at once.
     #[arg(long, value_name = "N", default_value_t = MAX_FLOWS, value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
     connections: u32,
+    /// How long a connection is remembered after a packet, such as tcp_timeout_established=86400
+    ///
+    /// NAME is that of the kernel's sysctl net.netfilter.nf_conntrack_NAME, whose default holds where nothing is
+    /// said. Times of ICMP hold for ICMPv6, too.
+    #[arg(long = "conntrack-timeout", value_name = "NAME=SECONDS", value_parser = timeout)]
+    timeouts: Vec<Timeout>,
+}
+
+/// A time that was chosen by its name.
+#[derive(Clone, Debug)]
+struct Timeout {
+    name: String,
+    seconds: u32,
+}
+
+/// A time, which [`Timeouts::set`] takes.
+fn timeout(text: &str) -> Result<Timeout, String> {
+    let (name, seconds) = text.split_once('=').ok_or("not NAME=SECONDS")?;
+    let seconds = seconds.parse().map_err(|_| Unknown::Seconds.to_string())?;
+    let chosen = Timeouts::default().set(name, seconds);
+    chosen.map_err(|unknown| unknown.to_string())?;
+    Ok(Timeout {
+        name: name.to_owned(),
+        seconds,
+    })
 }
 
 impl Tracking {
     /// The choices, changed by these arguments.
-    pub fn apply(self, options: Options) -> Options {
+    pub fn apply(&self, options: Options) -> Options {
+        let mut timeouts = options.timeouts;
+        for Timeout { name, seconds } in &self.timeouts {
+            // What cannot be set was refused when it was read.
+            let _ = timeouts.set(name, *seconds);
+        }
         let (conntrack, device_names) = match (self.conntrack, options.device_names) {
             (ConntrackName::Own, names) => (ConnectionTable::Own, names),
             // Only programs that look into the kernel's structures find them there.
@@ -275,6 +306,7 @@ impl Tracking {
         };
         Options {
             connections: self.connections,
+            timeouts,
             conntrack,
             device_names,
             ..options

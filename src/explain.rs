@@ -151,7 +151,7 @@ fn explain_packets(arguments: &Arguments, reporter: &Reporter) -> Result<()> {
     }
     conclude(input, said, reporter)?;
     let book = Book::new(&input.rulesets, &CounterLayout::new(&input.rulesets));
-    let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
+    let mut bench = Bench::new(&filters, book, &input.sources, &options);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     bench.set_clock(since_1970.unwrap_or_default());
     if let Some(live) = &live {
@@ -192,7 +192,7 @@ fn explain_capture(arguments: &Arguments, file: &Path, reporter: &Reporter) -> R
     conclude(&input, said, reporter)?;
     let captured = capture::read(&bytes).with_context(|| name.clone())?;
     let book = Book::new(&input.rulesets, &CounterLayout::new(&input.rulesets));
-    let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
+    let mut bench = Bench::new(&filters, book, &input.sources, &options);
     let mut hits = Hits::default();
     let mut end = Ok(());
     let mut start = None;

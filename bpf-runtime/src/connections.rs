@@ -4,9 +4,11 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipt2bpf_codegen::choices;
 use ipt2bpf_codegen::track::tcp::{Connection, Index, State, flags};
+use ipt2bpf_codegen::track::timeouts::Timeouts;
 use ipt2bpf_codegen::track::value::End;
-use ipt2bpf_codegen::track::{Flow, Key, Side, status, timeouts};
+use ipt2bpf_codegen::track::{Flow, Key, Side, status};
 
 use crate::error::Error;
 use crate::kernel;
@@ -44,9 +46,10 @@ impl Maps {
         // The kernel's table knows more, and so has the last word.
         known.extend(tracked(&read("nf_conntrack")));
         let (now, rate) = (kernel::jiffies(), kernel::tick_rate());
+        let timeouts = choices::of_text(&self.rules_text()?).timeouts;
         let mut entered = 0;
         for it in known {
-            if let Some((key, flow)) = it.flow(now, rate) {
+            if let Some((key, flow)) = it.flow(now, rate, &timeouts) {
                 self.remember_connection(&key, &flow)?;
                 entered += 1;
             }
@@ -57,7 +60,7 @@ impl Maps {
 
 impl Known {
     /// Its entry. The windows of a TCP connection are not known, and so are not looked at.
-    fn flow(&self, now: u32, rate: u32) -> Option<(Key, Flow)> {
+    fn flow(&self, now: u32, rate: u32, timeouts: &Timeouts) -> Option<(Key, Flow)> {
         let (key, forward) = Key::between(self.protocol, self.opener, self.other)?;
         let side = Side {
             flags: flags::SACK_PERMITTED | flags::BE_LIBERAL,
@@ -73,9 +76,9 @@ impl Known {
                     last_window: 1,
                     ..Connection::default()
                 },
-                timeouts::TCP[State::Established as usize],
+                timeouts.tcp[State::Established as usize],
             ),
-            _ => (Connection::default(), timeouts::UDP_STREAM),
+            _ => (Connection::default(), timeouts.udp_stream),
         };
         let seconds = self.seconds.unwrap_or(seconds);
         let flow = Flow {

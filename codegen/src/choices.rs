@@ -29,6 +29,9 @@ pub fn note(options: &Options) -> String {
     if options.connections != usual.connections {
         word(format_args!("connections={}", options.connections));
     }
+    for (name, seconds) in options.timeouts.chosen() {
+        word(format_args!("{name}={seconds}"));
+    }
     match options.conntrack {
         ConnectionTable::Own => {}
         ConnectionTable::Kernel => word(format_args!("conntrack=kernel")),
@@ -73,7 +76,12 @@ pub fn of_text(text: &[u8]) -> Options {
             }
             Some(("xdp-path", "input")) => options.xdp_path = XdpPath::Input,
             Some(("xdp-path", "forward")) => options.xdp_path = XdpPath::Forward,
-            _ => {}
+            Some((name, seconds)) => {
+                let seconds = seconds.parse().unwrap_or_default();
+                // One of another version is among what is left out.
+                let _ = options.timeouts.set(name, seconds);
+            }
+            None => {}
         }
     }
     options
@@ -82,6 +90,7 @@ pub fn of_text(text: &[u8]) -> Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::track::timeouts::Timeouts;
 
     #[test]
     fn usual_choices_leave_no_note() {
@@ -96,6 +105,10 @@ mod tests {
             ignore_nat: true,
             live_sets: true,
             connections: 4096,
+            timeouts: Timeouts {
+                udp_stream: 60,
+                ..Timeouts::default()
+            },
             conntrack: ConnectionTable::Kernel,
             strategy: Some(Strategy::Tables),
             max_memory: 65_536,
@@ -105,8 +118,8 @@ mod tests {
         let line = note(&chosen);
         assert_eq!(
             line,
-            "# Compiled by ipt2bpf with approximate ignore-nat live-sets connections=4096 conntrack=kernel \
-             strategy=tables max-memory=65536 xdp-path=forward\n"
+            "# Compiled by ipt2bpf with approximate ignore-nat live-sets connections=4096 udp_timeout_stream=60 \
+             conntrack=kernel strategy=tables max-memory=65536 xdp-path=forward\n"
         );
         let back = of_text(format!("{line}*filter\nCOMMIT\n").as_bytes());
         assert_eq!(note(&back), line);

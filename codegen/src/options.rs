@@ -13,6 +13,7 @@ use crate::classify::Strategy;
 use crate::module::Hook;
 use crate::sets::Sets;
 use crate::track::MAX_FLOWS;
+use crate::track::timeouts::Timeouts;
 
 /// Whose connection tracking programs ask for a packet's connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -149,6 +150,8 @@ pub struct Options {
     pub companion: bool,
     /// How many connections are remembered at most.
     pub connections: u32,
+    /// How long they are remembered.
+    pub timeouts: Timeouts,
     /// Whose connections rules ask for.
     pub conntrack: ConnectionTable,
     /// Leave out nat rules even where later rules would see translated addresses.
@@ -192,6 +195,7 @@ impl Default for Options {
             approximate: false,
             companion: false,
             connections: MAX_FLOWS,
+            timeouts: Timeouts::default(),
             conntrack: ConnectionTable::default(),
             ignore_nat: false,
             device_names: DeviceNames::default(),

@@ -26,6 +26,7 @@ use crate::options::{DEFAULT_TICK_RATE, KernelVersion};
 use crate::packet::Packet;
 use crate::semantic::CounterId;
 use crate::track::table::Flows;
+use crate::track::timeouts::Timeouts;
 
 /// The work of a routine.
 pub trait Perform: fmt::Display {
@@ -225,6 +226,8 @@ pub struct World {
     pub jiffies: u64,
     /// How many of them a second has.
     pub tick_rate: u32,
+    /// How long connections are remembered.
+    pub timeouts: Timeouts,
     /// The time of day, in seconds since 1970 (UTC).
     pub seconds: i64,
     /// The kernel's time zone, in minutes that it is west of Greenwich (settimeofday(2)).
@@ -262,6 +265,7 @@ impl Default for World {
             seconds: 0,
             minutes_west: 0,
             tick_rate: DEFAULT_TICK_RATE,
+            timeouts: Timeouts::default(),
             flows: Flows::new(),
             path_mtu: [UNBOUNDED; 2],
             addresses: Vec::new(),

@@ -10,6 +10,7 @@ use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::packet::{Devices, Packet};
 use ipt2bpf_codegen::routine::World;
 use ipt2bpf_codegen::semantic::Verdict;
+use ipt2bpf_codegen::track::timeouts::Timeouts;
 use ipt2bpf_codegen::vm::{Context, Machine};
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
@@ -107,10 +108,11 @@ fn both_directions() -> Options {
 }
 
 /// Runs the packets one after the other; gives an error at the first on which the two sides differ.
-fn judge(compiled: &Compiled, sent: &[Sent]) -> Result<(), TestCaseError> {
+fn judge(compiled: &Compiled, sent: &[Sent], timeouts: Timeouts) -> Result<(), TestCaseError> {
     let fail = |reason: String| TestCaseError::fail(reason);
     let mut machine = Machine::new(&compiled.module).map_err(|error| fail(error.to_string()))?;
     let mut world = World::default();
+    world.timeouts = timeouts;
     for (number, packet) in sent.iter().enumerate() {
         world.jiffies = packet.jiffies;
         let hook = match packet.leaves {
@@ -173,16 +175,42 @@ fn counted<'a>(
     texts
 }
 
+/// The usual times, or some that conversations outlast.
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    const NAMES: [&str; 9] = [
+        "tcp_timeout_syn_sent",
+        "tcp_timeout_established",
+        "tcp_timeout_unacknowledged",
+        "tcp_timeout_close",
+        "sctp_timeout_established",
+        "udp_timeout",
+        "udp_timeout_stream",
+        "icmp_timeout",
+        "generic_timeout",
+    ];
+    vec((proptest::sample::select(&NAMES[..]), 1..20u32), 0..4).prop_map(|chosen| {
+        let mut timeouts = Timeouts::default();
+        for (name, seconds) in chosen {
+            timeouts.set(name, seconds).expect("a name");
+        }
+        timeouts
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_packet_has_the_same_state(conversations in vec(prop_oneof![conversation(0, Family::V4, &PORTS), conversation(0, Family::V6, &PORTS)], 1..3)) {
+    fn every_packet_has_the_same_state(
+        conversations in vec(prop_oneof![conversation(0, Family::V4, &PORTS), conversation(0, Family::V6, &PORTS)], 1..3),
+        timeouts in timeouts(),
+    ) {
         let mut rulesets = filter(Family::V4, &rules(Family::V4));
         rulesets.extend(filter(Family::V6, &rules(Family::V6)));
-        let compiled = compile(&rulesets, &both_directions()).expect("compiles");
+        let options = Options { timeouts, ..both_directions() };
+        let compiled = compile(&rulesets, &options).expect("compiles");
         let sent: Vec<Sent> = conversations.concat();
-        judge(&compiled, &sent)?;
+        judge(&compiled, &sent, timeouts)?;
     }
 }
 
@@ -206,7 +234,8 @@ fn a_first_fragment_may_say_that_it_is_longer() {
     let compiled = compile(&rulesets, &both_directions()).expect("compiles");
     for (more_fragments, state) in [(true, "NEW"), (false, "INVALID")] {
         let sent = truncated(more_fragments);
-        judge(&compiled, std::slice::from_ref(&sent)).expect("both sides agree");
+        judge(&compiled, std::slice::from_ref(&sent), Timeouts::default())
+            .expect("both sides agree");
         let filters = compiled.filters.iter();
         let arriving = filters
             .flat_map(|filter| &filter.families)
@@ -227,12 +256,58 @@ fn a_first_fragment_may_say_that_it_is_longer() {
 }
 
 #[test]
+fn a_connection_lasts_as_long_as_was_chosen() {
+    let rulesets = filter(Family::V4, &rules(Family::V4));
+    let rate = u64::from(Options::default().tick_rate);
+    let mut question = truncated(false);
+    question.bytes[25] = 9;
+    let mut answer = question.clone();
+    answer.leaves = true;
+    answer.jiffies += 6 * rate;
+    answer.bytes[12..20].rotate_left(4);
+    answer.bytes[20..24].rotate_left(2);
+    let sent = [question, answer];
+    let mut short = Timeouts::default();
+    short.set("udp_timeout", 5).expect("a name");
+    for (timeouts, state) in [(Timeouts::default(), "ESTABLISHED"), (short, "NEW")] {
+        let options = Options {
+            timeouts,
+            ..both_directions()
+        };
+        let compiled = compile(&rulesets, &options).expect("compiles");
+        judge(&compiled, &sent, timeouts).expect("both sides agree");
+        let mut machine = Machine::new(&compiled.module).expect("a machine");
+        for (packet, hook) in sent.iter().zip(&options.hooks) {
+            let mut context = Context::new(&packet.bytes);
+            context.jiffies = packet.jiffies;
+            context.protocol = 0x0800;
+            machine.run(*hook, &context).expect("runs");
+        }
+        let leaving = compiled
+            .filters
+            .iter()
+            .find(|it| it.hook == Hook::CgroupEgress);
+        let chains = leaving.expect("a filter").families[0].chains.iter();
+        let mut rules = chains.flat_map(|chain| &chain.rules);
+        let text = format!("-A states -m conntrack --ctstate {state}");
+        let counter = rules
+            .find(|rule| rule.text == text)
+            .expect("a rule for the state")
+            .counter;
+        assert_eq!(
+            machine.counters()[counter.0 as usize].0,
+            1 + u64::from(state == "NEW")
+        );
+    }
+}
+
+#[test]
 fn nothing_that_a_map_may_hold_makes_the_reference_panic() {
     use ipt2bpf_codegen::track::value::SIZE;
     use ipt2bpf_codegen::track::{Flow, Key};
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let compiled =
-        compile(&filter(Family::V4, &rules(Family::V4)), &Options::default()).expect("compiles");
+        compile(&filter(Family::V4, &rules(Family::V4)), &both_directions()).expect("compiles");
     let drawn = conversation(0, Family::V4, &PORTS);
     let any_value = vec(any::<u8>(), SIZE);
     let mut tree = |_| {

@@ -206,10 +206,10 @@ impl Linker<'_> {
 
     fn track(&mut self, table: code::Table) -> FunctionId {
         let question = Parameter::Memory(question::SIZE as u32);
-        let rate = self.options.tick_rate;
+        let options = self.options;
         let chunks = code::sctp::read_chunks(self);
         self.function_of("track", &[question, Parameter::U32], |body| {
-            code::track(body, table, chunks, rate);
+            code::track(body, table, chunks, options);
         })
     }
 
@@ -217,7 +217,8 @@ impl Linker<'_> {
         let (flows, locks) = (self.flows(), self.locks());
         let question = Parameter::Memory(question::SIZE as u32);
         let resolve = self.resolve();
-        let rate = self.options.tick_rate;
+        let options = self.options;
+        let flood = options.timeouts.flood().wrapping_mul(options.tick_rate);
         let places = ring_places(self.options.connections);
         let enter_maps = code::EnterMaps {
             flows,
@@ -239,7 +240,7 @@ impl Linker<'_> {
         };
         let flow = Parameter::Memory(flow_layout::SIZE as u32);
         let enter = self.function_of("enter", &[question, flow], |body| {
-            code::enter(body, enter_maps, rate);
+            code::enter(body, enter_maps, flood);
         });
         let maps = code::Maps {
             flows,

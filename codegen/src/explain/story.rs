@@ -11,6 +11,7 @@ use crate::log::record::Record;
 use crate::meaning::reject::Answer;
 use crate::meaning::tell::Telling;
 use crate::module::Hook;
+use crate::options::Options;
 use crate::packet::{Connected, Devices, Metadata, Packet};
 use crate::routine::{Routine, World};
 use crate::semantic::{ChainId, End, FamilyFilter, Filter, Path, Rule, Stage, Step, Test, Verdict};
@@ -74,10 +75,11 @@ const LATEST: u64 = 1 << 40;
 const RANDOM_NUMBERS: usize = 256;
 
 impl<'a> Bench<'a> {
-    /// Rules that have met no packet; the ticks of their clock in a second are given.
-    pub fn new(filters: &'a [Filter], book: Book, sources: &'a Sources, tick_rate: u32) -> Self {
+    /// Rules that have met no packet, with the clock and the times of these choices.
+    pub fn new(filters: &'a [Filter], book: Book, sources: &'a Sources, options: &Options) -> Self {
         let mut world = World::default();
-        world.tick_rate = tick_rate;
+        world.tick_rate = options.tick_rate;
+        world.timeouts = options.timeouts;
         Bench {
             filters,
             book,

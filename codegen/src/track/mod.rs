@@ -13,9 +13,9 @@
 //! - The kernel looks for connections that have expired now and then, and where the table is full, for one
 //!   that is not assured to make way for a new one (`early_drop`), else it drops the packet. Here each new
 //!   connection looks at a few that began longest ago ([`code::enter`]): those that have expired go, and where
-//!   half the table has been filled within [`timeouts::FLOOD`] seconds, those go that are not assured. A flood of new
-//!   connections so has half the table for itself. When assured ones fill the other half too, those are
-//!   forgotten that were used least lately.
+//!   half the table has been filled within [`Timeouts::flood`](timeouts::Timeouts::flood) seconds, those go that
+//!   are not assured. A flood of new connections so has half the table for itself. When assured ones fill the
+//!   other half too, those are forgotten that were used least lately.
 //! - A first fragment at XDP stands for the whole: what it says of its length is taken on trust, and the
 //!   windows of a TCP connection that sends fragments are not looked at any more.
 //! - Of a packet of SCTP no more than [`sctp::MAX_CHUNKS`] chunks that change an association are looked at: one with
@@ -23,8 +23,8 @@
 //! - A UDP-Lite packet that arrives is invalid, as the kernel's checksum test makes nearly all of them; so are ICMPv6
 //!   redirects.
 //! - There are no helpers: nothing is expected.
-//! - Times, and what a connection may begin with, are by the kernel's defaults, whatever its
-//!   `net.netfilter.nf_conntrack_*` say.
+//! - Times are the kernel's defaults or chosen ([`timeouts`]), and what a connection may begin with is as by
+//!   default, whatever the kernel's `net.netfilter.nf_conntrack_*` say.
 //!
 //! `difftest/tests/differences.rs` shows each; `difftest/tests/flood.rs` that of a full table.
 
@@ -34,6 +34,7 @@ pub mod resolve;
 pub mod sctp;
 pub mod table;
 pub mod tcp;
+pub mod timeouts;
 pub mod tuple;
 pub mod value;
 
@@ -226,34 +227,4 @@ pub const fn flows_shape(entries: u32) -> HashShape {
         evicts: true,
         locked: false,
     }
-}
-
-/// How long a flow is remembered after a packet, in seconds, by what it is: the defaults of the
-/// kernel's `net.netfilter.nf_conntrack_*_timeout*`.
-pub mod timeouts {
-    /// TCP, by its state's number in [`tcp::State`](super::tcp::State).
-    pub const TCP: [u32; 10] = [0, 120, 60, 432_000, 120, 60, 30, 120, 10, 120];
-    /// SCTP, by its state's number in [`sctp::State`](super::sctp::State).
-    pub const SCTP: [u32; super::sctp::STATES] = [10, 10, 3, 3, 210, 3, 3, 3, 30];
-    /// TCP that repeats itself.
-    pub const TCP_RETRANSMITTING: u32 = 300;
-    /// TCP with data that nobody has acknowledged.
-    pub const TCP_UNACKNOWLEDGED: u32 = 300;
-    /// UDP without an answer, or just answered.
-    pub const UDP: u32 = 30;
-    /// UDP that goes both ways for longer.
-    pub const UDP_STREAM: u32 = 120;
-    /// Seconds after which answered UDP is a stream.
-    pub const UDP_STREAM_AFTER: u32 = 2;
-    /// ICMP queries.
-    pub const ICMP: u32 = 30;
-    /// GRE without an answer.
-    pub const GRE: u32 = 30;
-    /// GRE with one.
-    pub const GRE_STREAM: u32 = 180;
-    /// All other protocols.
-    pub const GENERIC: u32 = 600;
-    /// The longest that half a table of new flows may take to be a flood of them: as long as a connection
-    /// half-opened lasts.
-    pub const FLOOD: u32 = TCP[super::tcp::State::SynSent as usize];
 }

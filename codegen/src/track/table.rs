@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::resolve::{Class, resolve};
 use super::sctp::{Association, Chunks};
 use super::tcp::{Answer, Connection, Segment};
-use super::{Flow, Key, sctp, state, status, tcp, timeouts};
+use super::timeouts::{Timeouts, UDP_STREAM_AFTER};
+use super::{Flow, Key, sctp, state, status, tcp};
 use crate::field::Field;
 use crate::packet::{Connected, Packet};
 use crate::routine::World;
@@ -49,6 +50,7 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
     let now = Clock {
         now: world.jiffies as u32,
         rate: world.tick_rate,
+        timeouts: world.timeouts,
     };
     match question.class {
         Class::Invalid => return invalid,
@@ -143,7 +145,7 @@ fn visit(packet: &Packet<'_>, arrives: bool, world: &mut World, commit: bool) ->
         }
     }
     if question.class == Class::Udp {
-        flow.stream_from = now.after(timeouts::UDP_STREAM_AFTER);
+        flow.stream_from = now.after(UDP_STREAM_AFTER);
     }
     let told = Told {
         class: question.class,
@@ -190,10 +192,11 @@ fn udp_is_whole(packet: &Packet<'_>) -> bool {
     is_summed && ((is_lite && length == 0) || (8..=greatest).contains(&length))
 }
 
-/// The kernel's clock of ticks, in the 32 bits that flows are dated with.
+/// The kernel's clock of ticks, in the 32 bits that flows are dated with, and how long they last.
 struct Clock {
     now: u32,
     rate: u32,
+    timeouts: Timeouts,
 }
 
 impl Clock {
@@ -242,6 +245,7 @@ impl Flow {
 
     fn tell(&mut self, told: &Told<'_>, clock: &Clock) -> Fate {
         let seen = self.status & status::SEEN_REPLY != 0;
+        let timeouts = &clock.timeouts;
         let mut fate = Fate::Lives;
         let mut refresh = true;
         let seconds = match (told.class, &told.segment) {
@@ -252,14 +256,14 @@ impl Flow {
                     0
                 }
                 sctp::Answer::Valid(state) => {
-                    timeouts::SCTP[usize::from(state) % timeouts::SCTP.len()]
+                    timeouts.sctp[usize::from(state) % timeouts.sctp.len()]
                 }
             },
             (Class::Tcp, Some(segment)) => {
                 match self.tcp.packet(segment, told.direction, self.status) {
                     Answer::Invalid => return Fate::Refuses,
                     Answer::Lingers => {
-                        let soon = clock.after(timeouts::TCP_UNACKNOWLEDGED);
+                        let soon = clock.after(timeouts.tcp_unacknowledged);
                         if clock.left(self.expires) > clock.left(soon) {
                             self.expires = soon;
                         }
@@ -290,23 +294,23 @@ impl Flow {
                         {
                             self.status |= status::ASSURED;
                         }
-                        self.tcp_timeout(segment, new, seen)
+                        self.tcp_timeout(segment, new, seen, timeouts)
                     }
                 }
             }
-            (Class::Udp, _) if !seen => timeouts::UDP,
+            (Class::Udp, _) if !seen => timeouts.udp,
             (Class::Udp, _) if clock.is_past(self.stream_from.wrapping_add(1)) => {
                 self.status |= status::ASSURED;
-                timeouts::UDP_STREAM
+                timeouts.udp_stream
             }
-            (Class::Udp, _) => timeouts::UDP,
-            (Class::Icmp, _) => timeouts::ICMP,
+            (Class::Udp, _) => timeouts.udp,
+            (Class::Icmp, _) => timeouts.icmp,
             (Class::Gre, _) if seen => {
                 self.status |= status::ASSURED;
-                timeouts::GRE_STREAM
+                timeouts.gre_stream
             }
-            (Class::Gre, _) => timeouts::GRE,
-            _ => timeouts::GENERIC,
+            (Class::Gre, _) => timeouts.gre,
+            _ => timeouts.generic,
         };
         if refresh {
             if !matches!(fate, Fate::Dies) {
@@ -334,22 +338,22 @@ impl Flow {
         answer
     }
 
-    fn tcp_timeout(&self, segment: &Segment<'_>, new: u8, seen: bool) -> u32 {
-        let normal = timeouts::TCP[usize::from(new) % timeouts::TCP.len()];
+    fn tcp_timeout(&self, segment: &Segment<'_>, new: u8, seen: bool, timeouts: &Timeouts) -> u32 {
+        let normal = timeouts.tcp[usize::from(new) % timeouts.tcp.len()];
         let flags = self.tcp.sides[0].flags | self.tcp.sides[1].flags;
         let timeout = if self.tcp.retransmits >= tcp::MAX_RETRANSMITS {
-            normal.min(timeouts::TCP_RETRANSMITTING)
+            normal.min(timeouts.tcp_retransmitting)
         } else if segment.index() == tcp::Index::Rst {
-            timeouts::TCP[tcp::State::Close as usize]
+            timeouts.tcp[tcp::State::Close as usize]
         } else if flags & tcp::flags::UNACKNOWLEDGED != 0 {
-            normal.min(timeouts::TCP_UNACKNOWLEDGED)
+            normal.min(timeouts.tcp_unacknowledged)
         } else if self.tcp.last_window == 0 {
-            normal.min(timeouts::TCP_RETRANSMITTING)
+            normal.min(timeouts.tcp_retransmitting)
         } else {
             normal
         };
         match !seen && new == tcp::State::Established as u8 {
-            true => timeout.min(timeouts::TCP_UNACKNOWLEDGED),
+            true => timeout.min(timeouts.tcp_unacknowledged),
             false => timeout,
         }
     }

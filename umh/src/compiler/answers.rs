@@ -206,7 +206,7 @@ pub fn explain(host: &Host, request: &Explain) -> Result<Answer, Failure> {
         return Err(Failure::refused(messages));
     }
     let book = Book::new(&input.rulesets, &CounterLayout::new(&input.rulesets));
-    let mut bench = Bench::new(&filters, book, &input.sources, options.tick_rate);
+    let mut bench = Bench::new(&filters, book, &input.sources, &options);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     bench.set_clock(since_1970.unwrap_or_default());
     let mut stories = Vec::new();

@@ -11,7 +11,7 @@ use super::question;
 use crate::asm::{Alu, Cond, Helper, Imm64, Label, MapId, Reg, Size};
 use crate::emit::link::{Body, CONTEXT};
 use crate::track::tcp::GONE;
-use crate::track::{Key, layout, statistics, status, timeouts};
+use crate::track::{Key, layout, statistics, status};
 
 /// Where things lie in a place of the ring, behind its lock.
 mod place {
@@ -60,7 +60,8 @@ const PLACE: Reg = Reg::R9;
 const NO_EXIST: i32 = 1;
 
 /// Writes the function's body; R3 is the question, R4 the flow.
-pub fn enter(body: &mut Body, maps: EnterMaps, tick_rate: u32) {
+/// `flood` is the longest that half a table of new flows may take to be one, in ticks.
+pub fn enter(body: &mut Body, maps: EnterMaps, flood: u32) {
     let [end, taken, entered, failed] = [(); 4].map(|()| body.code.label());
     let code = &mut body.code;
     code.store(Size::D, Reg::R10, stack::QUESTION, Reg::R3);
@@ -80,7 +81,7 @@ pub fn enter(body: &mut Body, maps: EnterMaps, tick_rate: u32) {
     body.code.call(Helper::Jiffies64);
     body.code.store(Size::W, Reg::R10, stack::NOW, Reg::R0);
     for _ in 0..TRIES {
-        try_next(body, maps, tick_rate, taken, end);
+        try_next(body, maps, flood, taken, end);
     }
     body.code.bind(taken);
     take(body);
@@ -104,7 +105,7 @@ fn count(body: &mut Body, offset: i16) {
 }
 
 /// Goes to `taken` when the place that the hand is at can be; else falls through with it.
-fn try_next(body: &mut Body, maps: EnterMaps, tick_rate: u32, taken: Label, end: Label) {
+fn try_next(body: &mut Body, maps: EnterMaps, flood: u32, taken: Label, end: Label) {
     let [over, next] = [(); 2].map(|()| body.code.label());
     count(body, statistics::LOOKED);
     let code = &mut body.code;
@@ -128,7 +129,6 @@ fn try_next(body: &mut Body, maps: EnterMaps, tick_rate: u32, taken: Label, end:
     code.branch(Cond::Set, Reg::R2, i32::from(status::ASSURED), next);
     code.load(Size::W, Reg::R2, PLACE, place::SINCE);
     code.alu32(Alu::Sub, Reg::R1, Reg::R2);
-    let flood = timeouts::FLOOD.wrapping_mul(tick_rate);
     code.branch32(Cond::Gt, Reg::R1, flood as i32, next);
     count(body, statistics::EARLY_DROPPED);
     take_out(body, maps.flows);

@@ -281,6 +281,8 @@ pub fn packet(script: &mut Script<'_>, it: &Variables, direction: Place, exits: 
     let foreign = untagged.and(it.tag.differs(it.own));
     script.branch(&foreign, true, exits.invalid);
     script.set(it.ignored, 0);
+    script.set(it.old, state);
+    script.set(it.new, state);
     script.set(it.turns, 0);
     script.code.bind(again);
     script.branch(&it.turns.is(MAX_CHUNKS as u32), true, done);

@@ -9,14 +9,14 @@ use crate::track::code::hidden;
 use crate::track::code::tcp::FLOW;
 use crate::track::resolve::Class;
 use crate::track::tcp::{Index, MAX_RETRANSMITS, State, flags};
-use crate::track::{layout, status, timeouts};
+use crate::track::{layout, status};
 
 impl Writer<'_> {
     pub(super) fn tcp_timeout(&mut self) {
-        let rate = self.tick_rate;
+        let (rate, timeouts) = (self.tick_rate, self.timeouts);
         let (expires, machine, segment) = (self.expires, self.machine, self.segment);
         let mut script = self.script();
-        for (number, seconds) in timeouts::TCP.into_iter().enumerate() {
+        for (number, seconds) in timeouts.tcp.into_iter().enumerate() {
             script.when(machine.new.is(number as u32), |script| {
                 script.set(expires, hidden(seconds));
             });
@@ -30,18 +30,18 @@ impl Writer<'_> {
         let repeats = Place::byte(FLOW, layout::RETRANSMITS);
         let repeating = repeats.below(u32::from(MAX_RETRANSMITS)).negated();
         script.branch(&repeating, false, reset);
-        at_most(&mut script, expires, timeouts::TCP_RETRANSMITTING);
+        at_most(&mut script, expires, timeouts.tcp_retransmitting);
         script.code.jump(set);
         script.code.bind(reset);
         let is_reset = segment.index.is(Index::Rst as u32);
         script.branch(&is_reset, false, unacknowledged);
-        script.set(expires, hidden(timeouts::TCP[State::Close as usize]));
+        script.set(expires, hidden(timeouts.tcp[State::Close as usize]));
         script.code.jump(set);
         script.code.bind(unacknowledged);
         let side_flags = |side: usize| Place::byte(FLOW, layout::SIDES[side] + layout::side::FLAGS);
         let waits = (side_flags(0) | side_flags(1)).has(u32::from(flags::UNACKNOWLEDGED));
         script.branch(&waits, false, closed_window);
-        at_most(&mut script, expires, timeouts::TCP_UNACKNOWLEDGED);
+        at_most(&mut script, expires, timeouts.tcp_unacknowledged);
         script.code.jump(set);
         script.code.bind(closed_window);
         let last_window = Place {
@@ -50,7 +50,7 @@ impl Writer<'_> {
             size: Size::H,
         };
         script.when(last_window.is(0), |script| {
-            at_most(script, expires, timeouts::TCP_RETRANSMITTING);
+            at_most(script, expires, timeouts.tcp_retransmitting);
         });
         script.code.bind(set);
         let one_sided = Place::byte(FLOW, layout::STATUS)
@@ -58,16 +58,16 @@ impl Writer<'_> {
             .negated()
             .and(machine.new.is(u32::from(State::Established as u8)));
         script.when(one_sided, |script| {
-            at_most(script, expires, timeouts::TCP_UNACKNOWLEDGED);
+            at_most(script, expires, timeouts.tcp_unacknowledged);
         });
         script.set(expires, expires * rate);
     }
 
     pub(super) fn sctp_timeout(&mut self) {
-        let rate = self.tick_rate;
+        let (rate, timeouts) = (self.tick_rate, self.timeouts);
         let (expires, state) = (self.expires, self.association.new);
         let mut script = self.script();
-        for (number, seconds) in timeouts::SCTP.into_iter().enumerate() {
+        for (number, seconds) in timeouts.sctp.into_iter().enumerate() {
             let ticks = seconds.wrapping_mul(rate);
             script.when(state.is(number as u32), |script| {
                 script.set(expires, hidden(ticks));
@@ -77,7 +77,7 @@ impl Writer<'_> {
 
     /// The timeouts of protocols without a machine.
     pub(super) fn others(&mut self) {
-        let rate = self.tick_rate;
+        let (rate, timeouts) = (self.tick_rate, self.timeouts);
         let (class, expires, now) = (self.class, self.expires, self.now);
         let flow_status = Place::byte(FLOW, layout::STATUS);
         let seen = || flow_status.has(u32::from(status::SEEN_REPLY));
@@ -87,22 +87,22 @@ impl Writer<'_> {
             script.set(flow_status, flow_status | u32::from(status::ASSURED));
         };
         let mut script = self.script();
-        script.set(expires, hidden_ticks(timeouts::GENERIC));
+        script.set(expires, hidden_ticks(timeouts.generic));
         script.when(is(Class::Icmp), |script| {
-            script.set(expires, hidden_ticks(timeouts::ICMP))
+            script.set(expires, hidden_ticks(timeouts.icmp))
         });
         script.when(is(Class::Gre), |script| {
-            script.set(expires, hidden_ticks(timeouts::GRE));
+            script.set(expires, hidden_ticks(timeouts.gre));
             script.when(seen(), |script| {
-                script.set(expires, hidden_ticks(timeouts::GRE_STREAM));
+                script.set(expires, hidden_ticks(timeouts.gre_stream));
                 assure(script);
             });
         });
         script.when(is(Class::Udp), |script| {
-            script.set(expires, hidden_ticks(timeouts::UDP));
+            script.set(expires, hidden_ticks(timeouts.udp));
             let from = Place::word(FLOW, layout::STREAM_FROM);
             script.when(seen().and(now.after(from)), |script| {
-                script.set(expires, hidden_ticks(timeouts::UDP_STREAM));
+                script.set(expires, hidden_ticks(timeouts.udp_stream));
                 assure(script);
             });
         });

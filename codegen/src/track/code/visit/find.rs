@@ -8,7 +8,8 @@ use crate::track::code::sctp;
 use crate::track::code::tcp::{self, FLOW};
 use crate::track::resolve::Class;
 use crate::track::tcp::GONE;
-use crate::track::{Key, LOCKS, layout, timeouts};
+use crate::track::timeouts::UDP_STREAM_AFTER;
+use crate::track::{Key, LOCKS, layout};
 
 impl Writer<'_> {
     /// Looks the flow up, or makes a new one; either way it is locked then, if it can be.
@@ -115,7 +116,7 @@ impl Writer<'_> {
             sctp::begin(script, &association, labels.invalid);
         });
         script.when(class.is(Class::Udp as u32), |script| {
-            let ticks = timeouts::UDP_STREAM_AFTER.wrapping_mul(tick_rate);
+            let ticks = UDP_STREAM_AFTER.wrapping_mul(tick_rate);
             script.set(Place::word(FLOW, layout::STREAM_FROM), now + ticks);
         });
         self.lock(Helper::SpinLock);

@@ -14,8 +14,10 @@ use crate::asm::{Cond, FunctionId, Label, MapId, Reg, Size};
 use crate::emit::link::{Body, CONTEXT, PACKET};
 use crate::emit::words::{Compare, Fact, Place, Script};
 use crate::field::Field;
+use crate::options::Options;
 use crate::track::resolve::Class;
 use crate::track::tcp::{GONE, Index};
+use crate::track::timeouts::Timeouts;
 use crate::track::{layout, state, status};
 
 /// The flow's lock, once it is found; before, an offset in the packet.
@@ -60,8 +62,8 @@ pub enum Table {
 
 /// Writes the function's body; R3 is the question, R4 whether to commit. `chunks` is
 /// [`sctp::read_chunks`].
-pub fn track(body: &mut Body, table: Table, chunks: FunctionId, tick_rate: u32) {
-    let mut writer = Writer::new(body, table, chunks, tick_rate);
+pub fn track(body: &mut Body, table: Table, chunks: FunctionId, options: &Options) {
+    let mut writer = Writer::new(body, table, chunks, options);
     writer.read();
     writer.find();
     writer.tell();
@@ -73,6 +75,7 @@ struct Writer<'a> {
     table: Table,
     chunks: FunctionId,
     tick_rate: u32,
+    timeouts: Timeouts,
     /// The offset of the next variable.
     lowest: i16,
     commit: Place,
@@ -124,7 +127,7 @@ fn header(offset: i16) -> Place {
 }
 
 impl<'a> Writer<'a> {
-    fn new(body: &'a mut Body, table: Table, chunks: FunctionId, tick_rate: u32) -> Self {
+    fn new(body: &'a mut Body, table: Table, chunks: FunctionId, options: &Options) -> Self {
         body.code.store(Size::D, Reg::R10, stack::QUESTION, Reg::R3);
         let mut script = Script::new(&mut body.code, stack::VARIABLES);
         let commit = script.variable();
@@ -183,7 +186,8 @@ impl<'a> Writer<'a> {
             table,
             chunks,
             association,
-            tick_rate,
+            tick_rate: options.tick_rate,
+            timeouts: options.timeouts,
             lowest,
             commit,
             class,

@@ -9,7 +9,7 @@ use crate::track::code::tcp::{self, Exits, FLOW};
 use crate::track::code::{question, sctp};
 use crate::track::resolve::Class;
 use crate::track::tcp::{Index, State, flags};
-use crate::track::{layout, state, status, timeouts};
+use crate::track::{layout, state, status};
 
 impl Writer<'_> {
     /// Tells the locked flow of the packet; ends unlocked.
@@ -142,8 +142,10 @@ impl Writer<'_> {
         script.code.bind(reply);
         tcp::packet(&mut script, &segment, 1, &machine, &exits);
         script.code.bind(lingers);
-        let rate = self.tick_rate;
-        let soon = timeouts::TCP_UNACKNOWLEDGED.wrapping_mul(rate);
+        let soon = self
+            .timeouts
+            .tcp_unacknowledged
+            .wrapping_mul(self.tick_rate);
         let expires = Place::word(FLOW, layout::EXPIRES);
         let now = self.now;
         let mut script = self.script();
