@@ -447,7 +447,7 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
         let interface = rule.base.in_interface.as_ref().map(|it| it.value.span);
         let mut matches = rule.matches.iter();
         let by_number = matches.find(|it| match &it.value {
-            Match::Devgroup(_) | Match::Set(_) => true,
+            Match::Devgroup(_) | Match::Set(_) | Match::Socket(_) => true,
             Match::Addrtype(addrtype) => addrtype.device == Some(Device::In),
             _ => false,
         });
@@ -457,8 +457,8 @@ fn vlan_diagnostic(ruleset: &Ruleset, filter: &FamilyFilter, hook: Hook) -> Opti
         "at {hook}, frames with a VLAN id are dropped, because rules ask for the interface and the \
          VLAN's is not known there"
     );
-    let help = "attach to interfaces without VLANs, or ask for none of `-i`, `--src-group` and `--limit-iface-in` \
-                in what runs at xdp";
+    let help = "attach to interfaces without VLANs, or ask for none of `-i`, `--src-group`, `--limit-iface-in` \
+                and `-m socket` in what runs at xdp";
     (asks && hook == Hook::Xdp)
         .then(|| Diagnostic::warning("vlan", asking, message).with_help(help))
 }

@@ -15,6 +15,7 @@ use crate::field::Field;
 use crate::meaning::headers6::{ah, frag, ipv6header, options, rt, srh};
 use crate::meaning::rewrite::path_mtu::UNBOUNDED;
 use crate::meaning::rewrite::whole_header;
+use crate::meaning::socket::{self, HostSocket};
 use crate::meaning::{addrtype, cgroup, nfacct, owner};
 use crate::meaning::{bpf, dccp_option, sctp_chunks, string, u32};
 use crate::meaning::{
@@ -133,6 +134,8 @@ routines! {
     CompareClass(cgroup::CompareClass),
     /// `-m cgroup --path`
     FindGroup(cgroup::FindGroup),
+    /// `-m socket`
+    FindSocket(socket::FindSocket),
     /// `-m addrtype`
     FindAddressType(addrtype::FindAddressType),
     /// `-m limit`
@@ -238,6 +241,8 @@ pub struct World {
     pub path_mtu: [u32; 2],
     /// What is known of the types of addresses; nothing when a loader has told nothing.
     pub addresses: Vec<AddressEntry>,
+    /// The sockets of this host.
+    pub sockets: Vec<HostSocket>,
     /// What `bpf_get_prandom_u32` will give, the next one last; zero when there is none.
     pub random: Vec<u32>,
     /// What was written to the socket buffer.
@@ -269,6 +274,7 @@ impl Default for World {
             flows: Flows::new(),
             path_mtu: [UNBOUNDED; 2],
             addresses: Vec::new(),
+            sockets: Vec::new(),
             random: Vec::new(),
             state: HashMap::new(),
         }

@@ -539,6 +539,7 @@ fn answer_in_words(routine: &Routine, answer: u32) -> String {
         Routine::TestElements(_) if answer == 2 => {
             return "set: an exception in it has the packet".to_owned();
         }
+        Routine::FindSocket(_) => ("socket", "there is a socket", "there is no such socket"),
         Routine::TakeToken(_) => ("limit", "a token is taken", "no token is left"),
         Routine::TakeShare(_) => ("hashlimit", "within the rate", "above the rate"),
         Routine::Spend(_) => (

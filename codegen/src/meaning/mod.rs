@@ -64,7 +64,7 @@ pub mod sctp_chunks;
 mod sender;
 pub mod set;
 mod shared;
-mod socket;
+pub mod socket;
 pub mod statistic;
 pub mod string;
 pub mod strip_options;

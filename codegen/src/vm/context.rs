@@ -1,6 +1,7 @@
 //! What the interpreter tells a program about one packet.
 
 use super::fault::Cause;
+use crate::meaning::socket::HostSocket;
 use crate::module::Hook;
 
 /// One packet and where it is.
@@ -38,6 +39,8 @@ pub struct Context<'p> {
     pub nanoseconds: u64,
     /// The ids of the control groups that the sending socket is in, from the root on.
     pub groups: &'p [u64],
+    /// The sockets of this host.
+    pub sockets: &'p [HostSocket],
     /// The number of the processor.
     pub cpu: u32,
     /// How many bytes a frame at XDP can grow at its end.
@@ -81,6 +84,7 @@ impl<'p> Context<'p> {
             mark: 0,
             priority: 0,
             groups: &[],
+            sockets: &[],
             packet_type: 0,
             fib: FibAnswer::default(),
             jiffies: 0,

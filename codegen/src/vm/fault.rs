@@ -39,6 +39,9 @@ pub enum Cause {
     /// R10 cannot be written.
     #[error("the frame pointer is read-only")]
     FramePointer,
+    /// A socket that was looked up and not released.
+    #[error("a socket is not released")]
+    Unreleased,
     /// Stack that nothing was written to.
     #[error("stack is read before it is written")]
     UninitialisedStack,

@@ -1,11 +1,15 @@
 //! The helper functions, as `include/uapi/linux/bpf.h` describes them.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::context::FIB_SOURCE;
 use super::fault::Cause;
 use super::memory::Region;
 use super::{Registers, Run};
 use crate::asm::{Helper, MapId};
+use crate::meaning::socket::HostSocket;
 use crate::module::Hook;
+use crate::track::resolve::protocol;
 
 /// The number of `bpf_loop`, which calls back.
 pub(super) const LOOP: i32 = Helper::Loop as i32;
@@ -28,6 +32,10 @@ const JIFFIES64: i32 = Helper::Jiffies64 as i32;
 const KTIME_GET_BOOT_NS: i32 = Helper::KtimeGetBootNs as i32;
 const KTIME_GET_TAI_NS: i32 = Helper::KtimeGetTaiNs as i32;
 const SKB_LOAD_BYTES: i32 = Helper::SkbLoadBytes as i32;
+const SK_LOOKUP_TCP: i32 = Helper::SkLookupTcp as i32;
+const SK_LOOKUP_UDP: i32 = Helper::SkLookupUdp as i32;
+const SKC_LOOKUP_TCP: i32 = Helper::SkcLookupTcp as i32;
+const SK_RELEASE: i32 = Helper::SkRelease as i32;
 const SKB_ANCESTOR_CGROUP_ID: i32 = Helper::SkbAncestorCgroupId as i32;
 const FIB_LOOKUP: i32 = Helper::FibLookup as i32;
 const CSUM_DIFF: i32 = Helper::CsumDiff as i32;
@@ -88,6 +96,12 @@ impl Run<'_, '_> {
             (SKB_ANCESTOR_CGROUP_ID, Hook::CgroupIngress | Hook::CgroupEgress) => {
                 self.skb_ancestor_cgroup_id(registers)
             }
+            (SKC_LOOKUP_TCP, Hook::Xdp) => self.sk_lookup(registers, protocol::TCP, |_| true),
+            (SK_LOOKUP_TCP, Hook::Xdp) => {
+                self.sk_lookup(registers, protocol::TCP, HostSocket::is_full)
+            }
+            (SK_LOOKUP_UDP, Hook::Xdp) => self.sk_lookup(registers, protocol::UDP, |_| true),
+            (SK_RELEASE, Hook::Xdp) => self.sk_release(registers),
             (FIB_LOOKUP, Hook::Xdp) => self.fib_lookup(registers),
             (CSUM_DIFF, Hook::Xdp) => self.csum_diff(registers),
             (XDP_ADJUST_HEAD, Hook::Xdp) => self.adjust_head(registers),
@@ -272,6 +286,33 @@ impl Run<'_, '_> {
         Ok(group.copied().unwrap_or(0))
     }
 
+    /// R1: context, R2: `struct bpf_sock_tuple`, R3: its size, R4: network namespace, R5: flags. The socket, if
+    /// there is one that is asked for.
+    fn sk_lookup(
+        &mut self,
+        registers: &Registers,
+        protocol: u8,
+        asked: impl Fn(&HostSocket) -> bool,
+    ) -> Result<u64, Cause> {
+        check_context(registers)?;
+        let size = registers.get(3)? as u32 as usize;
+        if (registers.get(4)?, registers.get(5)?) != (u64::MAX, 0) {
+            return Err(Cause::Argument(4));
+        }
+        let ends = ends(self.memory.bytes(registers.get(2)?, size)?).ok_or(Cause::Argument(3))?;
+        let found = HostSocket::find(self.context.sockets, protocol, ends);
+        match found.filter(|it| asked(it)) {
+            Some(socket) => self.memory.hold(socket).ok_or(Cause::Argument(1)),
+            None => Ok(0),
+        }
+    }
+
+    /// R1: a socket that was looked up.
+    fn sk_release(&mut self, registers: &Registers) -> Result<u64, Cause> {
+        let released = self.memory.release(registers.get(1)?);
+        released.map(|()| 0).ok_or(Cause::Argument(1))
+    }
+
     /// R1: context, R2: `struct bpf_fib_lookup`, R3: its size, R4: flags.
     fn fib_lookup(&mut self, registers: &Registers) -> Result<u64, Cause> {
         check_context(registers)?;
@@ -400,4 +441,17 @@ fn check_context(registers: &Registers) -> Result<(), Cause> {
         true => Ok(()),
         false => Err(Cause::Argument(1)),
     }
+}
+
+/// Source and destination of a `struct bpf_sock_tuple`; none of another size.
+fn ends(tuple: &[u8]) -> Option<[SocketAddr; 2]> {
+    let length = (tuple.len().checked_sub(4)?) / 2;
+    let end = |index: usize| {
+        let bytes = &tuple[index * length..][..length];
+        let address = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        let address = address.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
+        let port = tuple[2 * length + 2 * index..].first_chunk()?;
+        Some(SocketAddr::new(address.ok()?, u16::from_be_bytes(*port)))
+    };
+    Some([end(0)?, end(1)?])
 }

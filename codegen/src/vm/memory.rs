@@ -4,10 +4,12 @@
 //! middle of its 4 GiB, so that a pointer that runs out at either end still points at nothing else.
 //! Null and small numbers are in no region.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::fault::Cause;
 use crate::asm::{FunctionId, MapId};
+use crate::meaning::socket::HostSocket;
 use crate::module::{HashShape, Map, MapKind};
 
 /// `MAX_BPF_STACK` of `include/linux/filter.h`.
@@ -41,6 +43,8 @@ pub(super) enum Region {
     Reserved(u16),
     /// The kernel's structures.
     Kernel,
+    /// A socket that a helper has given, by the order of the lookups.
+    Socket(u16),
 }
 
 impl Region {
@@ -55,6 +59,7 @@ impl Region {
             Region::Function(FunctionId(number)) => (6, number),
             Region::Reserved(number) => (7, number),
             Region::Kernel => (8, 0),
+            Region::Socket(number) => (9, number),
         };
         u64::from(kind << 16 | u32::from(number)) << 32 | u64::from(START.wrapping_add(offset))
     }
@@ -71,10 +76,26 @@ impl Region {
             6 => Region::Function(FunctionId(number)),
             7 => Region::Reserved(number),
             8 => Region::Kernel,
+            9 => Region::Socket(number),
             _ => return None,
         };
         Some((region, i64::from(address as u32) - i64::from(START)))
     }
+}
+
+/// Size of `struct bpf_sock` of include/uapi/linux/bpf.h.
+const SOCKET_SIZE: usize = 80;
+
+/// A socket as programs see it, as far as they may ask.
+fn bpf_sock(socket: &HostSocket) -> [u8; SOCKET_SIZE] {
+    let mut bytes = [0; SOCKET_SIZE];
+    bytes[16..20].copy_from_slice(&socket.mark.to_le_bytes());
+    match socket.local.ip() {
+        IpAddr::V4(address) => bytes[24..28].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => bytes[28..44].copy_from_slice(&address.octets()),
+    }
+    bytes[72] = socket.state;
+    bytes
 }
 
 /// The stack of one frame.
@@ -390,6 +411,8 @@ pub(super) struct Memory<'r, 'm> {
     frames: Vec<Frame>,
     /// What was reserved of rings; none once it is submitted.
     reserved: Vec<Option<(MapId, Vec<u8>)>>,
+    /// `struct bpf_sock` of the sockets that were looked up; none once they are released.
+    sockets: Vec<Option<[u8; SOCKET_SIZE]>>,
     maps: &'r mut [Values<'m>],
 }
 
@@ -401,6 +424,7 @@ impl<'r, 'm> Memory<'r, 'm> {
             kernel,
             frames: Vec::new(),
             reserved: Vec::new(),
+            sockets: Vec::new(),
             maps,
         }
     }
@@ -445,6 +469,27 @@ impl<'r, 'm> Memory<'r, 'm> {
         };
         let (ring, record) = self.reserved.get_mut(usize::from(number))?.take()?;
         self.map_mut(ring)?.output(&record).map(|_| ())
+    }
+
+    /// Gives a socket to the program: the address of its `struct bpf_sock`.
+    pub(super) fn hold(&mut self, socket: &HostSocket) -> Option<u64> {
+        let number = u16::try_from(self.sockets.len()).ok()?;
+        self.sockets.push(Some(bpf_sock(socket)));
+        Some(Region::Socket(number).address(0))
+    }
+
+    /// Takes it back.
+    pub(super) fn release(&mut self, address: u64) -> Option<()> {
+        let (Region::Socket(number), 0) = Region::of(address)? else {
+            return None;
+        };
+        let socket = self.sockets.get_mut(usize::from(number))?.take();
+        socket.map(|_| ())
+    }
+
+    /// Whether the program has a socket still.
+    pub(super) fn holds_socket(&self) -> bool {
+        self.sockets.iter().any(Option::is_some)
     }
 
     /// What a map holds, to be changed.
@@ -501,6 +546,10 @@ impl<'r, 'm> Memory<'r, 'm> {
                 _ => return Err(out),
             },
             Region::Kernel => self.kernel,
+            Region::Socket(number) => match self.sockets.get(usize::from(number)) {
+                Some(Some(socket)) => socket,
+                _ => return Err(out),
+            },
             Region::Context | Region::Map(_) | Region::Function(_) => {
                 return Err(Cause::NotAnAddress(address));
             }
@@ -543,6 +592,7 @@ impl<'r, 'm> Memory<'r, 'm> {
             | Region::Packet
             | Region::Map(_)
             | Region::Function(_)
+            | Region::Socket(_)
             | Region::Kernel => Err(Cause::ReadOnly),
         }
     }

@@ -137,7 +137,10 @@ impl<'m> Machine<'m> {
             executed: 0,
         };
         let arguments = [Some(Region::Context.address(0)), None, None, None, None];
-        let result = run.call(program, arguments);
+        let mut result = run.call(program, arguments);
+        if result.is_ok() && run.memory.holds_socket() {
+            result = Err(run.fault(program, 0, Cause::Unreleased));
+        }
         (context.mark, context.priority) = (run.context.mark, run.context.priority);
         Ok((result? as u32, run.memory.packet.bytes))
     }

@@ -9,6 +9,7 @@ use ipt2bpf_codegen::listing::listing;
 use ipt2bpf_codegen::log::record::{RING, Record};
 use ipt2bpf_codegen::meaning::reject::reply::{Arrival, reply};
 use ipt2bpf_codegen::meaning::rewrite::path_mtu::UNBOUNDED;
+use ipt2bpf_codegen::meaning::socket::HostSocket;
 use ipt2bpf_codegen::meaning::tell::Telling;
 use ipt2bpf_codegen::module::{ADDRESSES_MAP, Hook};
 use ipt2bpf_codegen::options::{Options, XdpPath};
@@ -147,6 +148,7 @@ fn compare(
     } else {
         &drawn.bytes
     });
+    context.sockets = &world.sockets;
     let index = drawn.interface as u32 + 1;
     (context.ifindex, context.ingress_ifindex) = (index, index);
     context.protocol = if drawn.family == Family::V4 {
@@ -280,7 +282,7 @@ pub fn check_with_live_sets(
     options: &Options,
     sets: &[Set],
 ) -> Result<(), TestCaseError> {
-    check_filled(rulesets, packets, options, &[], |machine| {
+    check_filled(rulesets, packets, options, World::default(), |machine| {
         for (set, number) in sets.iter().zip(0..) {
             let (name, shape) = (map_name(number), LiveShape::of(set));
             for entry in &set.entries {
@@ -304,14 +306,28 @@ pub fn check_with_addresses(
     options: &Options,
     addresses: &[AddressEntry],
 ) -> Result<(), TestCaseError> {
-    check_filled(rulesets, packets, options, addresses, |_| {})
+    let mut world = World::default();
+    world.addresses = addresses.to_vec();
+    check_filled(rulesets, packets, options, world, |_| {})
+}
+
+/// The same where the host has sockets.
+pub fn check_with_sockets(
+    rulesets: &[Ruleset],
+    packets: &[Drawn],
+    options: &Options,
+    sockets: &[HostSocket],
+) -> Result<(), TestCaseError> {
+    let mut world = World::default();
+    world.sockets = sockets.to_vec();
+    check_filled(rulesets, packets, options, world, |_| {})
 }
 
 fn check_filled(
     rulesets: &[Ruleset],
     packets: &[Drawn],
     options: &Options,
-    addresses: &[AddressEntry],
+    mut world: World,
     fill: impl Fn(&mut Machine<'_>),
 ) -> Result<(), TestCaseError> {
     let compiled = compile(rulesets, options)
@@ -322,12 +338,11 @@ fn check_filled(
         machine.set_device(index as u32 + 1, name);
     }
     machine.set_clock(&clock_value());
-    let world = &mut World::default();
-    for entry in addresses {
+    let world = &mut world;
+    for entry in &world.addresses {
         machine.set_prefix(ADDRESSES_MAP, &entry.key(), &entry.value());
     }
     fill(&mut machine);
-    world.addresses = addresses.to_vec();
     for (number, packet) in packets.iter().enumerate() {
         for filter in &compiled.filters {
             world.jiffies = TICKS * number as u64;

@@ -22,7 +22,7 @@ impl Parser<'_> {
         self.header_be16(Reg::R1, 6);
         self.alu(Alu::And, Reg::R1, 0x1fff);
         self.keep(Size::H, Field::FragmentOffset.place().offset, Reg::R1);
-        if demand.tracking {
+        if demand.more_fragments {
             self.header(Size::B, Reg::R1, 6);
             self.alu(Alu::And, Reg::R1, 0x20);
             self.keep(Size::B, layout::MORE_FRAGMENTS, Reg::R1);
@@ -199,7 +199,7 @@ impl Parser<'_> {
         self.scratch_be16(Reg::R1, 2);
         self.alu(Alu::And, Reg::R1, 0xfff8);
         self.if_imm(Cond::Ne, Reg::R1, 0, later);
-        if demand.tracking {
+        if demand.more_fragments {
             self.scratch(Size::B, Reg::R1, 3);
             self.alu(Alu::And, Reg::R1, 1);
             self.keep(Size::B, layout::MORE_FRAGMENTS, Reg::R1);

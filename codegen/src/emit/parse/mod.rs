@@ -75,6 +75,8 @@ pub struct Demand {
     tcp_options: bool,
     /// Whether the state of connections is asked for.
     pub tracking: bool,
+    /// Whether it is asked if more fragments follow.
+    pub more_fragments: bool,
     /// Whether the index of the interface that routing chooses at XDP is asked for.
     pub out_index: bool,
     /// Whether others than tests read the struct: routines, trackers, and the verifier where a global
@@ -96,8 +98,10 @@ impl Demand {
         for routine in filter.routines() {
             demand.fields.extend(routine.work().reads());
             demand.out_index |= matches!(routine, Routine::Tell(_));
+            demand.more_fragments |= matches!(routine, Routine::FindSocket(_));
         }
         demand.tracking = filter.tracking.is_some();
+        demand.more_fragments |= demand.tracking;
         demand.whole = demand.tracking || filter.routines().next().is_some();
         demand
     }
