@@ -265,7 +265,7 @@ pub struct Tracking {
     ///
     /// NAME is that of the kernel's sysctl net.netfilter.nf_conntrack_NAME, whose default holds where nothing is
     /// said. Times of ICMP hold for ICMPv6, too.
-    #[arg(long = "conntrack-timeout", value_name = "NAME=SECONDS", value_parser = timeout)]
+    #[arg(long = "timeout", value_name = "NAME=SECONDS", value_parser = timeout)]
     timeouts: Vec<Timeout>,
 }
 

@@ -50,7 +50,7 @@ pub fn draw(frame: &mut Frame<'_>, board: &mut Board) {
         Constraint::Length(12),
     ];
     let [verdicts, sources] =
-        Layout::horizontal([Constraint::Length(38), Constraint::Fill(1)]).areas(below);
+        Layout::horizontal([Constraint::Length(39), Constraint::Fill(1)]).areas(below);
     frame.render_widget(Table::new(lines, widths).header(header), verdicts);
     draw_sources(frame, sources, drops);
 
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn rules_verdicts_and_keys_are_drawn() {
-        let lines = drawn(&mut board(), 90, 14);
+        let lines = drawn(&mut board(), 95, 14);
         assert_eq!(
             lines,
             [
