@@ -1,7 +1,6 @@
 //! `-m socket` against the kernel's: a host has sockets of all kinds, and frames to each of them, to others and
 //! ICMP errors about them pass mangle's PREROUTING and the program at XDP.
 
-use std::fs;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
@@ -188,6 +187,23 @@ impl Tuple {
         packet(source, destination, self.protocol, &self.segment())
     }
 
+    /// The same, with a checksum that sockets take.
+    fn checked_packet(&self) -> Vec<u8> {
+        let (source, destination) = (self.source.ip(), self.destination.ip());
+        let mut segment = self.segment();
+        let mut covered = Vec::new();
+        for address in [source, destination] {
+            match address {
+                IpAddr::V4(address) => covered.extend(address.octets()),
+                IpAddr::V6(address) => covered.extend(address.octets()),
+            }
+        }
+        covered.extend([0, self.protocol, 0, segment.len() as u8]);
+        covered.extend(&segment);
+        segment[16..18].copy_from_slice(&checksum(&covered).to_be_bytes());
+        packet(source, destination, self.protocol, &segment)
+    }
+
     fn turned(&self) -> Tuple {
         Tuple {
             source: self.destination,
@@ -287,14 +303,11 @@ fn compare(family: Family) -> Result<Vec<u64>> {
     let sockets = Sockets::open(family)?;
     netfilter::load(family, SILENT)?;
     for tuple in begun(family) {
-        host.inject(&Frame::received(family, "eth0", &tuple.packet()))?;
+        host.inject(&Frame::received(family, "eth0", &tuple.checked_packet()))?;
     }
-    // 06 waits, 03 is begun (include/net/tcp_states.h).
-    let listed =
-        ["tcp", "tcp6"].map(|it| fs::read_to_string(format!("/proc/thread-self/net/{it}")));
-    let listed = listed.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    let listed = tool::run("ss", &["-Htan"], "")?;
     ensure!(
-        listed.contains(" 06 ") && listed.matches(" 03 ").count() == 2,
+        listed.contains("TIME-WAIT") && listed.matches("SYN-RECV").count() == 2,
         "{listed}"
     );
     let ruleset = subjects::ruleset(family, RULES)?;
