@@ -4,6 +4,7 @@
 //! programs are held against.
 
 use crate::field::Field;
+use crate::meaning::hops;
 use crate::meaning::reject::Answer;
 use crate::packet::{Connected, Packet};
 use crate::routine::{Routine, World};
@@ -69,6 +70,8 @@ pub enum Event {
     Remembered,
     /// It was to be forwarded with its last hop: the kernel drops it before FORWARD and tells the sender.
     Exceeded,
+    /// Rules of OUTPUT have left it no hop, and it goes to a group: the kernel drops it.
+    KeptFromGroup,
 }
 
 /// The fields that effects of rules change.
@@ -138,7 +141,8 @@ fn pass(
         trace.push(Event::LaterFragment);
         return (Verdict::Accept, None);
     }
-    for stage in &filter.stages {
+    let group_asked_behind = hops::asked_behind(filter);
+    for (number, stage) in filter.stages.iter().enumerate() {
         if stage.table != TableKind::Raw
             && let Some(tracking) = untracked.take()
         {
@@ -166,6 +170,10 @@ fn pass(
         if run_table(filter, stage.chain, packet, world, trace) == Verdict::Drop {
             let rejected = packet.rejected().map(|answer| (stage.nf_hook, answer));
             return (Verdict::Drop, rejected);
+        }
+        if group_asked_behind == Some(number + 1) && hops::is_kept_from_group(packet) {
+            trace.push(Event::KeptFromGroup);
+            return (Verdict::Drop, None);
         }
     }
     if let Some(tracking) = filter.tracking {

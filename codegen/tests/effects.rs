@@ -3,8 +3,10 @@
 mod support;
 
 use ipt2bpf_codegen::compile::compile;
+use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{Options, XdpPath};
 use ipt2bpf_codegen::semantic::{Action, Verdict};
+use ipt2bpf_codegen::vm::{Context, Machine};
 use ipt2bpf_parser::diagnostic::Severity;
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
@@ -132,6 +134,33 @@ proptest! {
             }
         }
     }
+}
+
+/// `ip_mc_output` (net/ipv4/ip_output.c) asks between OUTPUT and POSTROUTING, and sends this host its copy.
+#[test]
+fn what_rules_leave_no_hop_is_not_sent_to_a_group() {
+    let text = "*mangle\n-A OUTPUT -j TTL --ttl-dec 3\n-A POSTROUTING -j MARK --set-mark 1\nCOMMIT\n\
+        *filter\n-A OUTPUT -p udp\nCOMMIT\n";
+    let options = Options {
+        hooks: vec![Hook::CgroupEgress],
+        ..Options::default()
+    };
+    let compiled = compile(&rulesets(Family::V4, text), &options).expect("compiles");
+    let mut machine = Machine::new(&compiled.module).expect("runs");
+    let mut sent = |hops: u8, destination: [u8; 4]| {
+        let mut packet = [0; 28];
+        packet[..12].copy_from_slice(&[0x45, 0, 0, 28, 0, 0, 0, 0, hops, 17, 0, 0]);
+        packet[16..20].copy_from_slice(&destination);
+        let mut context = Context::new(&packet);
+        context.protocol = 0x0800;
+        let result = machine.run(Hook::CgroupEgress, &context).expect("ends");
+        result == 1
+    };
+    let (group, host) = ([224, 0, 0, 5], [192, 0, 2, 1]);
+    assert!(sent(4, group), "one hop is left");
+    assert!(!sent(3, group) && !sent(1, group), "none is left");
+    assert!(sent(0, group), "this host's own copy");
+    assert!(sent(3, host), "the kernel sends others without a hop");
 }
 
 #[test]

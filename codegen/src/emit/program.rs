@@ -14,6 +14,7 @@ use super::parse::{CONTEXT, Demand, ETHERTYPE_IPV4, ETHERTYPE_IPV6, KernelAccess
 use super::rules::{entries_of, takes_entry};
 use crate::asm::{Alu, Code, Cond, FunctionId, Helper, Imm64, Label, MapId, Operand, Reg, Size};
 use crate::field::{Field, layout};
+use crate::meaning::hops;
 use crate::module::Hook;
 use crate::options::{DeviceNames, XdpPath};
 use crate::plan::{ACCEPT, DROP, FIRST_ENTRY, StagePlan};
@@ -256,8 +257,14 @@ impl Writer {
         if let Some(tracking) = family.tracking {
             self.track(tracking);
         }
-        for stage in on(Path::All).filter(|stage| !is_raw(stage)) {
-            self.stage(family.filter, stage);
+        let group_asked_behind = hops::asked_behind(family.filter);
+        for (number, stage) in on(Path::All).enumerate() {
+            if !is_raw(&stage) {
+                self.stage(family.filter, stage);
+            }
+            if group_asked_behind == Some(number + 1) {
+                self.group_needs_a_hop();
+            }
         }
         let accepted = self.code.label();
         self.routed(family, accepted, demand);
@@ -574,6 +581,31 @@ impl Writer {
             self.code.load(Size::W, Reg::R1, Reg::R10, index);
             self.parser().device_from_table(Field::OutDevice, devices);
         }
+    }
+
+    /// Drops what goes to a group and has no hop left, if it had one; see [`hops::asked_behind`].
+    fn group_needs_a_hop(&mut self) {
+        let frame = self.settings.frame;
+        let go_on = self.code.label();
+        self.code.line("a group needs a hop");
+        let hops = frame.address(Field::TimeToLive.place().offset);
+        self.code.load(Size::B, Reg::R1, Reg::R10, hops);
+        self.code.branch(Cond::Ne, Reg::R1, 0, go_on);
+        let destination = frame.address(Field::Destination4.place().offset);
+        self.code.load(Size::B, Reg::R1, Reg::R10, destination);
+        self.code.alu(Alu::And, Reg::R1, 0xf0);
+        self.code.branch(Cond::Ne, Reg::R1, 0xe0, go_on);
+        let before = frame.address(frame.scratch());
+        self.code.mov(Reg::R1, CONTEXT);
+        self.code.mov(Reg::R2, i32::from(hop_limit(Family::V4)));
+        self.code.mov(Reg::R3, Reg::R10);
+        self.code.alu(Alu::Add, Reg::R3, i32::from(before));
+        self.code.mov(Reg::R4, 1);
+        self.code.call(Helper::SkbLoadBytes);
+        self.code.branch(Cond::Ne, Reg::R0, 0, self.drop);
+        self.code.load(Size::B, Reg::R1, Reg::R10, before);
+        self.code.branch(Cond::Ne, Reg::R1, 0, self.drop);
+        self.code.bind(go_on);
     }
 
     /// The kernel has counted the hop before FORWARD's rules see the packet.

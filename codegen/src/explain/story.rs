@@ -311,6 +311,9 @@ impl Way<'_> {
             Event::Exceeded => {
                 "no hop is left: the kernel drops it and tells the sender\n".to_owned()
             }
+            Event::KeptFromGroup => {
+                "no hop is left: the kernel sends no such packet to a group\n".to_owned()
+            }
         }
     }
 
@@ -484,7 +487,9 @@ impl Way<'_> {
                 format!("rule {} of {table} {}{place}", rule + 1, name(*chain))
             }
             Some(Event::Entered(stage)) => format!("{table} {}", name(stage.chain)),
-            Some(Event::Exceeded) => "the kernel drops it, which has no hop left".to_owned(),
+            Some(Event::Exceeded | Event::KeptFromGroup) => {
+                "the kernel drops it, which has no hop left".to_owned()
+            }
             Some(Event::Tracked(_) | Event::Changed(..) | Event::Remembered) => String::new(),
         };
         format!("{answer}{}: {by}\n", shout(outcome.verdict))

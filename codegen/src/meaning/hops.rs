@@ -1,9 +1,9 @@
-//! TTL and HL: the time to live or hop limit (net/netfilter/xt_HL.c). Nothing is dropped here for having
-//! none left; the kernel does not forward such a packet.
+//! TTL and HL: the time to live or hop limit (net/netfilter/xt_HL.c). Nothing is dropped by the rule for
+//! having none left; the kernel does not forward such a packet, nor send one to an IPv4 group.
 
 use std::fmt;
 
-use ipt2bpf_parser::ruleset::Family;
+use ipt2bpf_parser::ruleset::{Family, NfHook};
 use ipt2bpf_parser::targets::hl::Hl;
 use ipt2bpf_parser::targets::hop_limit::HopLimit;
 use ipt2bpf_parser::targets::ttl::Ttl;
@@ -15,8 +15,8 @@ use crate::emit::link::{Call, Linker, PACKET, point};
 use crate::field::Field;
 use crate::options::XdpPath;
 use crate::packet::Packet;
-use crate::routine::{Perform, World};
-use crate::semantic::Action;
+use crate::routine::{Perform, Routine, World};
+use crate::semantic::{Action, FamilyFilter};
 
 impl TargetMeaning for Ttl {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
@@ -147,6 +147,23 @@ impl Perform for ChangeHops {
     fn rewrites(&self) -> bool {
         self.in_frame
     }
+}
+
+/// Behind how many stages, those of OUTPUT, the kernel asks whether a packet to a group has a hop left
+/// (`ip_mc_output`, net/ipv4/ip_output.c); none where no rule before has changed that, because what was sent
+/// without one comes to the program as this host's own copy only. IPv6 asks behind POSTROUTING.
+pub fn asked_behind(filter: &FamilyFilter) -> Option<usize> {
+    let mut routines = filter.routines();
+    let changes = routines.any(|routine| matches!(routine, Routine::ChangeHops(_)));
+    let stages = &filter.stages;
+    let count = stages.partition_point(|stage| stage.nf_hook == NfHook::Output);
+    (filter.family == Family::V4 && changes && count > 0).then_some(count)
+}
+
+/// Whether a packet goes to a group, and rules have left it no hop.
+pub fn is_kept_from_group(packet: &Packet<'_>) -> bool {
+    let to_group = packet.get(Field::Destination4) >> 28 == 0xe;
+    to_group && packet.time_to_live() == 0 && packet.bytes()[8] != 0
 }
 
 impl fmt::Display for ChangeHops {
