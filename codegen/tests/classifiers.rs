@@ -8,9 +8,36 @@ use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::module::Hook;
 use ipt2bpf_codegen::options::{KernelVersion, Options};
 use ipt2bpf_parser::ruleset::Family;
+use proptest::collection::vec;
 use proptest::prelude::*;
+use std::net::Ipv4Addr;
 use support::judges::check;
+use support::texts::filter;
 use support::universe::{Seen, packets, ruleset, single_matches};
+
+/// Rules whose bounds are too many to take as many steps for each as where they are closest.
+const CROWD: u32 = 2000;
+
+/// Addresses that stand close together, every third, and others all over.
+fn address(number: u32) -> u32 {
+    match number.is_multiple_of(3) {
+        true => 0x0a00_0000 + number,
+        false => number.wrapping_mul(0x9e37_79b1),
+    }
+}
+
+/// So many rules, each with an address, or two.
+fn crowded(rules: u32, destinations: bool) -> String {
+    let words = |number| Ipv4Addr::from(address(number));
+    let rules = (0..rules).map(|number| {
+        let destination = match destinations {
+            true => format!(" -d {}", words(number.wrapping_mul(7) % rules)),
+            false => String::new(),
+        };
+        format!("-A INPUT -s {}{destination} -j DROP\n", words(number))
+    });
+    rules.collect()
+}
 
 fn by(strategy: Strategy) -> Options {
     Options {
@@ -74,5 +101,30 @@ proptest! {
         for (_, _, plan) in compiled.plans {
             prop_assert!(plan.segments.is_empty());
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agree_where_addresses_are_crowded(
+        mut drawn in packets(60),
+        places in vec((0..CROWD, 0..3u32, 0..CROWD), 60),
+        destinations in any::<bool>(),
+    ) {
+        for (packet, (source, more, destination)) in drawn.iter_mut().zip(places) {
+            if packet.family == Family::V4 && packet.bytes.len() >= 20 {
+                let source = address(source).wrapping_add(more).wrapping_sub(1);
+                packet.bytes[12..16].copy_from_slice(&source.to_be_bytes());
+                packet.bytes[16..20].copy_from_slice(&address(destination).to_be_bytes());
+            }
+        }
+        let strategy = match destinations {
+            true => Strategy::Hybrid,
+            false => Strategy::Lookup,
+        };
+        let options = Options { hooks: vec![Hook::CgroupIngress], ..by(strategy) };
+        check(&filter(Family::V4, &crowded(CROWD, destinations)), &drawn, &options)?;
     }
 }

@@ -5,7 +5,9 @@
 //! - **Comparing** with each bound, where there are a few: no memory at all.
 //! - A **direct** array by the value, for fields of up to 16 bits and for bits.
 //! - **Bisection** of the sorted bounds for wider fields. An array by the value's first bits gives where to
-//!   begin, so that few steps are left; all values take the same number of steps, without a branch.
+//!   begin, so that few steps are left. While the bounds lie in the caches all values take the same number of
+//!   steps, without a branch; where they do not, each takes as many as the bounds near it need, because a
+//!   wrong guess of the processor costs less than what another step reads.
 //! - For IPv6 addresses and names, bisection of the first 64 bits, and of the last 64 in those few intervals
 //!   that they divide.
 //!
@@ -27,6 +29,12 @@ const MIN_INDEX_BITS: u32 = 6;
 const MAX_INDEX_BITS: u32 = 17;
 /// Nanoseconds of a step of a bisection by 32 bits.
 const STEP: f64 = 1.5;
+/// Nanoseconds of not knowing how many steps there are.
+const UNKNOWN: f64 = 6.0;
+/// Steps within a cache line, or nearly.
+const NEAR: f64 = 3.0;
+/// Bits of an index that hold a number of steps, where that is not always the same.
+const STEP_BITS: u32 = 5;
 /// Bytes of a bound with its number.
 const NARROW: u32 = 8;
 /// Bytes of a bound of 64 bits with its number.
@@ -70,12 +78,7 @@ pub enum Search {
         numbers: Option<Array>,
     },
     /// Bisection of bounds of 32 bits.
-    Narrow {
-        /// The field, of 4 bytes.
-        field: Field,
-        /// The bounds.
-        bounds: Bounds,
-    },
+    Narrow(Narrow),
     /// Bisection of bounds of 64 bits, and within some intervals another of as many again.
     Wide {
         /// The field, of 16 bytes.
@@ -87,19 +90,37 @@ pub enum Search {
     },
 }
 
+/// Bounds of 32 bits, with a number beside each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Narrow {
+    /// The field, of 4 bytes.
+    field: Field,
+    bounds: Bounds,
+}
+
 /// Sorted bounds, each with what belongs to the values from there on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// By the value's first bits: the last bound that these alone reach.
+    /// By the value's first bits: the last bound that these alone reach, and behind it in the lowest bits,
+    /// where it varies, how many steps are left.
     index: Array,
     /// How far the value is shifted to be that index.
     shift: u32,
     /// The first bound.
     offset: u32,
-    /// How many there are, without those behind the end that let all values take the same steps.
+    /// How many there are, without those behind the end that steps may look at.
     length: u32,
-    /// Steps of the bisection.
-    steps: u32,
+    steps: Steps,
+}
+
+/// How often a bisection halves what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Steps {
+    most: u32,
+    /// For the values near most bounds.
+    usual: u32,
+    /// Whether each value takes only as many as it needs.
+    vary: bool,
 }
 
 impl Search {
@@ -135,9 +156,8 @@ impl Search {
             }
             4 => {
                 let keys: Vec<u64> = intervals.iter().map(|it| it.start as u64).collect();
-                let record = |at: usize| [keys[at] as u32, intervals[at].number];
-                let bounds = Bounds::new(&keys, 32, data, record);
-                Some(Search::Narrow { field, bounds })
+                let beside = |at: usize| intervals[at].number;
+                Some(Search::Narrow(Narrow::new(field, &keys, beside, data)))
             }
             16 => Some(wide(field, intervals, data)),
             _ => None,
@@ -160,11 +180,7 @@ impl Search {
             }
             Search::Direct { numbers, .. } => numbers.get(data, value as u32),
             Search::Bits { numbers, .. } => among(value as u32, numbers),
-            Search::Narrow { bounds, .. } => {
-                let key = |at: u32| bounds.record(at, NARROW);
-                let at = bounds.find(value as u64, data, |at| u64::from(data.word(key(at))));
-                data.word(bounds.record(at, NARROW) + 4)
-            }
+            Search::Narrow(narrow) => narrow.find(value, data).1,
             Search::Wide { bounds, inner, .. } => {
                 let key = |at: u32| data.long(bounds.record(at, WIDE));
                 let at = bounds.find((value >> 64) as u64, data, key);
@@ -219,17 +235,8 @@ impl Search {
                     numbers.emit(code, dst, place);
                 }
             }
-            Search::Narrow { field, bounds } => {
-                load(code, *field, dst);
-                bounds.emit_begin(code, dst, NARROW, place);
-                load(code, *field, Reg::R1);
-                code.alu(Alu::Add, Reg::R1, 1);
-                for step in (0..bounds.steps).rev() {
-                    emit_key(code, Size::W, (1 << step) * NARROW);
-                    code.alu(Alu::Sub, Reg::R5, Reg::R1);
-                    code.alu(Alu::Rsh, Reg::R5, 63);
-                    emit_step(code, (1 << step) * NARROW);
-                }
+            Search::Narrow(narrow) => {
+                narrow.emit_bisection(code, dst, false, place);
                 code.load(Size::W, dst, Reg::R3, 4);
             }
             Search::Wide {
@@ -242,9 +249,9 @@ impl Search {
                 code.to_big_endian(dst, 64);
                 bounds.emit_begin(code, dst, WIDE, place);
                 emit_wide_value(code, offset);
-                for step in (0..bounds.steps).rev() {
+                bounds.emit_steps(code, |code, step| {
                     emit_wide_step(code, dst, (1 << step) * WIDE);
-                }
+                });
                 code.load(Size::W, dst, Reg::R3, 8);
                 if let Some(inner) = inner {
                     inner.emit(code, dst, offset + 8, place);
@@ -263,7 +270,7 @@ impl Search {
             } => 1.0 + 0.6 * bounds.len() as f64 + among(numbers),
             Search::Direct { numbers, .. } => 1.0 + access(numbers.size()),
             Search::Bits { tests, numbers } => 0.5 + 1.5 * tests.len() as f64 + among(numbers),
-            Search::Narrow { bounds, .. } => bounds.nanoseconds(NARROW, STEP),
+            Search::Narrow(narrow) => narrow.nanoseconds(),
             Search::Wide { bounds, inner, .. } => {
                 let steps = inner.map_or(0, |inner| inner.most_steps);
                 bounds.nanoseconds(WIDE, 3.0) + 3.0 * f64::from(steps)
@@ -315,6 +322,100 @@ impl Inner {
     }
 }
 
+impl Narrow {
+    /// Sorted bounds, the first of which is 0, and what `beside` says for the index of each.
+    pub fn new(
+        field: Field,
+        bounds: &[u64],
+        beside: impl Fn(usize) -> u32,
+        data: &mut Data,
+    ) -> Self {
+        let record = |at: usize| [bounds[at] as u32, beside(at)];
+        let bounds = Bounds::new(bounds, 32, data, record);
+        Narrow { field, bounds }
+    }
+
+    /// The index of a value's interval, and what stands beside it.
+    pub fn find(&self, value: u128, data: &Data) -> (u32, u32) {
+        let record = |at: u32| self.bounds.record(at, NARROW);
+        let key = |at: u32| u64::from(data.word(record(at)));
+        let at = self.bounds.find(value as u64, data, key);
+        (at, data.word(record(at) + 4))
+    }
+
+    /// Writes `dst` = the index of the interval of the packet's value, and `beside` on the stack = what stands
+    /// beside it, 4 bytes; R1 to R5 are lost.
+    pub fn emit(&self, code: &mut Code, dst: Reg, beside: i16, place: Place) {
+        self.emit_bisection(code, dst, true, place);
+        code.load(Size::W, Reg::R1, Reg::R3, 4);
+        code.store(Size::W, Reg::R10, beside, Reg::R1);
+        code.alu(Alu::Rsh, dst, NARROW.trailing_zeros() as i32);
+    }
+
+    /// R3 = the record of the packet's value; how many bytes that is behind the first is in `dst`, if it counts.
+    fn emit_bisection(&self, code: &mut Code, dst: Reg, counts: bool, place: Place) {
+        load(code, self.field, dst);
+        self.bounds.emit_begin(code, dst, NARROW, place);
+        load(code, self.field, Reg::R1);
+        code.alu(Alu::Add, Reg::R1, 1);
+        self.bounds.emit_steps(code, |code, step| {
+            emit_key(code, Size::W, (1 << step) * NARROW);
+            code.alu(Alu::Sub, Reg::R5, Reg::R1);
+            code.alu(Alu::Rsh, Reg::R5, 63);
+            emit_step(code, (1 << step) * NARROW);
+            if counts {
+                code.alu(Alu::Add, dst, Reg::R5);
+            }
+        });
+    }
+
+    /// About how long it takes.
+    pub fn nanoseconds(&self) -> f64 {
+        self.bounds.nanoseconds(NARROW, STEP)
+    }
+}
+
+impl Steps {
+    /// Of a bisection of sorted keys, the first of which is 0, behind an index by all but so many bits.
+    fn of(keys: &[u64], shift: u32) -> Self {
+        let (mut most, mut all) = (0, 0);
+        for (count, steps) in runs(keys, shift) {
+            most = most.max(steps);
+            all += count * steps;
+        }
+        Steps {
+            most,
+            usual: all.div_ceil(keys.len() as u32),
+            vary: false,
+        }
+    }
+
+    /// How long they take, in a table of so many bytes.
+    fn nanoseconds(self, size: usize, step: f64) -> f64 {
+        let (steps, guess) = match self.vary {
+            true => (f64::from(self.usual), UNKNOWN),
+            false => (f64::from(self.most), 0.0),
+        };
+        let lines = 1.0 + (steps - NEAR).max(0.0);
+        guess + step * steps + access(size) * lines
+    }
+}
+
+/// How many sorted keys have the same first bits, and how often their run must be halved, for each run.
+fn runs(keys: &[u64], shift: u32) -> impl Iterator<Item = (u32, u32)> {
+    keys.chunk_by(move |a, b| a >> shift == b >> shift)
+        .map(move |run| {
+            // A value of nothing but these first bits finds its bound without a step.
+            let own = run[0].trailing_zeros() >= shift;
+            (run.len() as u32, halvings(run.len() - usize::from(own)))
+        })
+}
+
+/// How often a bisection halves that has so many bounds behind the one where it begins.
+fn halvings(behind: usize) -> u32 {
+    usize::BITS - behind.leading_zeros()
+}
+
 impl Bounds {
     /// Sorted keys of so many bits, the first of which is 0; `record` writes the bound at an index.
     fn new<const WORDS: usize>(
@@ -324,29 +425,43 @@ impl Bounds {
         record: impl Fn(usize) -> [u32; WORDS],
     ) -> Self {
         // A larger index saves steps, but is slower itself.
-        let index_bits = (MIN_INDEX_BITS..=MAX_INDEX_BITS)
-            .map(|index_bits| {
-                let size = size_of::<u32>() << index_bits;
-                let cost = access(size) + STEP * f64::from(steps(keys, bits - index_bits));
-                (index_bits, cost)
+        let table = 4 * WORDS * keys.len();
+        let candidates = (MIN_INDEX_BITS..=MAX_INDEX_BITS).flat_map(|index_bits| {
+            let fixed = Steps::of(keys, bits - index_bits);
+            let vary = Steps {
+                vary: true,
+                ..fixed
+            };
+            [fixed, vary].map(|steps| {
+                let index = access(size_of::<u32>() << index_bits);
+                (index_bits, steps, index + steps.nanoseconds(table, STEP))
             })
-            .min_by(|(_, a), (_, b)| a.total_cmp(b))
-            .map_or(MIN_INDEX_BITS, |(index_bits, _)| index_bits);
+        });
+        let best = candidates.min_by(|a, b| a.2.total_cmp(&b.2));
+        let (index_bits, steps) = best.map_or_else(
+            || (MIN_INDEX_BITS, Steps::of(keys, bits - MIN_INDEX_BITS)),
+            |(index_bits, steps, _)| (index_bits, steps),
+        );
         let shift = bits - index_bits;
-        let mut at = 0;
+        let (mut at, mut end) = (0, 0);
         let begins = (0..1u64 << index_bits).map(|begin| {
             let value = begin << shift;
             while keys.get(at + 1).is_some_and(|&key| key <= value) {
                 at += 1;
             }
-            at as u32
+            while keys.get(end).is_some_and(|&key| key >> shift <= begin) {
+                end += 1;
+            }
+            match steps.vary {
+                true => (at as u32) << STEP_BITS | halvings(end - 1 - at),
+                false => at as u32,
+            }
         });
         let begins: Vec<u32> = begins.collect();
         let index = data.array(&begins);
-        let steps = steps(keys, shift);
         let last = keys.len() - 1;
         // A step may look behind the end; what is there is the last again.
-        let padded = (0..keys.len() + (1 << steps)).flat_map(|at| record(at.min(last)));
+        let padded = (0..keys.len() + (1 << steps.most)).flat_map(|at| record(at.min(last)));
         let offset = data.words(padded);
         Bounds {
             index,
@@ -364,8 +479,12 @@ impl Bounds {
 
     /// The bound that a value reaches last; `key` reads one.
     fn find(&self, value: u64, data: &Data, key: impl Fn(u32) -> u64) -> u32 {
-        let mut at = self.index.get(data, (value >> self.shift) as u32);
-        for step in (0..self.steps).rev() {
+        let begin = self.index.get(data, (value >> self.shift) as u32);
+        let (mut at, steps) = match self.steps.vary {
+            true => (begin >> STEP_BITS, begin & ((1 << STEP_BITS) - 1)),
+            false => (begin, self.steps.most),
+        };
+        for step in (0..steps).rev() {
             let half = 1 << step;
             if key(at + half) <= value {
                 at += half;
@@ -374,10 +493,16 @@ impl Bounds {
         at
     }
 
-    /// R3 = the bound where the bisection for the value in `dst` begins; R1 is lost.
+    /// R3 = the bound where the bisection for the value in `dst` begins, which is so many bytes behind the first
+    /// as `dst` says then, and R4 = the number of its steps, if that varies; R1 is lost.
     fn emit_begin(&self, code: &mut Code, dst: Reg, size: u32, place: Place) {
         code.alu(Alu::Rsh, dst, self.shift as i32);
         self.index.emit(code, dst, place);
+        if self.steps.vary {
+            code.mov(Reg::R4, dst);
+            code.alu(Alu::And, Reg::R4, (1 << STEP_BITS) - 1);
+            code.alu(Alu::Rsh, dst, STEP_BITS as i32);
+        }
         let length = Operand::Imm(self.length as i32);
         code.branch(Cond::Ge, dst, length, place.escape);
         code.alu(Alu::Lsh, dst, size.trailing_zeros() as i32);
@@ -386,25 +511,22 @@ impl Bounds {
         code.alu(Alu::Add, Reg::R3, dst);
     }
 
-    fn nanoseconds(&self, size: u32, step: f64) -> f64 {
-        let table = access((self.length * size) as usize);
-        1.5 + access(self.index.size()) + table + step * f64::from(self.steps)
+    /// The steps, each with its power of two.
+    fn emit_steps(&self, code: &mut Code, mut step: impl FnMut(&mut Code, u32)) {
+        for power in (0..self.steps.most).rev() {
+            let next = code.label();
+            if self.steps.vary {
+                code.branch(Cond::Le, Reg::R4, power as i32, next);
+            }
+            step(code, power);
+            code.bind(next);
+        }
     }
-}
 
-/// How often the longest run of keys that differ in their last bits only must be halved.
-fn steps(keys: &[u64], shift: u32) -> u32 {
-    let mut most = 0;
-    let mut rest = &keys[1..];
-    while let Some(&first) = rest.first() {
-        let begin = first >> shift;
-        let run = rest.partition_point(|&key| key >> shift == begin);
-        // A value of nothing but these first bits finds its bound without a step.
-        let own = usize::from(first == begin << shift);
-        most = most.max(run - own);
-        rest = &rest[run..];
+    fn nanoseconds(&self, size: u32, step: f64) -> f64 {
+        let table = (self.length * size) as usize;
+        1.5 + access(self.index.size()) + self.steps.nanoseconds(table, step)
     }
-    usize::BITS - most.leading_zeros()
 }
 
 /// R5 = the key so many bytes behind R3.
@@ -594,6 +716,27 @@ mod tests {
             for value in values {
                 let at = starts.partition_point(|&start| start <= value) - 1;
                 prop_assert_eq!(search.find(value, &data), intervals[at].number, "value {:x}", value);
+            }
+        }
+    }
+
+    #[test]
+    fn where_addresses_are_crowded_only_their_neighbours_take_many_steps() {
+        let crowded = (0..1000).map(|at| 0x0a00_0000 + 3 * at);
+        let scattered = (1..=2000).map(|at: u32| at.wrapping_mul(0x9e37_79b1));
+        let mut keys: Vec<u64> = crowded.chain(scattered).map(u64::from).collect();
+        keys.push(0);
+        keys.sort_unstable();
+        keys.dedup();
+        let mut data = Data::default();
+        let narrow = Narrow::new(Field::Source4, &keys, |at| at as u32 ^ 0x55, &mut data);
+        let steps = narrow.bounds.steps;
+        assert!(steps.vary && steps.usual < steps.most, "{steps:?}");
+        for &key in &keys {
+            for value in [key.saturating_sub(1), key, key + 1] {
+                let at = keys.partition_point(|&key| key <= value) as u32 - 1;
+                let found = narrow.find(value.into(), &data);
+                assert_eq!(found, (at, at ^ 0x55), "value {value:x}");
             }
         }
     }

@@ -171,7 +171,7 @@ impl Arena {
 /// Where the look-ups of a side begin, with figures about them.
 pub struct Draft {
     /// References: for each column one for each number of the side's address.
-    pub starts: Vec<u32>,
+    pub starts: Vec<Vec<u32>>,
     /// Nodes on the way to a list, at most.
     pub depth: u32,
     /// Nodes on the way, on average.
@@ -240,6 +240,7 @@ impl Builder {
                 groups,
             };
             let mut known: HashMap<&[u32], Written> = HashMap::new();
+            let mut starts = Vec::new();
             for list in lists.column(column) {
                 let written = match known.get(list) {
                     Some(written) => *written,
@@ -254,9 +255,10 @@ impl Builder {
                         written
                     }
                 };
-                draft.starts.push(written.reference);
+                starts.push(written.reference);
                 draft.depth = draft.depth.max(written.depth);
             }
+            draft.starts.push(starts);
         }
         draft.steps = steps as f64 / leaves.max(1) as f64;
         draft.rules = rules as f64 / leaves.max(1) as f64;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use super::key::{GROUP, PARTS};
 use super::sides::Space;
-use crate::asm::{Alu, Code, Reg};
+use crate::asm::{Alu, Code, Cond, Label, Reg};
 use crate::classify::data::{Array, Data, Place};
 use crate::classify::decisions::Decision;
 use crate::classify::problem::{Dimension, Problem};
@@ -113,11 +113,6 @@ impl Groups {
         self.of_decisions[decision]
     }
 
-    /// Whether there are odd ones.
-    pub fn has_odd(&self) -> bool {
-        self.usual < self.count
-    }
-
     /// Whether a group is odd.
     pub fn is_odd(&self, group: u32) -> bool {
         group >= self.usual as u32
@@ -127,7 +122,7 @@ impl Groups {
     pub fn columns(&self) -> Vec<u64> {
         let below = |count: usize| u64::MAX.checked_shr(u64::BITS - count as u32).unwrap_or(0);
         let (all, usual) = (below(self.count), below(self.usual));
-        match self.has_odd() {
+        match self.usual < self.count {
             true => vec![usual, all & !usual],
             false => vec![all],
         }
@@ -161,13 +156,11 @@ impl Groups {
         table.emit(code, dst, place);
     }
 
-    /// Writes R2 = 1 when the group of the key in a register is odd, else 0; R1 is lost.
-    pub fn emit_is_odd(&self, code: &mut Code, key: Reg) {
+    /// Goes to `usual` when the group of the key in a register is that; R1 is lost.
+    pub fn branch_usual(&self, code: &mut Code, key: Reg, usual: Label) {
         code.mov(Reg::R1, key);
         code.alu(Alu::And, Reg::R1, PARTS[GROUP].max() as i32);
-        code.mov(Reg::R2, self.usual as i32 - 1);
-        code.alu(Alu::Sub, Reg::R2, Reg::R1);
-        code.alu(Alu::Rsh, Reg::R2, 63);
+        code.branch(Cond::Lt, Reg::R1, self.usual as i32, usual);
     }
 
     /// About how long it takes to find one.

@@ -12,6 +12,9 @@
 //! address, the ports, and the [`groups`] of all other dimensions together (protocols, fragments, lengths,
 //! flags). Trees and lists of all sides lie in one [`arena`].
 //!
+//! Where a tree begins stands beside the bound that an IPv4 address is found by, so that it costs no look into
+//! memory of its own.
+//!
 //! It takes some 5 ns for each side and whatever the caches miss. Memory grows with the rules, and with how
 //! often a rule stands in several lists; a ruleset for which that is too much is left to other strategies.
 
@@ -23,15 +26,16 @@ mod sides;
 use super::data::{Array, Data, Place};
 use super::decisions::decisions;
 use super::outcome::Outcomes;
-use super::problem::Problem;
-use super::search::{Interval, Search, access};
+use super::problem::{Dimension, Problem};
+use super::search::{Interval, Narrow, Search, access};
 use super::{Classifier, Limits};
 use crate::asm::{Alu, Code, Cond, Imm64, Reg, Size};
 use crate::emit::test::PACKET;
+use crate::field::Field;
 use arena::Arena;
 use groups::Groups;
 use key::Key;
-use sides::{Space, answer};
+use sides::{Axis, Space, answer};
 
 /// The groups, then the ports with them.
 const COMMON: Reg = Reg::R8;
@@ -42,6 +46,8 @@ const FIRST: Reg = Reg::R0;
 /// Where a side's tree begins, and what is looked up there.
 const START: Reg = Reg::R3;
 const KEY: Reg = Reg::R5;
+/// Where the beginnings that stand beside the addresses are kept on the stack, source first.
+const BESIDE: [i16; 2] = [-8, -12];
 
 /// Look-ups at all sides.
 #[derive(Clone, Debug)]
@@ -62,23 +68,39 @@ pub struct Hybrid {
 #[derive(Clone, Debug)]
 struct Address {
     dimension: usize,
-    search: Search,
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    /// Alone.
+    Number(Search),
+    /// With where the tree for usual groups begins on its side.
+    WithStart(Narrow),
 }
 
 /// Where the look-up of a side begins.
 #[derive(Clone, Debug)]
 struct Side {
     by: By,
-    /// The trees for usual groups, for each number of the address, and behind them those for odd groups,
-    /// where there are any.
-    starts: Array,
-    /// How many numbers there are.
-    numbers: u32,
+    /// For usual groups.
+    usual: Starts,
+    /// For odd groups, where there are any.
+    odd: Option<Array>,
     /// Nodes on the way to a list, at most and on average.
     depth: u32,
     steps: f64,
     /// Rules of a list on average.
     rules: f64,
+}
+
+/// Where the trees of a side begin.
+#[derive(Clone, Copy, Debug)]
+enum Starts {
+    /// By the number of the address.
+    Of(Array),
+    /// Beside the address.
+    Beside,
 }
 
 /// What leads to a list of rules.
@@ -105,32 +127,30 @@ pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Opt
             drafts.push((by, draft));
         }
     }
-    let addresses = [0, 1].map(|which| {
-        let axis = space.addresses[which].as_ref()?;
-        let starts = axis.starts.iter().enumerate();
-        let intervals: Vec<Interval> = starts
-            .map(|(number, &start)| Interval {
-                start,
-                number: number as u32,
-            })
-            .collect();
-        let dimension = &problem.dimensions[axis.dimension];
-        let search = Search::new(dimension, &intervals, &mut data);
-        Some(search.map(|search| Address {
-            dimension: axis.dimension,
-            search,
-        }))
+    let ways = [By::Source, By::Destination].map(|by| {
+        let axis = space.addresses[by as usize].as_ref()?;
+        let draft = drafts.iter().find(|(side, _)| *side == by);
+        let starts = draft.map(|(_, draft)| draft.starts[0].as_slice());
+        Some(Address::new(axis, problem, starts, &mut data))
     });
-    if addresses.iter().any(|it| matches!(it, Some(None))) {
+    if ways.iter().any(|it| matches!(it, Some(None))) {
         return None;
     }
-    let sides = drafts.into_iter().map(|(by, draft)| Side {
-        by,
-        numbers: (draft.starts.len() / columns.len()) as u32,
-        starts: data.array(&draft.starts),
-        depth: draft.depth,
-        steps: draft.steps,
-        rules: draft.rules,
+    let addresses = ways.map(Option::flatten);
+    let sides = drafts.into_iter().map(|(by, draft)| {
+        let address = addresses.get(by as usize).and_then(Option::as_ref);
+        let beside = address.is_some_and(|it| matches!(it.way, Way::WithStart(_)));
+        Side {
+            by,
+            usual: match beside {
+                true => Starts::Beside,
+                false => Starts::Of(data.array(&draft.starts[0])),
+            },
+            odd: draft.starts.get(1).map(|starts| data.array(starts)),
+            depth: draft.depth,
+            steps: draft.steps,
+            rules: draft.rules,
+        }
     });
     let sides = sides.collect();
     let arena = arena.finish(&mut data);
@@ -139,7 +159,7 @@ pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Opt
     (data.len() <= limits.memory).then_some(Hybrid {
         data,
         groups,
-        addresses: addresses.map(Option::flatten),
+        addresses,
         ports: space.ports,
         sides,
         arena,
@@ -155,20 +175,23 @@ impl Classifier for Hybrid {
     fn find(&self, point: &[u128]) -> u32 {
         let at = |dimension: Option<usize>| dimension.map_or(0, |it| point[it]);
         let group = self.groups.find(point, &self.data);
-        let numbers = self.addresses.each_ref().map(|address| match address {
-            Some(it) => it.search.find(point[it.dimension], &self.data),
-            None => 0,
+        let found = self.addresses.each_ref().map(|address| match address {
+            Some(it) => it.find(point[it.dimension], &self.data),
+            None => (0, 0),
         });
         let [source_port, destination_port] = self.ports.map(|port| at(port) as u16);
         let mut first = self.last;
         for side in &self.sides {
-            let (number, other) = match side.by {
-                By::Source => (numbers[0], numbers[1]),
-                By::Destination => (numbers[1], numbers[0]),
-                By::Nothing => (0, 0),
+            let ((number, beside), other) = match side.by {
+                By::Source => (found[0], found[1].0),
+                By::Destination => (found[1], found[0].0),
+                By::Nothing => ((0, 0), 0),
             };
-            let column = u32::from(self.groups.is_odd(group));
-            let start = side.starts.get(&self.data, column * side.numbers + number);
+            let start = match (side.odd, side.usual) {
+                (Some(odd), _) if self.groups.is_odd(group) => odd.get(&self.data, number),
+                (_, Starts::Of(usual)) => usual.get(&self.data, number),
+                (_, Starts::Beside) => beside,
+            };
             let key = Key::new(group, other, source_port, destination_port);
             first = first.min(self.arena.find(start, key, &self.data).unwrap_or(first));
         }
@@ -178,9 +201,11 @@ impl Classifier for Hybrid {
     fn emit(&self, code: &mut Code, place: Place) {
         self.groups.emit(code, COMMON, ADDRESSES, place);
         let [source, destination] = &self.addresses;
-        for (address, dst) in [(source, ADDRESSES), (destination, FIRST)] {
-            match address {
-                Some(it) => it.search.emit(code, dst, place),
+        let places = [(source, ADDRESSES), (destination, FIRST)];
+        for ((address, dst), beside) in places.into_iter().zip(BESIDE) {
+            match address.as_ref().map(|it| &it.way) {
+                Some(Way::Number(search)) => search.emit(code, dst, place),
+                Some(Way::WithStart(narrow)) => narrow.emit(code, dst, beside, place),
                 None => code.mov(dst, 0),
             }
         }
@@ -201,11 +226,19 @@ impl Classifier for Hybrid {
 
     fn nanoseconds(&self) -> f64 {
         let addresses = self.addresses.iter().flatten();
-        let searches: f64 = addresses.map(|it| it.search.nanoseconds()).sum();
+        let searches = addresses.map(|it| match &it.way {
+            Way::Number(search) => search.nanoseconds(),
+            Way::WithStart(narrow) => narrow.nanoseconds(),
+        });
+        let searches: f64 = searches.sum();
         let arena = access(self.arena.size());
         let sides = self.sides.iter().map(|side| {
             let walk = 2.5 * side.steps + 3.0 * side.rules;
-            3.0 + access(side.starts.size()) + arena + walk
+            let start = match side.usual {
+                Starts::Of(starts) => access(starts.size()),
+                Starts::Beside => 1.0,
+            };
+            3.0 + start + arena + walk
         });
         self.groups.nanoseconds() + searches + sides.sum::<f64>()
     }
@@ -214,25 +247,81 @@ impl Classifier for Hybrid {
 impl Hybrid {
     /// R3 = where the tree of a side begins for the packet; R1 and R2 are lost.
     fn emit_start(&self, code: &mut Code, side: &Side, place: Place) {
-        match side.by {
-            By::Source => code.alu32(Alu::Mov, START, ADDRESSES),
-            By::Destination => {
-                code.mov(START, ADDRESSES);
-                code.alu(Alu::Rsh, START, 32);
+        let (usual, found) = (code.label(), code.label());
+        if let Some(odd) = side.odd {
+            self.groups.branch_usual(code, COMMON, usual);
+            emit_number(code, side.by);
+            odd.emit(code, START, place);
+            code.jump(found);
+        }
+        code.bind(usual);
+        match side.usual {
+            Starts::Of(starts) => {
+                emit_number(code, side.by);
+                starts.emit(code, START, place);
             }
-            By::Nothing => code.mov(START, 0),
+            Starts::Beside => code.load(Size::W, START, Reg::R10, BESIDE[side.by as usize]),
         }
-        if self.groups.has_odd() {
-            self.groups.emit_is_odd(code, COMMON);
-            code.alu(Alu::Mul, Reg::R2, side.numbers as i32);
-            code.alu(Alu::Add, START, Reg::R2);
+        code.bind(found);
+    }
+}
+
+/// R3 = the number of the address of a side.
+fn emit_number(code: &mut Code, side: By) {
+    match side {
+        By::Source => code.alu32(Alu::Mov, START, ADDRESSES),
+        By::Destination => {
+            code.mov(START, ADDRESSES);
+            code.alu(Alu::Rsh, START, 32);
         }
-        side.starts.emit(code, START, place);
+        By::Nothing => code.mov(START, 0),
+    }
+}
+
+impl Address {
+    /// Of an axis; where the trees of its side begin, by its numbers, if it has any. None for fields that no
+    /// search finds a value of.
+    fn new(
+        axis: &Axis,
+        problem: &Problem,
+        starts: Option<&[u32]>,
+        data: &mut Data,
+    ) -> Option<Self> {
+        /// Fewer bounds are compared with each.
+        const MANY: usize = 16;
+        let dimension = &problem.dimensions[axis.dimension];
+        let way = match (dimension, starts) {
+            (Dimension::Field(field @ (Field::Source4 | Field::Destination4)), Some(starts))
+                if axis.starts.len() >= MANY =>
+            {
+                let bounds: Vec<u64> = axis.starts.iter().map(|&start| start as u64).collect();
+                Way::WithStart(Narrow::new(*field, &bounds, |at| starts[at], data))
+            }
+            _ => {
+                let numbered = (0..).zip(&axis.starts);
+                let intervals: Vec<Interval> = numbered
+                    .map(|(number, &start)| Interval { start, number })
+                    .collect();
+                Way::Number(Search::new(dimension, &intervals, data)?)
+            }
+        };
+        Some(Address {
+            dimension: axis.dimension,
+            way,
+        })
+    }
+
+    /// The number of an address, and where its tree begins, where that stands beside.
+    fn find(&self, value: u128, data: &Data) -> (u32, u32) {
+        match &self.way {
+            Way::Number(search) => (search.find(value, data), 0),
+            Way::WithStart(narrow) => narrow.find(value, data),
+        }
     }
 }
 
 /// Writes `dst` = a port; another header's bytes where the packet has no ports, which no rule asks for.
-fn emit_port(code: &mut Code, dst: Reg, field: crate::field::Field) {
+fn emit_port(code: &mut Code, dst: Reg, field: Field) {
     code.load(Size::H, dst, PACKET, field.place().offset);
     code.to_big_endian(dst, 16);
 }
