@@ -1,11 +1,13 @@
 //! Killing the command at its system calls: a hook that had a filter keeps one, and what is left behind is
 //! cleaned by the next command.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
-use std::path::Path;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -187,8 +189,8 @@ fn run_until(arguments: &str, points: Points, number: usize) -> Result<End> {
     }
 }
 
-/// Kills a command at each of its points. Each time, `before` is done before, `after` is asked of what is
-/// left, and `clean` puts it right.
+/// Kills a command at each of its points. `before` is done before, `after` is asked of what is left each time,
+/// and where that is not what was there before, `clean` puts it right.
 fn at_each_point(
     points: Points,
     command: &str,
@@ -196,18 +198,57 @@ fn at_each_point(
     after: impl Fn() -> Result<()>,
     clean: impl Fn() -> Result<()>,
 ) -> Result<()> {
+    let mut untouched = None;
     for number in 1.. {
-        before()?;
+        let start = match untouched.take() {
+            Some(state) => state,
+            None => {
+                before()?;
+                State::now()?
+            }
+        };
         let end = run_until(command, points, number)?;
         let at = || format!("{command}: point {number}: {end}");
         after().with_context(at)?;
-        clean().with_context(at)?;
+        // Most points come before anything is changed; loading the same rules at each would take an hour.
+        match State::now().with_context(at)? == start {
+            true => untouched = Some(start),
+            false => clean().with_context(at)?,
+        }
         if let End::Done = end {
             ensure!(number > 2, "the command was never stopped");
+            eprintln!("{command}: killed at {} points", number - 1);
             break;
         }
     }
     Ok(())
+}
+
+/// What a command leaves in the kernel: all that is neither pinned nor attached goes with its process.
+#[derive(PartialEq, Eq)]
+struct State {
+    /// What is below the BPF file system, by inode number, which no other pin of the same name has.
+    files: BTreeMap<PathBuf, u64>,
+    /// The places and the ids of the programs that are attached.
+    attached: String,
+}
+
+impl State {
+    fn now() -> Result<State> {
+        let mut files = BTreeMap::new();
+        let mut dirs = vec![PathBuf::from("/sys/fs/bpf")];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                files.insert(entry.path(), entry.ino());
+                if entry.file_type()?.is_dir() {
+                    dirs.push(entry.path());
+                }
+            }
+        }
+        let attached = ipt2bpf("list")?;
+        Ok(State { files, attached })
+    }
 }
 
 /// The pins below a directory.
@@ -300,10 +341,13 @@ fn cgroup_is_killed_at(points: Points) {
             detach_all(&place)
         })?;
         attached()?;
-        at_each_point(points, &attach(&new), nothing, is_filtered, || {
-            is_filtered()?;
-            attach_two(&attach(&old))
-        })?;
+        let replace = format!("replace {place} {new}");
+        for command in [attach(&new), replace] {
+            at_each_point(points, &command, nothing, is_filtered, || {
+                is_filtered()?;
+                attach_two(&attach(&old))
+            })?;
+        }
         let detach = format!("detach {place}");
         at_each_point(points, &detach, attached, nothing, || detach_all(&place))?;
         ensure!(!probe.is_filtered()?, "a filter is left");
@@ -367,9 +411,12 @@ fn interface_is_killed_at(points: Points) {
             })?;
         }
         attached()?;
-        at_each_point(points, &attach(&new), nothing, is_filtered, || {
-            attach_two(&attach(&old))
-        })?;
+        let replace = format!("replace --connections 1024 {place} {new}");
+        for command in [attach(&new), replace] {
+            at_each_point(points, &command, nothing, is_filtered, || {
+                attach_two(&attach(&old))
+            })?;
+        }
         let detach = format!("detach {place}");
         at_each_point(points, &detach, attached, answers_arrive, || {
             detach_all(place)
