@@ -397,11 +397,11 @@ pub struct Leniency {
 }
 
 impl Leniency {
-    /// The same, for tables that change while the helper runs.
+    /// The same, for tables that change while the helper runs: what is not asked for is as it is there.
     pub fn choices(self) -> Choices {
         Choices {
-            approximate: Some(self.approximate),
-            ignore_nat: Some(self.ignore_nat),
+            approximate: self.approximate.then_some(true),
+            ignore_nat: self.ignore_nat.then_some(true),
             ..Choices::default()
         }
     }

@@ -66,7 +66,7 @@ pub use devices::{Interface, LinkLayer, interfaces, link_layer};
 pub use error::{Error, Step};
 pub use events::NetworkChanges;
 pub use flows::{TableStatistics, TrackedConnection};
-pub use load::{Loaded, load, load_keeping, load_onto};
+pub use load::{Loaded, load, load_keeping, load_onto, load_remembering};
 pub use log::{Log, LogNames};
 pub use maps::{Counter, Maps};
 pub use names::system_names;

@@ -86,7 +86,23 @@ pub fn load_keeping(object: &[u8], replaced: &[Maps]) -> Result<Loaded, Error> {
         object,
         Replaced {
             maps: replaced,
-            goes_on: false,
+            numbered: Numbered::None,
+        },
+    )
+}
+
+/// As [`load_keeping`], for an object whose rules count for themselves, but have their states where they are in
+/// the one that it is to replace: it shares these, or has a copy where its map has another size.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_remembering(object: &[u8], replaced: &Maps) -> Result<Loaded, Error> {
+    let maps = std::slice::from_ref(replaced);
+    load_guarded(
+        object,
+        Replaced {
+            maps,
+            numbered: Numbered::States,
         },
     )
 }
@@ -104,7 +120,7 @@ pub fn load_onto(object: &[u8], replaced: &Maps) -> Result<Loaded, Error> {
         object,
         Replaced {
             maps,
-            goes_on: true,
+            numbered: Numbered::All,
         },
     )
 }
@@ -113,8 +129,27 @@ pub fn load_onto(object: &[u8], replaced: &Maps) -> Result<Loaded, Error> {
 #[derive(Clone, Copy)]
 struct Replaced<'a> {
     maps: &'a [Maps],
-    /// Whether rules have the same numbers.
-    goes_on: bool,
+    /// What it gives besides what lasts.
+    numbered: Numbered,
+}
+
+/// Which of the maps whose values belong to rules ([`NUMBERED_MAPS`]) are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbered {
+    None,
+    /// All but the counters.
+    States,
+    All,
+}
+
+impl Numbered {
+    fn hold(self, name: &str) -> bool {
+        match self {
+            Numbered::None => false,
+            Numbered::States => NUMBERED_MAPS.contains(&name) && name != COUNTERS_MAP,
+            Numbered::All => NUMBERED_MAPS.contains(&name),
+        }
+    }
 }
 
 fn load_guarded(object: &[u8], replaced: Replaced<'_>) -> Result<Loaded, Error> {
@@ -185,8 +220,7 @@ fn create_maps(
             Some(map) => map,
             None => {
                 let map = create_map(name, part, btf)?;
-                let is_state = NUMBERED_MAPS.contains(&name.as_str()) && name != COUNTERS_MAP;
-                if replaced.goes_on && is_state {
+                if replaced.numbered.hold(name) && name != COUNTERS_MAP {
                     copy_values(&map, replaced.maps)?;
                 }
                 map
@@ -216,8 +250,7 @@ fn create_maps(
 /// The map of an object that is replaced, if it is to last and looks the same.
 fn kept_map(name: &str, part: &aya_obj::Map, replaced: Replaced<'_>) -> Result<Option<Map>, Error> {
     let lasts = LASTING_MAPS.iter().any(|prefix| name.starts_with(prefix));
-    let is_shared = replaced.goes_on && NUMBERED_MAPS.contains(&name);
-    if !lasts && !is_shared {
+    if !lasts && !replaced.numbered.hold(name) {
         return Ok(None);
     }
     let same_shape = |map: &&Map| {
