@@ -438,6 +438,8 @@ pub enum XdpModeName {
     Native,
     /// In the stack
     Skb,
+    /// Called by a dispatcher of libxdp, beside programs of others, also where there is none yet
+    Dispatcher,
 }
 
 impl From<XdpModeName> for XdpWish {
@@ -446,6 +448,7 @@ impl From<XdpModeName> for XdpWish {
             XdpModeName::Auto => XdpWish::Auto,
             XdpModeName::Native => XdpWish::Native,
             XdpModeName::Skb => XdpWish::Generic,
+            XdpModeName::Dispatcher => XdpWish::Dispatched,
         }
     }
 }

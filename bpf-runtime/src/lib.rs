@@ -39,6 +39,7 @@ mod clock;
 mod connections;
 pub mod counters;
 mod devices;
+mod dispatcher;
 mod error;
 mod events;
 mod flows;
