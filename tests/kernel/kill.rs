@@ -18,7 +18,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::places::{Cgroup, both_families, in_kernel, ipt2bpf, wire};
+use crate::dispatcher::{dispatchers, rules, with_dispatchers};
+use crate::places::{Cgroup, both_families, in_kernel, ipt2bpf, run, wire};
 
 /// Where pins are.
 const ROOT: &str = "/sys/fs/bpf/ipt2bpf";
@@ -29,7 +30,7 @@ const OPEN: u16 = 7001;
 /// Which system calls a run is killed at.
 #[derive(Clone, Copy)]
 enum Points {
-    /// Those that change links and pins, and the end.
+    /// Those that change links, pins and what interfaces run, and the end.
     Changing,
     /// All, of reads behind reads only the first.
     All,
@@ -45,7 +46,9 @@ impl Points {
     /// Whether a system call is among them.
     fn hold(self, call: Call, before: Option<Call>) -> bool {
         let Call { number, argument } = call;
-        const FILES: [i64; 4] = [
+        const CHANGES: [i64; 5] = [
+            // What is sent is sent to rtnetlink(7).
+            libc::SYS_sendto,
             libc::SYS_renameat,
             libc::SYS_renameat2,
             libc::SYS_unlinkat,
@@ -66,7 +69,7 @@ impl Points {
                 number != libc::SYS_read || before.is_none_or(|before| before.number != number)
             }
             Points::Changing if number == libc::SYS_bpf => bpf.contains(&argument),
-            Points::Changing => FILES.contains(&number) || OLD_FILES.contains(&number),
+            Points::Changing => CHANGES.contains(&number) || OLD_FILES.contains(&number),
         }
     }
 }
@@ -426,6 +429,67 @@ fn interface_is_killed_at(points: Points) {
     });
 }
 
+fn dispatcher_is_killed_at(points: Points) {
+    with_dispatchers(|dir, neighbour| {
+        let (old, new) = (rules(dir, "old", CLOSED)?, rules(dir, "new", CLOSED)?);
+        // Another program, which all leave there.
+        let object = dir.join("theirs.o").display().to_string();
+        ipt2bpf(&format!(
+            "--hook xdp -o {object} {}",
+            rules(dir, "theirs", 1)?
+        ))?;
+        run("xdp-loader", &format!("load near {object}"))?;
+        let near = |port| UdpSocket::bind(("10.77.0.1", port));
+        let probe = Probe {
+            closed: near(CLOSED)?,
+            open: near(OPEN)?,
+            sender: neighbour.does(|| UdpSocket::bind("10.77.0.2:0"))??,
+        };
+        let called = |number: usize| {
+            let status = run("xdp-loader", "status near")?;
+            let found = status.matches(" => ").count();
+            ensure!(found == number, "{found} programs are called: {status}");
+            Ok(())
+        };
+        let theirs = || {
+            let status = run("xdp-loader", "status near")?;
+            ensure!(status.contains("50     ipt2bpf_xdp"), "{status}");
+            Ok(())
+        };
+        let is_filtered = || {
+            ensure!(probe.is_filtered()?, "the interface is not filtered");
+            theirs()
+        };
+        let attach = |rules: &str| format!("attach --xdp near {rules}");
+        let attach_one = |rules: &str| {
+            ipt2bpf(&attach(rules))?;
+            ensure!(ipt2bpf("list")?.lines().count() == 3, "it is one of two");
+            // The program, and the dispatcher that calls it.
+            ensure!(pins(Path::new(ROOT))? == 2, "something else is pinned");
+            ensure!(dispatchers()?.len() == 1, "{:?}", dispatchers()?);
+            called(2)
+        };
+        let detach_one = || {
+            detach_all("--xdp near")?;
+            ensure!(dispatchers()?.len() == 1, "{:?}", dispatchers()?);
+            called(1)
+        };
+        let nothing = || Ok(());
+        at_each_point(points, &attach(&old), nothing, theirs, || {
+            attach_one(&new)?;
+            is_filtered()?;
+            detach_one()
+        })?;
+        attach_one(&old)?;
+        let replace = format!("replace --xdp near {new}");
+        for command in [attach(&new), replace] {
+            at_each_point(points, &command, nothing, is_filtered, || attach_one(&old))?;
+        }
+        let attached = || attach_one(&old);
+        at_each_point(points, "detach --xdp near", attached, theirs, detach_one)
+    });
+}
+
 #[test]
 fn pins_for_others_are_there_when_the_command_is_killed() {
     in_kernel(|dir| {
@@ -472,6 +536,17 @@ fn a_cgroup_keeps_its_filter_when_the_command_is_killed() {
 #[test]
 fn an_interface_keeps_its_filter_when_the_command_is_killed() {
     interface_is_killed_at(Points::Changing);
+}
+
+#[test]
+fn a_dispatcher_goes_on_calling_when_the_command_is_killed() {
+    dispatcher_is_killed_at(Points::Changing);
+}
+
+#[test]
+#[ignore = "takes minutes: every system call, not only those that change something"]
+fn a_dispatcher_goes_on_calling_when_the_command_is_killed_anywhere() {
+    dispatcher_is_killed_at(Points::All);
 }
 
 #[test]

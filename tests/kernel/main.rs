@@ -3,6 +3,7 @@
 
 mod attach;
 mod changes;
+mod dispatcher;
 mod iptables;
 mod kill;
 mod options;
