@@ -211,8 +211,8 @@ impl Dispatchers {
         });
         let named = changed.and_then(|()| fs::rename(&unnamed, &pin).map_err(Error::io(&pin)));
         named.inspect_err(|_| {
-            // The pin is of no use under this name; the first error is the one to tell.
-            let _ = bpffs::remove(&unnamed);
+            // The error that led here is the one to tell.
+            let _ = self.sweep();
         })?;
         Ok(before)
     }
@@ -328,16 +328,17 @@ impl Dispatchers {
                     set_xdp(self.index, Some(&new.program), old.as_ref(), mode).map_err(refused())
                 });
                 if let Err(error) = swapped {
-                    // The error that led here is the one to tell.
+                    // The error that led here is the one to tell; the marker goes with the next sweep.
                     let _ = self.unpin(new.program.id);
-                    let _ = bpffs::remove(&self.marker(new.program.id));
                     return Err(error);
                 }
             }
         }
-        if let Some(old) = old {
-            self.unpin(old.id)?;
-            bpffs::remove(&self.marker(old.id))?;
+        if let Some(old) = old
+            && self.unpin(old.id).is_ok()
+        {
+            // What could not be removed is marked, and nothing that runs.
+            let _ = bpffs::remove(&self.marker(old.id));
         }
         Ok(())
     }
