@@ -14,6 +14,7 @@ mod see;
 mod serve;
 mod sets;
 mod soak;
+mod talk;
 mod transfers;
 mod units;
 mod watch;

@@ -8,7 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use ipt2bpf_difftest::netns::isolated;
 
-use crate::places::{Cgroup, connects, in_kernel, ipt2bpf, listen, run};
+use crate::places::{Cgroup, in_kernel, ipt2bpf, run};
+use crate::talk::{connects, listen};
 
 const TOOLS: [&str; 6] = [
     "iptables-legacy",
