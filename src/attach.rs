@@ -25,7 +25,8 @@ use crate::sets::Snapshot;
 pub struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// Where an XDP program runs; one that replaces another runs where that did
+    /// Where an XDP program runs; one that replaces another runs where that did, and where libxdp's dispatcher runs,
+    /// that calls it
     #[arg(
         long,
         value_enum,

@@ -397,11 +397,11 @@ pub struct Leniency {
 }
 
 impl Leniency {
-    /// The same, for tables that change while the helper runs.
+    /// The same, for tables that change while the helper runs: what is not asked for is as it is there.
     pub fn choices(self) -> Choices {
         Choices {
-            approximate: Some(self.approximate),
-            ignore_nat: Some(self.ignore_nat),
+            approximate: self.approximate.then_some(true),
+            ignore_nat: self.ignore_nat.then_some(true),
             ..Choices::default()
         }
     }
@@ -438,6 +438,8 @@ pub enum XdpModeName {
     Native,
     /// In the stack
     Skb,
+    /// Called by a dispatcher of libxdp, beside programs of others, also where there is none yet
+    Dispatcher,
 }
 
 impl From<XdpModeName> for XdpWish {
@@ -446,6 +448,7 @@ impl From<XdpModeName> for XdpWish {
             XdpModeName::Auto => XdpWish::Auto,
             XdpModeName::Native => XdpWish::Native,
             XdpModeName::Skb => XdpWish::Generic,
+            XdpModeName::Dispatcher => XdpWish::Dispatched,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `list`: what is attached, a line for each program, and below it who else runs there.
 
 use anyhow::Result;
-use ipt2bpf_runtime::{Attachment, Registry};
+use ipt2bpf_runtime::{Attachment, Registry, Site};
 
 use crate::output;
 
@@ -33,7 +33,7 @@ pub fn run() -> Result<()> {
     output::print(text.as_bytes())
 }
 
-/// The programs in effect at a cgroup in their order, when there are more than this one.
+/// The programs in effect at a cgroup, or called at an interface, in their order, when there are more than this one.
 fn order(attachment: &Attachment) -> Result<String> {
     let neighbours = attachment.neighbours()?;
     if neighbours.len() < 2 {
@@ -45,16 +45,17 @@ fn order(attachment: &Attachment) -> Result<String> {
             "" => "(no name)",
             name => name,
         };
-        let cgroup = match &neighbour.cgroup {
-            Some(path) => path.display().to_string(),
-            None => "a cgroup that is not visible from here".to_owned(),
+        let whose = match (&attachment.site, &neighbour.cgroup) {
+            (Site::Interface { .. }, _) => String::new(),
+            (_, Some(path)) => format!(" of {}", path.display()),
+            (_, None) => " of a cgroup that is not visible from here".to_owned(),
         };
         let this = match neighbour.id == attachment.program_id {
             true => "  (this one)",
             false => "",
         };
         text += &format!(
-            "    {number}. program {} {name} of {cgroup}{this}\n",
+            "    {number}. program {} {name}{whose}{this}\n",
             neighbour.id
         );
     }

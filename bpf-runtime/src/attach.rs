@@ -12,7 +12,8 @@
 //! A companion tracks for an XDP program the connections of what the host sends. It is attached to the root
 //! cgroup once, and pinned beside each program that it serves; it goes with the last of them.
 //!
-//! There is nothing else to keep: the link holds its program, the program its maps.
+//! There is nothing else to keep: the link holds its program, the program its maps. Where libxdp's dispatcher calls
+//! the XDP program, the program is pinned in the place of its link ([`dispatcher`](crate::dispatcher)).
 //!
 //! # Sudden ends
 //! A process may be killed between any two steps. No step takes a filter away from a hook that is to keep
@@ -28,14 +29,15 @@ use std::path::{Path, PathBuf};
 
 use ipt2bpf_codegen::module::Hook;
 
-use crate::bpffs;
+use crate::bpffs::{self, file_name};
 use crate::cgroup::{self, Cgroup};
 use crate::devices;
+use crate::dispatcher::Dispatchers;
 use crate::error::{Error, Step};
 use crate::hand_over;
 use crate::load::{Loaded, kernel_types};
 use crate::maps::Maps;
-use crate::others::xdp_program;
+use crate::others::{XDP_GENERIC, XDP_NATIVE, xdp_program};
 use crate::sys::{Link, LinkPlace, Object, Program};
 
 /// Our directory in a BPF file system.
@@ -45,10 +47,6 @@ const XDP_DIR: &str = "xdp";
 
 /// The network namespace of the calling thread.
 const NETNS: &str = "/proc/thread-self/ns/net";
-
-/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` of linux/if_link.h.
-const XDP_GENERIC: u32 = 1 << 1;
-const XDP_NATIVE: u32 = 1 << 2;
 
 /// What is attached, as told by the pins below one root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +121,8 @@ pub enum XdpWish {
     Native,
     /// In the stack.
     Generic,
+    /// Called by a dispatcher of libxdp, also where there is none yet.
+    Dispatched,
 }
 
 /// How an XDP program runs at an interface.
@@ -139,6 +139,8 @@ pub enum XdpMode {
     },
     /// As the program that it replaces.
     Kept,
+    /// Called by a dispatcher of libxdp, which others may share.
+    Dispatched,
 }
 
 impl Registry {
@@ -199,12 +201,13 @@ impl Registry {
 
     /// Attaches the XDP program of an object to interfaces of the network namespace of the calling
     /// thread. What this registry has attached there before is replaced without a gap, and runs where it
-    /// did. Either all interfaces get the program or, after an error, none. Returns the mode for each
-    /// interface.
+    /// did. Where a dispatcher of libxdp runs, it calls the program beside those of others. Either all
+    /// interfaces get the program or, after an error, none. Returns the mode for each interface.
     ///
     /// # Errors
     /// [`Error::NoInterface`], [`Error::NoProgram`], [`Error::NoBpffs`], [`Error::Refused`];
-    /// [`Error::OtherXdp`] when someone else's XDP program runs at an interface.
+    /// [`Error::OtherXdp`] when someone else's XDP program runs at an interface, and is no dispatcher;
+    /// [`Error::DispatcherFull`].
     pub fn attach_xdp(
         &self,
         loaded: &Loaded,
@@ -254,7 +257,23 @@ impl Registry {
             self.put_companion(companion, &dirs, &mut changes)?;
         }
         let mut modes = Vec::with_capacity(places.len());
+        let mut extension = None;
         for (index, dir) in &places {
+            let dispatchers = Dispatchers::of(*index, dir, &self.root);
+            if is_dispatched(&dispatchers, dir, loaded, wish)? {
+                let program = match &extension {
+                    Some(program) => program,
+                    None => extension.insert(loaded.extension()?),
+                };
+                let is_first = changes
+                    .put_dispatched(dispatchers, program, dir)
+                    .map_err(|error| told_of_other(error, *index))?;
+                modes.push(match is_first {
+                    true => XdpMode::Dispatched,
+                    false => XdpMode::Kept,
+                });
+                continue;
+            }
             let mut mode = XdpMode::Kept;
             changes
                 .put(program, Hook::Xdp, LinkPlace::Xdp(*index), dir, || {
@@ -336,7 +355,15 @@ impl Registry {
             }
             remove_empty(&self.root, &dir);
         }
+        let here = current_netns()?;
         for dir in bpffs::entries(&self.root.join(XDP_DIR))? {
+            // Elsewhere nobody tells which program an interface has.
+            match place_of(&dir) {
+                Some((netns, index)) if netns == here => {
+                    Dispatchers::of(index, &dir, &self.root).sweep()?;
+                }
+                _ => {}
+            }
             sweep_dir(&dir)?;
             if bpffs::open(&dir.join(Hook::Xdp.program_name()))?.is_none() {
                 bpffs::remove(&companion_pin(&dir))?;
@@ -370,16 +397,14 @@ impl Registry {
         }
         let here = current_netns()?;
         for dir in bpffs::entries(&self.root.join(XDP_DIR))? {
-            let name = file_name(&dir);
-            let Some((netns, index)) = name.split_once('_') else {
-                continue;
-            };
-            let (Ok(netns), Ok(index)) = (netns.parse(), index.parse()) else {
+            let Some((netns, index)) = place_of(&dir) else {
                 continue;
             };
             let name = (netns == here).then(|| devices::name_of(index)).flatten();
             let site = Site::Interface { netns, index, name };
             attachments_in(&dir, &site, &mut attachments)?;
+            let dispatchers = Dispatchers::of(index, &dir, &self.root);
+            attachments.extend(dispatched(&dispatchers, site, &dir, netns == here)?);
         }
         Ok(attachments)
     }
@@ -430,10 +455,16 @@ impl Registry {
     /// [`Error::Refused`], [`Error::Io`].
     pub fn detach(&self, attachment: &Attachment) -> Result<(), Error> {
         // A companion may serve other interfaces, and goes with its last pin.
-        if !attachment.is_companion()
-            && let Some(Object::Link(link)) = bpffs::open(&attachment.pin)?
-        {
-            detach_link(&link, attachment.hook)?;
+        match bpffs::open(&attachment.pin)? {
+            Some(Object::Link(link)) if !attachment.is_companion() => {
+                detach_link(&link, attachment.hook)?;
+            }
+            Some(Object::Program(_)) => {
+                if let Some(dispatchers) = attachment.dispatchers(&self.root) {
+                    dispatchers.remove()?;
+                }
+            }
+            _ => {}
         }
         bpffs::remove(&attachment.pin)?;
         if let Some(dir) = attachment.pin.parent() {
@@ -450,6 +481,14 @@ impl Attachment {
     /// Whether this only tracks connections for an XDP program.
     pub fn is_companion(&self) -> bool {
         matches!(self.site, Site::Interface { .. }) && self.hook != Hook::Xdp
+    }
+
+    /// The dispatchers of an interface.
+    pub(crate) fn dispatchers(&self, root: &Path) -> Option<Dispatchers> {
+        let Site::Interface { index, .. } = self.site else {
+            return None;
+        };
+        Some(Dispatchers::of(index, self.pin.parent()?, root))
     }
 
     /// The maps of the program that is attached: its counters and the text of its rules.
@@ -479,6 +518,11 @@ enum Change {
     Replaced {
         link: Link,
         before: Program,
+    },
+    /// A dispatcher calls the program, in the place of another or of none.
+    Dispatched {
+        dispatchers: Dispatchers,
+        before: Option<Program>,
     },
     /// A companion or a hand-over has another link, or one where there was none.
     Beside {
@@ -526,6 +570,23 @@ impl Changes {
         Ok(())
     }
 
+    /// Has a dispatcher call a program, and tells whether it is the first of ours there.
+    fn put_dispatched(
+        &mut self,
+        dispatchers: Dispatchers,
+        program: &Program,
+        dir: &Path,
+    ) -> Result<bool, Error> {
+        self.make_dir(dir)?;
+        let before = dispatchers.put(program)?;
+        let is_first = before.is_none();
+        self.done.push(Change::Dispatched {
+            dispatchers,
+            before,
+        });
+        Ok(is_first)
+    }
+
     /// Puts a program into a link.
     fn replace(&mut self, link: &Link, program: &Program, hook: Hook) -> Result<(), Error> {
         let before = Program::from_id(link.program_id).map_err(Error::refused(Step::Inspect))?;
@@ -567,6 +628,15 @@ impl Drop for Changes {
                 Change::Replaced { link, before } => {
                     let _ = link.update(&before);
                 }
+                Change::Dispatched {
+                    dispatchers,
+                    before,
+                } => {
+                    let _ = match before {
+                        Some(program) => dispatchers.put(&program).map(drop),
+                        None => dispatchers.remove(),
+                    };
+                }
                 Change::Beside { before, pin } => {
                     let _ = match before {
                         Some(link) => bpffs::replace(&link, &pin),
@@ -579,6 +649,62 @@ impl Drop for Changes {
             remove_empty(&self.root, dir);
         }
     }
+}
+
+/// The network namespace and the index of the interface that a directory is of.
+fn place_of(dir: &Path) -> Option<(u64, u32)> {
+    let name = file_name(dir);
+    let (netns, index) = name.split_once('_')?;
+    Some((netns.parse().ok()?, index.parse().ok()?))
+}
+
+/// Whether a dispatcher is to call the program: where one has called it, where one runs, or where that is wished.
+/// What is attached by a link stays so.
+fn is_dispatched(
+    dispatchers: &Dispatchers,
+    dir: &Path,
+    loaded: &Loaded,
+    wish: XdpWish,
+) -> Result<bool, Error> {
+    Ok(match bpffs::open(&dir.join(Hook::Xdp.program_name()))? {
+        Some(Object::Program(_)) => true,
+        Some(_) => false,
+        None => {
+            loaded.can_extend()
+                && (wish == XdpWish::Dispatched
+                    || loaded.program(Hook::Xdp)?.is_extension
+                    || dispatchers.running()?.is_some())
+        }
+    })
+}
+
+/// The program of ours that a dispatcher calls, or called before its interface was removed.
+fn dispatched(
+    dispatchers: &Dispatchers,
+    site: Site,
+    dir: &Path,
+    is_here: bool,
+) -> Result<Option<Attachment>, Error> {
+    let pin = dir.join(Hook::Xdp.program_name());
+    let Some(Object::Program(program)) = bpffs::open(&pin)? else {
+        return Ok(None);
+    };
+    let link = dispatchers.link_of(program.id)?;
+    // Elsewhere nobody tells which program the interface has.
+    let runs = match is_here {
+        true => dispatchers
+            .running()?
+            .is_some_and(|it| it.programs().any(|id| id == program.id)),
+        false => link.is_some(),
+    };
+    Ok(Some(Attachment {
+        site,
+        hook: Hook::Xdp,
+        link_id: link.map_or(0, |link| link.id),
+        program_id: program.id,
+        alive: runs,
+        pin,
+    }))
 }
 
 /// Removes pins below a directory that never got their names, and those of links whose place is gone.
@@ -624,13 +750,15 @@ fn attach_xdp_link(program: &Program, ifindex: u32, wish: XdpWish) -> io::Result
     match wish {
         XdpWish::Native => native(),
         XdpWish::Generic => generic(XdpMode::Generic),
-        XdpWish::Auto => native().or_else(|refusal| match refusal.raw_os_error() {
-            // These do not depend on the mode.
-            Some(libc::EPERM | libc::EBUSY | libc::EEXIST | libc::ENODEV) => Err(refusal),
-            _ => generic(XdpMode::Refused {
-                reason: refusal.to_string(),
-            }),
-        }),
+        XdpWish::Auto | XdpWish::Dispatched => {
+            native().or_else(|refusal| match refusal.raw_os_error() {
+                // These do not depend on the mode.
+                Some(libc::EPERM | libc::EBUSY | libc::EEXIST | libc::ENODEV) => Err(refusal),
+                _ => generic(XdpMode::Refused {
+                    reason: refusal.to_string(),
+                }),
+            })
+        }
     }
 }
 
@@ -670,10 +798,4 @@ fn is_dead(place: LinkPlace) -> bool {
 
 fn current_netns() -> Result<u64, Error> {
     Ok(fs::metadata(NETNS).map_err(Error::io(NETNS))?.ino())
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipt2bpf_codegen::module::Hook;
 use thiserror::Error;
 
+use crate::dispatcher;
 use crate::others::Neighbour;
 
 /// Why something could not be loaded, attached or read.
@@ -74,6 +75,15 @@ pub enum Error {
         /// The program there.
         program: Neighbour,
     },
+    /// The dispatcher of an interface calls no more programs.
+    #[error(
+        "the dispatcher of interface {index} calls ten programs already, and cannot call more; \
+         `xdp-loader status` lists them, and `xdp-loader unload` removes one"
+    )]
+    DispatcherFull {
+        /// The index of the interface.
+        index: u32,
+    },
     /// Programs can be attached to directories of the cgroup v2 hierarchy only.
     #[error("{} is not a cgroup v2 directory", path.display())]
     NotCgroup {
@@ -125,7 +135,11 @@ impl Error {
     pub fn kernel_refused(&self) -> bool {
         matches!(
             self,
-            Error::Refused { .. } | Error::OtherXdp { .. } | Error::NoBpffs | Error::NoCgroups
+            Error::Refused { .. }
+                | Error::OtherXdp { .. }
+                | Error::DispatcherFull { .. }
+                | Error::NoBpffs
+                | Error::NoCgroups
         )
     }
 
@@ -166,6 +180,8 @@ pub enum Step {
     WriteMap(String),
     /// To verify and load a program.
     LoadProgram(Hook),
+    /// To verify and load a program that another is to call, or the one that calls it.
+    LoadDispatched,
     /// To tie a map to a program.
     BindMap(String),
     /// To describe or hand out an object.
@@ -196,6 +212,7 @@ impl fmt::Display for Step {
             Step::ReadMap(name) => write!(f, "read the map `{name}`"),
             Step::WriteMap(name) => write!(f, "write to the map `{name}`"),
             Step::LoadProgram(hook) => write!(f, "load the {hook} program"),
+            Step::LoadDispatched => f.write_str("load an xdp program for a dispatcher"),
             Step::BindMap(name) => write!(f, "bind the map `{name}` to a program"),
             Step::Inspect => f.write_str("describe a BPF object"),
             Step::ListenToNetwork => f.write_str("tell when the network changes"),
@@ -217,6 +234,9 @@ impl fmt::Display for Advice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Advice(step, error) = self;
         let advice = match (error.raw_os_error().unwrap_or(0), step) {
+            (libc::EPERM, Step::LoadDispatched) => {
+                "this needs root, and a kernel that is not locked down: it replaces functions of programs"
+            }
             (libc::EPERM, Step::Inspect) => "this needs root, or the capability CAP_SYS_ADMIN",
             (libc::EPERM, _) => {
                 "this needs root, or the capabilities CAP_BPF and CAP_NET_ADMIN; \
@@ -261,10 +281,9 @@ impl fmt::Display for Named<'_> {
 /// How to make room at an interface.
 fn way_out(program: &Neighbour, interface: &str) -> String {
     match program.name.as_str() {
-        // The name of the program of libxdp that calls others (xdp-dispatcher.c.in of xdp-tools).
-        "xdp_dispatcher" => format!(
-            "it is the dispatcher of libxdp, and `xdp-loader unload {interface} --all` removes it with \
-             what it calls"
+        dispatcher::PROGRAM_NAME => format!(
+            "it is a dispatcher of libxdp of a version that is not known, or without its pins, and \
+             `xdp-loader unload {interface} --all` removes it with what it calls"
         ),
         name if name == Hook::Xdp.program_name() => format!(
             "it was attached below another BPF file system; `bpftool link` lists the links of programs, \
@@ -272,7 +291,8 @@ fn way_out(program: &Neighbour, interface: &str) -> String {
         ),
         _ => format!(
             "`ip link set dev {interface} xdp off` removes it, or, where a link holds it \
-             (`bpftool link` lists them), `bpftool link detach id LINK`"
+             (`bpftool link` lists them), `bpftool link detach id LINK`; one that `xdp-loader load` loads shares \
+             the interface with others"
         ),
     }
 }

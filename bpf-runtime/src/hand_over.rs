@@ -11,7 +11,7 @@ use ipt2bpf_codegen::track::kernel::{HANDED_OVER_MAP, hand_over};
 use crate::bpffs;
 use crate::error::{Error, Step};
 use crate::kernel;
-use crate::load::Loaded;
+use crate::load::{LICENSE, Loaded};
 use crate::sys::{Link, Map, NetfilterPlace, Object, Program, ProgramSpec};
 
 /// The names of the pins, with the families' numbers (`NFPROTO_IPV4`, `NFPROTO_IPV6` of
@@ -25,8 +25,6 @@ const LOCAL_IN: u32 = 1;
 const PRIORITIES: std::ops::Range<i32> = i32::MAX - 1000..i32::MAX - 1;
 
 const PROGRAM_NAME: &str = "ipt2bpf_hand";
-/// As of all our programs: the kernel keeps some helpers for such.
-const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
 
 /// `BPF_PSEUDO_MAP_FD` (include/uapi/linux/bpf.h).
 const PSEUDO_MAP_FD: u8 = 1;
@@ -111,6 +109,8 @@ fn load(map: &Map) -> Result<Program, Error> {
         license: LICENSE,
         instructions: &instructions,
         btf: None,
+        flags: 0,
+        target: None,
     })
     .map_err(|(source, log)| Error::Refused {
         step: Step::HandOver,

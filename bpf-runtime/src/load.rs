@@ -1,16 +1,18 @@
 //! From the bytes of an object to programs and maps in the kernel.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic;
 
 use aya_obj::btf::BtfFeatures;
-use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+use aya_obj::generated::{bpf_attach_type, bpf_insn, bpf_prog_type};
 use aya_obj::programs::{CgroupSkbAttachType, XdpAttachType};
 use aya_obj::{EbpfSectionKind, Object, ProgramSection};
 use ipt2bpf_codegen::module::{COUNTERS_MAP, Hook, LASTING_MAPS, NUMBERED_MAPS};
 
+use crate::dispatcher;
 use crate::error::{Error, Step};
 use crate::kernel;
 use crate::maps::Maps;
@@ -26,7 +28,24 @@ const LOG_TAIL_LINES: usize = 30;
 pub struct Loaded {
     programs: BTreeMap<Hook, Program>,
     maps: Maps,
+    /// What the XDP program is made of, to load it once more where another program is to call it. None of programs
+    /// that ran already.
+    xdp: Option<Code>,
 }
+
+/// The code of a program, whose maps are open.
+#[derive(Debug)]
+struct Code {
+    license: CString,
+    instructions: Vec<bpf_insn>,
+    btf: Option<OwnedFd>,
+    /// Functions and lines, with the sizes of their records.
+    functions: (Vec<u8>, usize),
+    lines: (Vec<u8>, usize),
+}
+
+/// As of all our programs: the kernel keeps some helpers for such.
+pub(crate) const LICENSE: &CStr = c"Dual MIT/GPL";
 
 impl Loaded {
     /// The hooks that the object has programs for.
@@ -51,7 +70,43 @@ impl Loaded {
             Some(program) => Maps::of_program(program)?,
             None => Maps::new(Vec::new()),
         };
-        Ok(Loaded { programs, maps })
+        Ok(Loaded {
+            programs,
+            maps,
+            xdp: None,
+        })
+    }
+
+    /// Whether there is, or can be made, a form of the XDP program that other programs call.
+    pub(crate) fn can_extend(&self) -> bool {
+        let is_extension = |program: &Program| program.is_extension;
+        self.xdp.is_some() || self.programs.get(&Hook::Xdp).is_some_and(is_extension)
+    }
+
+    /// The XDP program in the form that other programs call.
+    ///
+    /// # Errors
+    /// [`Error::NoProgram`], [`Error::Refused`] with the end of the verifier's log.
+    pub(crate) fn extension(&self) -> Result<Program, Error> {
+        let program = self.program(Hook::Xdp)?;
+        if program.is_extension {
+            return program.again().map_err(Error::refused(Step::Inspect));
+        }
+        let code = self
+            .xdp
+            .as_ref()
+            .ok_or(Error::NoProgram { hook: Hook::Xdp })?;
+        let (dispatcher, function) = dispatcher::target()?;
+        let spec = ProgramSpec {
+            kind: bpf_prog_type::BPF_PROG_TYPE_EXT,
+            // The kernel wants none, which is zero.
+            attach_type: bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+            target: Some((&dispatcher, function)),
+            ..code.spec(Hook::Xdp)
+        };
+        let mut program = load_program(Step::LoadDispatched, &spec)?;
+        bind_all(&mut program, self.maps.iter())?;
+        Ok(program)
     }
 
     pub(crate) fn program(&self, hook: Hook) -> Result<&Program, Error> {
@@ -86,7 +141,23 @@ pub fn load_keeping(object: &[u8], replaced: &[Maps]) -> Result<Loaded, Error> {
         object,
         Replaced {
             maps: replaced,
-            goes_on: false,
+            numbered: Numbered::None,
+        },
+    )
+}
+
+/// As [`load_keeping`], for an object whose rules count for themselves, but have their states where they are in
+/// the one that it is to replace: it shares these, or has a copy where its map has another size.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_remembering(object: &[u8], replaced: &Maps) -> Result<Loaded, Error> {
+    let maps = std::slice::from_ref(replaced);
+    load_guarded(
+        object,
+        Replaced {
+            maps,
+            numbered: Numbered::States,
         },
     )
 }
@@ -104,7 +175,7 @@ pub fn load_onto(object: &[u8], replaced: &Maps) -> Result<Loaded, Error> {
         object,
         Replaced {
             maps,
-            goes_on: true,
+            numbered: Numbered::All,
         },
     )
 }
@@ -113,8 +184,27 @@ pub fn load_onto(object: &[u8], replaced: &Maps) -> Result<Loaded, Error> {
 #[derive(Clone, Copy)]
 struct Replaced<'a> {
     maps: &'a [Maps],
-    /// Whether rules have the same numbers.
-    goes_on: bool,
+    /// What it gives besides what lasts.
+    numbered: Numbered,
+}
+
+/// Which of the maps whose values belong to rules ([`NUMBERED_MAPS`]) are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbered {
+    None,
+    /// All but the counters.
+    States,
+    All,
+}
+
+impl Numbered {
+    fn hold(self, name: &str) -> bool {
+        match self {
+            Numbered::None => false,
+            Numbered::States => NUMBERED_MAPS.contains(&name) && name != COUNTERS_MAP,
+            Numbered::All => NUMBERED_MAPS.contains(&name),
+        }
+    }
 }
 
 fn load_guarded(object: &[u8], replaced: Replaced<'_>) -> Result<Loaded, Error> {
@@ -129,18 +219,28 @@ fn load_parts(object: &[u8], replaced: Replaced<'_>) -> Result<Loaded, Error> {
     kernel::lift_memory_limit();
     let btf = load_btf(&mut object)?;
     let maps = create_maps(&mut object, btf.as_ref(), replaced)?;
-    let mut programs = load_programs(&object, btf.as_ref())?;
-    for program in programs.values_mut() {
-        for map in &maps {
-            program
-                .bind(map)
-                .map_err(Error::refused(Step::BindMap(map.name.clone())))?;
-        }
+    let mut codes = codes(&object, btf)?;
+    let mut programs = BTreeMap::new();
+    for (&hook, code) in &codes {
+        let mut program = load_program(Step::LoadProgram(hook), &code.spec(hook))?;
+        bind_all(&mut program, maps.iter())?;
+        programs.insert(hook, program);
     }
     Ok(Loaded {
         programs,
         maps: Maps::new(maps),
+        xdp: codes.remove(&Hook::Xdp),
     })
+}
+
+/// Makes a program hold maps, whether or not its code refers to them.
+fn bind_all<'a>(program: &mut Program, maps: impl Iterator<Item = &'a Map>) -> Result<(), Error> {
+    for map in maps {
+        program
+            .bind(map)
+            .map_err(Error::refused(Step::BindMap(map.name.clone())))?;
+    }
+    Ok(())
 }
 
 /// Reads the ELF file from memory that is aligned as its reader demands, which a slice need not be.
@@ -185,8 +285,7 @@ fn create_maps(
             Some(map) => map,
             None => {
                 let map = create_map(name, part, btf)?;
-                let is_state = NUMBERED_MAPS.contains(&name.as_str()) && name != COUNTERS_MAP;
-                if replaced.goes_on && is_state {
+                if replaced.numbered.hold(name) && name != COUNTERS_MAP {
                     copy_values(&map, replaced.maps)?;
                 }
                 map
@@ -216,8 +315,7 @@ fn create_maps(
 /// The map of an object that is replaced, if it is to last and looks the same.
 fn kept_map(name: &str, part: &aya_obj::Map, replaced: Replaced<'_>) -> Result<Option<Map>, Error> {
     let lasts = LASTING_MAPS.iter().any(|prefix| name.starts_with(prefix));
-    let is_shared = replaced.goes_on && NUMBERED_MAPS.contains(&name);
-    if !lasts && !is_shared {
+    if !lasts && !replaced.numbered.hold(name) {
         return Ok(None);
     }
     let same_shape = |map: &&Map| {
@@ -283,8 +381,9 @@ fn create_map(name: &str, part: &aya_obj::Map, btf: Option<&OwnedFd>) -> Result<
     Ok(map)
 }
 
-fn load_programs(object: &Object, btf: Option<&OwnedFd>) -> Result<BTreeMap<Hook, Program>, Error> {
-    let mut programs = BTreeMap::new();
+/// The code of each program of an object.
+fn codes(object: &Object, btf: Option<OwnedFd>) -> Result<BTreeMap<Hook, Code>, Error> {
+    let mut codes = BTreeMap::new();
     for (name, part) in &object.programs {
         let hook = hook_of(&part.section)
             .ok_or_else(|| Error::object(format_args!("`{name}` is a program for another hook")))?;
@@ -292,44 +391,64 @@ fn load_programs(object: &Object, btf: Option<&OwnedFd>) -> Result<BTreeMap<Hook
             .functions
             .get(&part.function_key())
             .ok_or_else(|| Error::object(format_args!("`{name}` has no code")))?;
-        let (functions, lines) = (
-            function.func_info.func_info_bytes(),
-            function.line_info.line_info_bytes(),
-        );
-        let (kind, attach_type) = kernel_types(hook);
-        let program = Program::load(&ProgramSpec {
-            name: hook.program_name(),
-            kind,
-            attach_type,
-            license: &part.license,
-            instructions: &function.instructions,
-            btf: btf.map(|btf| {
-                (
-                    btf.as_fd(),
-                    Records {
-                        bytes: &functions,
-                        record_size: function.func_info_rec_size,
-                    },
-                    Records {
-                        bytes: &lines,
-                        record_size: function.line_info_rec_size,
-                    },
-                )
-            }),
-        })
-        .map_err(|(source, log)| Error::Refused {
-            step: Step::LoadProgram(hook),
-            source,
-            log: tail(&log),
-        })?;
-        if programs.insert(hook, program).is_some() {
+        let btf = btf.as_ref().map(OwnedFd::try_clone).transpose();
+        let code = Code {
+            license: part.license.clone(),
+            instructions: function.instructions.clone(),
+            btf: btf.map_err(Error::refused(Step::LoadBtf))?,
+            functions: (
+                function.func_info.func_info_bytes(),
+                function.func_info_rec_size,
+            ),
+            lines: (
+                function.line_info.line_info_bytes(),
+                function.line_info_rec_size,
+            ),
+        };
+        if codes.insert(hook, code).is_some() {
             return Err(Error::object(format_args!("two programs for {hook}")));
         }
     }
-    if programs.is_empty() {
+    if codes.is_empty() {
         return Err(Error::object("it holds no program"));
     }
-    Ok(programs)
+    Ok(codes)
+}
+
+impl Code {
+    /// As a program for a hook.
+    fn spec(&self, hook: Hook) -> ProgramSpec<'_> {
+        let (kind, attach_type) = kernel_types(hook);
+        ProgramSpec {
+            name: hook.program_name(),
+            kind,
+            attach_type,
+            license: &self.license,
+            instructions: &self.instructions,
+            btf: self
+                .btf
+                .as_ref()
+                .map(|btf| (btf.as_fd(), records(&self.functions), records(&self.lines))),
+            flags: 0,
+            target: None,
+        }
+    }
+}
+
+fn records((bytes, record_size): &(Vec<u8>, usize)) -> Records<'_> {
+    Records {
+        bytes,
+        record_size: *record_size,
+    }
+}
+
+/// Verifies a program and loads it; the error carries the end of the verifier's log.
+pub(crate) fn load_program(step: Step, spec: &ProgramSpec<'_>) -> Result<Program, Error> {
+    Program::load(spec).map_err(|(source, log)| Error::Refused {
+        step,
+        source,
+        log: tail(&log),
+    })
 }
 
 fn hook_of(section: &ProgramSection) -> Option<Hook> {

@@ -8,10 +8,16 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 
 use crate::attach::{Attachment, Site};
 use crate::cgroup::Cgroup;
+use crate::dispatcher::Dispatcher;
 use crate::error::{Error, Step};
 use crate::load::kernel_types;
 use crate::netlink::dump;
 use crate::sys::{self, Program};
+
+/// `XDP_FLAGS_SKB_MODE`, `XDP_FLAGS_DRV_MODE` and `XDP_FLAGS_HW_MODE` of linux/if_link.h.
+pub(crate) const XDP_GENERIC: u32 = 1 << 1;
+pub(crate) const XDP_NATIVE: u32 = 1 << 2;
+const XDP_OFFLOADED: u32 = 1 << 3;
 
 /// A program that is attached somewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +33,8 @@ pub struct Neighbour {
 impl Attachment {
     /// The programs that packets of the cgroup meet at the hook, in the kernel's order, this one and those
     /// of the cgroups above among them. A packet that one drops is dropped, and all are run
-    /// (`bpf_prog_run_array_cg`, kernel/bpf/cgroup.c). None at an interface, which has one program.
+    /// (`bpf_prog_run_array_cg`, kernel/bpf/cgroup.c). At an interface those that libxdp's dispatcher calls,
+    /// each as far as the one before passes the packet on; none where there is no dispatcher.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Io`].
@@ -36,6 +43,7 @@ impl Attachment {
             Site::Cgroup {
                 path: Some(path), ..
             } if self.alive => path,
+            Site::Interface { name: Some(_), .. } if self.alive => return self.called_with(),
             _ => return Ok(Vec::new()),
         };
         let attach_type = kernel_types(self.hook).1;
@@ -60,12 +68,22 @@ impl Attachment {
                 Some(path.clone())
             });
             Neighbour {
-                id,
-                name: program_name(id),
                 cgroup: owner,
+                ..Neighbour::new(id)
             }
         });
         Ok(neighbours.collect())
+    }
+
+    /// The programs that the dispatcher of an interface calls.
+    fn called_with(&self) -> Result<Vec<Neighbour>, Error> {
+        let root = self.pin.ancestors().nth(3);
+        let Some(dispatchers) = root.and_then(|root| self.dispatchers(root)) else {
+            return Ok(Vec::new());
+        };
+        let running = dispatchers.running()?;
+        let programs = running.iter().flat_map(Dispatcher::programs);
+        Ok(programs.map(Neighbour::new).collect())
     }
 }
 
@@ -74,6 +92,19 @@ impl Attachment {
 /// # Errors
 /// [`Error::Refused`].
 pub fn xdp_program(index: u32) -> Result<Option<Neighbour>, Error> {
+    Ok(running_xdp(index)?.map(|program| Neighbour::new(program.id)))
+}
+
+/// What runs at an interface.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct XdpProgram {
+    pub id: u32,
+    /// The flag of its mode (`XDP_FLAGS_*` of linux/if_link.h).
+    pub mode: u32,
+}
+
+/// As [`xdp_program`], with the mode.
+pub(crate) fn running_xdp(index: u32) -> Result<Option<XdpProgram>, Error> {
     let found = dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
         .map_err(Error::refused(Step::Inspect))?;
     let links = found.into_iter().filter_map(|message| match message {
@@ -85,14 +116,20 @@ pub fn xdp_program(index: u32) -> Result<Option<Neighbour>, Error> {
         LinkAttribute::Xdp(told) => Some(told),
         _ => None,
     });
-    let id = told.flatten().find_map(|told| match told {
-        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) => Some(id),
+    Ok(told.flatten().find_map(|told| match told {
+        LinkXdp::DrvProgId(id) => Some(XdpProgram {
+            id,
+            mode: XDP_NATIVE,
+        }),
+        LinkXdp::SkbProgId(id) => Some(XdpProgram {
+            id,
+            mode: XDP_GENERIC,
+        }),
+        LinkXdp::HwProgId(id) => Some(XdpProgram {
+            id,
+            mode: XDP_OFFLOADED,
+        }),
         _ => None,
-    });
-    Ok(id.map(|id| Neighbour {
-        id,
-        name: program_name(id),
-        cgroup: None,
     }))
 }
 
@@ -102,6 +139,14 @@ fn program_name(id: u32) -> String {
 }
 
 impl Neighbour {
+    fn new(id: u32) -> Neighbour {
+        Neighbour {
+            id,
+            name: program_name(id),
+            cgroup: None,
+        }
+    }
+
     /// Whether the program is named as ours are.
     pub fn is_ours(&self) -> bool {
         Hook::ALL

@@ -54,7 +54,10 @@ pub struct MapSpec<'a> {
 #[derive(Debug)]
 pub struct Program {
     fd: OwnedFd,
+    pub id: u32,
     pub name: String,
+    /// Whether it replaces functions of others, and is none that runs by itself.
+    pub is_extension: bool,
     pub map_ids: Vec<u32>,
 }
 
@@ -68,6 +71,10 @@ pub struct ProgramSpec<'a> {
     pub instructions: &'a [bpf_insn],
     /// The BTF object, with function and line records and their sizes in bytes.
     pub btf: Option<(BorrowedFd<'a>, Records<'a>, Records<'a>)>,
+    /// `BPF_F_*` of the command `BPF_PROG_LOAD`.
+    pub flags: u32,
+    /// What an extension is verified against: a program and the BTF id of its function.
+    pub target: Option<(&'a Program, u32)>,
 }
 
 /// Records of `.BTF.ext` of one size.
@@ -480,6 +487,11 @@ impl Program {
             a.license = spec.license.as_ptr() as u64;
             a.insns = spec.instructions.as_ptr() as u64;
             a.insn_cnt = spec.instructions.len() as u32;
+            a.prog_flags = spec.flags;
+            if let Some((program, function)) = spec.target {
+                a.__bindgen_anon_1.attach_prog_fd = raw(&program.fd);
+                a.attach_btf_id = function;
+            }
             if let Some((btf, functions, lines)) = spec.btf {
                 a.prog_btf_fd = raw(btf);
                 (a.func_info, a.func_info_cnt, a.func_info_rec_size) = functions.for_kernel();
@@ -519,7 +531,18 @@ impl Program {
         // SAFETY: the kernel writes at most nr_map_ids ids.
         unsafe { object_info(fd.as_fd(), &mut info) }?;
         map_ids.truncate(info.nr_map_ids as usize);
-        Ok(Program { fd, name, map_ids })
+        Ok(Program {
+            fd,
+            id: info.id,
+            name,
+            is_extension: info.type_ == bpf_prog_type::BPF_PROG_TYPE_EXT as u32,
+            map_ids,
+        })
+    }
+
+    /// The same program once more.
+    pub fn again(&self) -> io::Result<Program> {
+        Program::describe(self.fd.try_clone()?)
     }
 
     /// Makes the program hold a map, whether or not its code refers to it.
@@ -629,6 +652,19 @@ impl Link {
         netfilter.pf = place.family;
         netfilter.hooknum = place.hook;
         netfilter.priority = place.priority;
+        // SAFETY: there are no pointers in the attributes.
+        let fd = unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr) }?;
+        Link::describe(fd)
+    }
+
+    /// Puts an extension in the place of a function of another program, by its BTF id there.
+    pub fn extension(program: &Program, target: &Program, function: u32) -> io::Result<Link> {
+        let mut attr = attr();
+        // SAFETY: every member of the union is plain integers.
+        let a = unsafe { &mut attr.link_create };
+        a.__bindgen_anon_1.prog_fd = raw(&program.fd);
+        a.__bindgen_anon_2.target_fd = raw(&target.fd);
+        a.__bindgen_anon_3.target_btf_id = function;
         // SAFETY: there are no pointers in the attributes.
         let fd = unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr) }?;
         Link::describe(fd)

@@ -84,6 +84,8 @@ impl Traffic {
             license: c"GPL",
             instructions: &instructions,
             btf: None,
+            flags: 0,
+            target: None,
         })
         .map_err(|(source, log)| Error::Refused {
             step: Step::LoadProgram(Hook::Xdp),

@@ -17,6 +17,11 @@ pub struct TypeId(u32);
 impl TypeId {
     /// `void`, which every section has.
     pub const VOID: TypeId = TypeId(0);
+
+    /// The number, by which the kernel calls it.
+    pub fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// A string, by its offset in the section; 0 is the empty string.

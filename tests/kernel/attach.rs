@@ -10,9 +10,9 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::places::{
-    Cgroup, LOOPBACKS, PATIENCE, WIRE, address, both_families, both_families_apart, connects,
-    in_kernel, ipt2bpf, listen, packets, run, wire,
+    Cgroup, WIRE, both_families, both_families_apart, in_kernel, ipt2bpf, packets, run, wire,
 };
+use crate::talk::{LOOPBACKS, PATIENCE, address, connects, listen};
 
 const CGROUP_RULES: &str = "\
 -A INPUT -i lo -p tcp --dport 7001 -j ACCEPT

@@ -11,7 +11,8 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::places::{Cgroup, connects, in_kernel, ipt2bpf, listen, run, wire};
+use crate::places::{Cgroup, in_kernel, ipt2bpf, run, wire};
+use crate::talk::{connects, listen};
 
 const EMPTY: &str =
     "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";

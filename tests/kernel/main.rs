@@ -3,6 +3,7 @@
 
 mod attach;
 mod changes;
+mod dispatcher;
 mod iptables;
 mod kill;
 mod options;
@@ -13,6 +14,7 @@ mod see;
 mod serve;
 mod sets;
 mod soak;
+mod talk;
 mod transfers;
 mod units;
 mod watch;

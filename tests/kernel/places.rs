@@ -1,19 +1,16 @@
-//! Namespaces, file systems, cgroups and wires of the tests' own, and who talks over them.
+//! Namespaces, file systems, cgroups and wires of the tests' own, and neighbours at the other end.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ipt2bpf_difftest::netns::isolated;
 use nix::sched::{CloneFlags, unshare};
 
-/// Long for a connection over a virtual wire, short for a test.
-pub const PATIENCE: Duration = Duration::from_millis(400);
+use crate::talk::connects;
 
 /// One at a time: a process is in one cgroup only.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -97,25 +94,6 @@ impl Drop for Cgroup {
         let _ = fs::write(self.home.join("cgroup.procs"), "0");
         let _ = fs::remove_dir(&self.path);
     }
-}
-
-pub const LOOPBACKS: [&str; 2] = ["127.0.0.1", "[::1]"];
-
-pub fn address(host: &str, port: u16) -> SocketAddr {
-    format!("{host}:{port}").parse().unwrap()
-}
-
-pub fn listen(hosts: &[&str], ports: &[u16]) -> Result<Vec<TcpListener>> {
-    let addresses = hosts
-        .iter()
-        .flat_map(|host| ports.iter().map(move |&port| address(host, port)));
-    addresses
-        .map(|address| TcpListener::bind(address).with_context(|| address.to_string()))
-        .collect()
-}
-
-pub fn connects(host: &str, port: u16) -> bool {
-    TcpStream::connect_timeout(&address(host, port), PATIENCE).is_ok()
 }
 
 /// The packets that the rules counted whose text ends so, one number for each family.

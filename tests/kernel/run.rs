@@ -1,13 +1,15 @@
 //! An unmodified iptables under `ipt2bpf run`, beside one that speaks to the kernel.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use ipt2bpf_difftest::netns::isolated;
 
-use crate::places::{Cgroup, connects, in_kernel, listen, run};
+use crate::places::{Cgroup, in_kernel, ipt2bpf, run};
+use crate::talk::{connects, listen};
 
 const TOOLS: [&str; 6] = [
     "iptables-legacy",
@@ -305,6 +307,63 @@ fn traffic_obeys_and_is_counted() {
         iptables("iptables-legacy -D INPUT -p tcp --dport 2201 -j DROP")?;
         assert!(connects("127.0.0.1", 2201));
         ensure!(kernel_tables()?.is_empty(), "the kernel has tables");
+        Ok(())
+    });
+}
+
+#[test]
+fn limits_lists_sets_and_choices_go_on_when_a_table_is_replaced() {
+    with_iptables(|dir| {
+        let cgroup = Cgroup::new("goon")?;
+        let syn = "-A INPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN --dport";
+        let rules = dir.join("rules");
+        let text = format!(
+            "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+             -A INPUT -p icmp -j DROP\n\
+             {syn} 2203 -m limit --limit 1/hour --limit-burst 2 -j ACCEPT\n\
+             {syn} 2203 -j DROP\n\
+             {syn} 2204 -m recent --update --name seen -j DROP\n\
+             {syn} 2204 -m recent --set --name seen\n\
+             {syn} 2205 -m set --match-set again src -j DROP\n\
+             {syn} 2205 -j SET --add-set again src\n\
+             {syn} 2205 -j ACCEPT\n\
+             -A INPUT -p tcp --dport 2206 -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n"
+        );
+        fs::write(&rules, text)?;
+        run("ipset", "create again hash:ip")?;
+        let place = format!("--cgroup {}", cgroup.name());
+        ipt2bpf(&format!(
+            "attach --connections 2048 {place} {}",
+            rules.display()
+        ))?;
+        let _listeners = cgroup.inside(|| listen(&["127.0.0.1"], &[2203, 2204, 2205, 2206]))??;
+        let _connection = TcpStream::connect("127.0.0.1:2206")?;
+        let ports = [2203, 2204, 2205];
+        assert_eq!(ports.map(|port| connects("127.0.0.1", port)), [true; 3]);
+        // Of the connections that it remembers, by the port of one.
+        let remembered = || ipt2bpf("conntrack -L").map(|list| list.contains("dport=2206"));
+        assert!(remembered()?, "a connection is remembered");
+        // The rules change their numbers, and the table with them is replaced, and then another.
+        let iptables = |words: &str| -> Result<()> {
+            let found = outcome(&mut supervised(&cgroup, words))?;
+            ensure!(found.status == Some(0), "{words}: {found:?}");
+            Ok(())
+        };
+        iptables("iptables-legacy -D INPUT 1")?;
+        assert!(remembered()?, "it was forgotten");
+        assert_eq!(
+            ports.map(|port| connects("127.0.0.1", port)),
+            [true, false, false]
+        );
+        iptables("iptables-legacy -I INPUT -p udp -m limit --limit 1/s -j DROP")?;
+        iptables("iptables-legacy -t mangle -A INPUT -p udp -m quota --quota 1000 -j DROP")?;
+        assert_eq!(ports.map(|port| connects("127.0.0.1", port)), [false; 3]);
+        // And replace goes on from there.
+        ipt2bpf(&format!(
+            "replace --connections 2048 {place} {}",
+            rules.display()
+        ))?;
+        assert_eq!(ports.map(|port| connects("127.0.0.1", port)), [false; 3]);
         Ok(())
     });
 }

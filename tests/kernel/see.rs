@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::places::{Cgroup, LOOPBACKS, both_families, connects, in_kernel, ipt2bpf, listen};
+use crate::places::{Cgroup, both_families, in_kernel, ipt2bpf};
+use crate::talk::{LOOPBACKS, connects, listen};
 
 /// The value of the only sample whose line holds all of these.
 fn sample(metrics: &str, holds: &[&str]) -> Result<u64> {

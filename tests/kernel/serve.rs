@@ -10,7 +10,8 @@ use anyhow::{Result, bail, ensure};
 use ipt2bpf_umh::client::{Answer, Client, ClientError};
 use serde_json::{Value, json};
 
-use crate::places::{Cgroup, connects, in_kernel, listen};
+use crate::places::{Cgroup, in_kernel};
+use crate::talk::{connects, listen};
 
 /// A helper that ends with the value.
 pub struct Helper {

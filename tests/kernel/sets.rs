@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::places::{Cgroup, connects, in_kernel, ipt2bpf, listen, run, wire};
+use crate::places::{Cgroup, in_kernel, ipt2bpf, run, wire};
+use crate::talk::{connects, listen};
 
 /// Rules that drop what two sets hold, and the sets, empty.
 fn rules(dir: &Path) -> Result<String> {

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::places::{
-    Cgroup, LOOPBACKS, Neighbour, PATIENCE, address, in_kernel, ipt2bpf, listen, packets, wire,
-};
+use crate::places::{Cgroup, Neighbour, in_kernel, ipt2bpf, packets, wire};
+use crate::talk::{LOOPBACKS, PATIENCE, address, listen};
 
 /// How long a transfer may stand still.
 const STANDSTILL: Duration = Duration::from_secs(10);

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::places::{Cgroup, LOOPBACKS, both_families, connects, in_kernel, ipt2bpf, listen, run};
+use crate::places::{Cgroup, both_families, in_kernel, ipt2bpf, run};
+use crate::talk::{LOOPBACKS, connects, listen};
 
 /// The files that were printed: name and contents.
 fn files(printed: &str) -> Result<Vec<(String, String)>> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::places::{both_families, in_kernel, ipt2bpf, listen, run, wire};
+use crate::places::{both_families, in_kernel, ipt2bpf, run, wire};
+use crate::talk::listen;
 
 /// The command as it stays; it ends with the value.
 struct Watching(Child);

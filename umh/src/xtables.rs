@@ -9,8 +9,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipt2bpf_parser::blob::{Kind, Revision, revision};
+use ipt2bpf_parser::input::Input;
+use ipt2bpf_parser::ipset::Set;
 use ipt2bpf_parser::ruleset::{Family, TableKind};
-use ipt2bpf_runtime::{Counter, Maps, Registry, XdpWish, load_keeping};
+use ipt2bpf_runtime::{
+    Counter, Maps, Registry, XdpWish, load_keeping, load_remembering, system_names,
+};
 use zerocopy::byteorder::native_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -270,11 +274,11 @@ impl Tables {
             hooks: hooks.clone(),
             choices: self.choices.clone(),
             sets: sets.names,
-            set_text: sets.text,
+            set_text: sets.text.clone(),
         });
         let bytes = [&current.text, blob].concat();
         let (changed, object) = self.pool.ask(user(), &job, bytes)?;
-        let (said, carried, old, address) = match changed {
+        let (said, carried, old, fresh, address) = match changed {
             Changed::Errno(errno) => return Err(Errno(errno).into()),
             Changed::Refused(said) => {
                 let errno = Errno(libc::EOPNOTSUPP);
@@ -284,12 +288,18 @@ impl Tables {
                 said,
                 carried,
                 old,
+                fresh,
                 address,
-            } => (said, carried, old, address),
+            } => (said, carried, old, fresh, address),
         };
-        let loaded = load_keeping(&object, &current.objects)?;
+        let loaded = match current.objects.as_slice() {
+            [only] => load_remembering(&object, only)?,
+            several => load_keeping(&object, several)?,
+        };
         let maps = loaded.maps();
+        maps.clear_states(fresh.iter().map(|(map, index)| (map.as_str(), *index)))?;
         maps.fill()?;
+        fill_sets(maps, &current.objects, &sets.text)?;
         maps.seed_connections()?;
         let at = |counters: &[(u64, u64)], index: Option<u32>| {
             let found = index.and_then(|index| counters.get(index as usize));
@@ -358,6 +368,31 @@ impl Tables {
         }
         Ok(Done::default())
     }
+}
+
+/// Gives the sets that can change the elements that those in force have, and where there are none, those of the
+/// kernel.
+fn fill_sets(maps: &Maps, in_force: &[Maps], kernel: &str) -> Result<(), ipt2bpf_runtime::Error> {
+    let live = maps.live_sets()?;
+    if live.is_empty() {
+        return Ok(());
+    }
+    let mut known: Vec<Set> = Vec::new();
+    for maps in in_force {
+        for set in maps.live_sets()? {
+            known.push(set.with_entries()?);
+        }
+    }
+    let mut input = Input::default();
+    let text = ("<ipset save>".to_owned(), kernel.as_bytes().to_vec());
+    input.add_sets([text], &system_names());
+    known.append(&mut input.sets);
+    for set in live {
+        let same = |it: &&Set| it.name.value == set.name() && it.kind == set.set.kind;
+        let given = known.iter().find(same);
+        set.fill(given.map_or(&[], |given| &given.entries))?;
+    }
+    Ok(())
 }
 
 /// Whose compiler process works on tables: that of whoever changes them, which is this process.

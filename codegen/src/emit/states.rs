@@ -1,6 +1,6 @@
 //! Where the states of matches lie in their maps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::notes;
 use crate::routine::Place;
@@ -39,9 +39,27 @@ impl States {
         }
     }
 
+    /// The same where the rules that stay have other numbers, by those that they had. What the other rules have
+    /// stays taken.
+    #[must_use]
+    pub fn renumbered(&self, numbers: &HashMap<u32, u32>) -> Self {
+        let mut renumbered = States {
+            used: States::onto(self).used,
+            ..States::default()
+        };
+        for ((map, place), &index) in &self.indexes {
+            if let Some(&rule) = numbers.get(&place.rule.0) {
+                let rule = CounterId(rule);
+                let place = Place { rule, ..*place };
+                renumbered.indexes.insert((map.clone(), place), index);
+            }
+        }
+        renumbered
+    }
+
     /// Those of an object that goes on from another, as far as they are asked for.
     pub fn onto(before: &States) -> Self {
-        let mut used: BTreeMap<String, Used> = BTreeMap::new();
+        let mut used = before.used.clone();
         for ((map, _), &index) in &before.indexes {
             used.entry(map.clone()).or_default().indexes.insert(index);
         }
@@ -130,6 +148,12 @@ mod tests {
         assert_eq!(after.index("limits", place(8)), 1);
         assert_eq!(after.fresh().collect::<Vec<_>>(), [("limits", 2)]);
         assert_eq!(after.note(), "# States: limits:8/1=1 limits:9/1=2\n");
+        // Rule 8 is now rule 7, and rule 8 is new; what rule 7 had is taken until it is gone.
+        let numbers = HashMap::from([(8, 7)]);
+        let mut renumbered = States::onto(&before.renumbered(&numbers));
+        assert_eq!(renumbered.index("limits", place(7)), 1);
+        assert_eq!(renumbered.index("limits", place(8)), 2);
+        assert_eq!(renumbered.fresh().collect::<Vec<_>>(), [("limits", 2)]);
         // What is gone left its place.
         let mut last = States::onto(&States::of_text(after.note().as_bytes()));
         assert_eq!(last.index("limits", place(7)), 0);

@@ -131,8 +131,8 @@ pub fn compile(host: &Host, request: &Compile) -> Result<Answer, Failure> {
     Ok(Answer::new(value, compiled.object))
 }
 
-/// What is made for the running kernel.
-pub fn for_this_kernel(host: &Host, hooks: Vec<Hook>) -> Options {
+/// What is made for the running kernel, with these choices.
+pub fn for_this_kernel(host: &Host, hooks: Vec<Hook>, choices: Options) -> Options {
     Options {
         // A program at an interface sees only what arrives there.
         companion: hooks == [Hook::Xdp],
@@ -142,14 +142,14 @@ pub fn for_this_kernel(host: &Host, hooks: Vec<Hook>) -> Options {
             .map_or(DeviceNames::Table, DeviceNames::Kernel),
         target_kernel: host.target,
         tick_rate: host.tick_rate,
-        ..Options::default()
+        ..choices
     }
 }
 
 /// Compiles for the running kernel.
 pub fn prepare(host: &Host, request: &Prepare) -> Result<Answer, Failure> {
     let input = read(host, &request.rules)?;
-    let defaults = for_this_kernel(host, request.hooks.clone());
+    let defaults = for_this_kernel(host, request.hooks.clone(), Options::default());
     let mut options = options(host, &input, request.choices.as_ref(), defaults)?;
     options.target_kernel = host.target;
     if !request.hooks.is_empty() {

@@ -108,6 +108,8 @@ pub enum Changed {
         carried: Vec<Option<u32>>,
         /// For each entry of the table that goes, the counter that it has, if any.
         old: Vec<Option<u32>>,
+        /// The states of matches that the old object does not have, by map and index.
+        fresh: Vec<(String, u32)>,
         /// Where the caller wants what these have counted: an address in its memory.
         address: u64,
     },

@@ -3,10 +3,14 @@
 //! What the kernel does is in net/ipv4/netfilter/ip_tables.c (`do_replace`, `__do_replace`) and
 //! net/netfilter/x_tables.c (`xt_replace_table`); the order of the checks is theirs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use ipt2bpf_codegen::before::Before;
+use ipt2bpf_codegen::choices;
 use ipt2bpf_codegen::compile::compile;
 use ipt2bpf_codegen::counters::CounterLayout;
+use ipt2bpf_codegen::emit::states::States;
 use ipt2bpf_codegen::needs::{Filled, warnings};
 use ipt2bpf_codegen::options::Options;
 use ipt2bpf_codegen::sets::Sets;
@@ -66,14 +70,21 @@ pub fn change(host: &Host, request: Change, bytes: &[u8]) -> Result<Answer, Fail
     if leaving.len() != replace.old_counters.number as usize {
         return Ok(Answer::new(Changed::Errno(libc::EAGAIN), Vec::new()));
     }
-    let mut input = input_of(with_table(old, family, replace.table));
+    let mut input = input_of(with_table(old.clone(), family, replace.table));
     if !request.set_text.is_empty() {
         let text = ("<ipset save>".to_owned(), request.set_text.into_bytes());
         input.add_sets([text], &host.names);
     }
+    let before = Before {
+        layout: CounterLayout::new(&input.rulesets),
+        states: States::of_text(text).renumbered(&staying(&old, &old_layout, &input.rulesets)),
+        ..Before::default()
+    };
     let options = Options {
         sets: Sets::new(&input.sets),
-        ..for_this_kernel(host, request.hooks.clone())
+        lasts: true,
+        before: Some(Arc::new(before)),
+        ..for_this_kernel(host, request.hooks.clone(), choices::of_text(text))
     };
     let options = Options {
         hooks: request.hooks,
@@ -104,6 +115,11 @@ pub fn change(host: &Host, request: Change, bytes: &[u8]) -> Result<Answer, Fail
             (family, kind),
         ),
         old: leaving,
+        fresh: compiled
+            .states
+            .fresh()
+            .map(|(map, index)| (map.to_owned(), index))
+            .collect(),
         address: replace.old_counters.address,
     };
     Ok(Answer::new(value, compiled.object))
@@ -233,6 +249,15 @@ fn carried(
     }
     let number = |index| by_number.get(&Some(index)).copied().flatten();
     (0..new.len()).map(number).collect()
+}
+
+/// The rules and policies that stay, worded as they were: their numbers by those that they had.
+fn staying(old: &[Ruleset], layout: &CounterLayout, new: &[Ruleset]) -> HashMap<u32, u32> {
+    let numbers: Vec<u32> = layout.numbers().collect();
+    let places = counters::unchanged(old, new).into_iter();
+    places
+        .filter_map(|(old, new)| Some((*numbers.get(old as usize)?, new)))
+        .collect()
 }
 
 fn counter((packets, bytes): (u64, u64)) -> Counter {
