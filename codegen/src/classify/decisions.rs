@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::outcome::{Goal, Outcome, Outcomes, Way};
+use smallvec::SmallVec;
+
+use super::outcome::{Goal, Outcomes, Way};
 use super::problem::Problem;
 use super::ranges::Ranges;
 use crate::semantic::CounterId;
@@ -123,18 +125,16 @@ impl<'p> Follower<'p, '_> {
         let Goal::Leave(leave) = way.to else {
             return None;
         };
-        let mut counters = counters.to_vec();
+        let mut counters: SmallVec<[CounterId; 4]> = SmallVec::from_slice(counters);
         counted(&mut counters, way);
-        let word = self.outcomes.word(Outcome { counters, leave })?;
+        let word = self.outcomes.word(&counters, leave)?;
         self.decisions.push(Decision { sets, word });
         Some(())
     }
 }
 
-fn counted(counters: &mut Vec<CounterId>, way: Way) {
-    if way.counter != CounterId::NONE {
-        counters.push(way.counter);
-    }
+fn counted(counters: &mut impl Extend<CounterId>, way: Way) {
+    counters.extend(Some(way.counter).filter(|&it| it != CounterId::NONE));
 }
 
 /// What is in both boxes; nothing when that is no packet.

@@ -6,10 +6,28 @@
 
 use super::Limits;
 use super::outcome::Outcomes;
-use super::problem::Problem;
+use super::problem::{Dimension, Problem};
 use super::tables::{self, Order, Tables};
 
 /// Builds the look-up of a problem, if only one dimension tells anything.
 pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Option<Tables> {
-    tables::build_of(1, Order::SmallestFirst, problem, outcomes, limits)
+    if asks_two_fields(problem) {
+        return None;
+    }
+    let leaves = tables::leaves(1, problem, limits)?;
+    tables::build_of(leaves, Order::SmallestFirst, problem, outcomes, limits)
+}
+
+/// Whether two fields tell something for sure, which takes no time to see: the first pattern that asks for a
+/// field can be told from the others, unless one that takes every packet stands before it.
+fn asks_two_fields(problem: &Problem) -> bool {
+    let asking = problem
+        .patterns
+        .iter()
+        .take_while(|pattern| !pattern.sets.is_empty());
+    let dimensions =
+        asking.flat_map(|pattern| pattern.sets.iter().map(|(dimension, _)| *dimension));
+    let mut fields = dimensions.filter(|&it| matches!(problem.dimensions[it], Dimension::Field(_)));
+    let first = fields.next();
+    fields.any(|it| Some(it) != first)
 }

@@ -5,7 +5,7 @@
 //! time but their counters. An outcome is a `u32` in the tables: the counter in the low 24 bits and the number
 //! of the exit in the high 8, or, for what does not fit that, the place of a record.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::problem::Problem;
 use crate::semantic::{CounterId, Verdict};
@@ -157,56 +157,71 @@ impl<'a> Walk<'a> {
 /// The outcomes of a segment and their words.
 #[derive(Clone, Debug)]
 pub struct Outcomes {
-    words: HashMap<Outcome, u32>,
     exits: Vec<Leave>,
+    /// The number of each exit.
+    numbers: HashMap<Leave, u32>,
     records: Vec<u32>,
+    /// The words of the outcomes that have records.
+    recorded: HashMap<Outcome, u32>,
     most_counters: usize,
 }
 
 impl Default for Outcomes {
     fn default() -> Self {
-        Outcomes {
-            words: HashMap::new(),
-            // In the order of the numbers that a function of rules gives back for them.
-            exits: [Verdict::Drop, Verdict::Accept]
-                .map(Leave::Verdict)
-                .to_vec(),
+        let mut outcomes = Outcomes {
+            exits: Vec::new(),
+            numbers: HashMap::default(),
             records: Vec::new(),
+            recorded: HashMap::default(),
             most_counters: 0,
+        };
+        // In the order of the numbers that a function of rules gives back for them.
+        for verdict in [Verdict::Drop, Verdict::Accept] {
+            outcomes.exit(Leave::Verdict(verdict));
         }
+        outcomes
     }
 }
 
 impl Outcomes {
     /// The word of an outcome; none when there is no way to write it.
-    pub fn word(&mut self, outcome: Outcome) -> Option<u32> {
-        if let Some(&word) = self.words.get(&outcome) {
+    pub fn word(&mut self, counters: &[CounterId], leave: Leave) -> Option<u32> {
+        let exit = self.exit(leave);
+        match counters {
+            [] if exit < RECORD => Some(exit << COUNTER_BITS | NOTHING),
+            &[CounterId(only)] if exit < RECORD && only < NOTHING => {
+                Some(exit << COUNTER_BITS | only)
+            }
+            counters => self.record(counters, leave, exit),
+        }
+    }
+
+    /// The word of an outcome that has a record.
+    fn record(&mut self, counters: &[CounterId], leave: Leave, exit: u32) -> Option<u32> {
+        let outcome = Outcome {
+            counters: counters.to_vec(),
+            leave,
+        };
+        if let Some(&word) = self.recorded.get(&outcome) {
             return Some(word);
         }
-        let exit = self.exit(outcome.leave);
-        let word = match outcome.counters.as_slice() {
-            [] if exit < RECORD => exit << COUNTER_BITS | NOTHING,
-            &[CounterId(only)] if exit < RECORD && only < NOTHING => exit << COUNTER_BITS | only,
-            counters if counters.len() <= MAX_COUNTERS && self.records.len() < NOTHING as usize => {
-                let place = self.records.len() as u32;
-                self.records.extend([exit, counters.len() as u32]);
-                self.records
-                    .extend(counters.iter().map(|counter| counter.0));
-                self.most_counters = self.most_counters.max(counters.len());
-                RECORD << COUNTER_BITS | place
-            }
-            _ => return None,
-        };
-        self.words.insert(outcome, word);
+        if counters.len() > MAX_COUNTERS || self.records.len() >= NOTHING as usize {
+            return None;
+        }
+        let word = RECORD << COUNTER_BITS | self.records.len() as u32;
+        self.records.extend([exit, counters.len() as u32]);
+        self.records
+            .extend(counters.iter().map(|counter| counter.0));
+        self.most_counters = self.most_counters.max(counters.len());
+        self.recorded.insert(outcome, word);
         Some(word)
     }
 
     fn exit(&mut self, leave: Leave) -> u32 {
-        let known = self.exits.iter().position(|&exit| exit == leave);
-        known.unwrap_or_else(|| {
+        *self.numbers.entry(leave).or_insert_with(|| {
             self.exits.push(leave);
-            self.exits.len() - 1
-        }) as u32
+            self.exits.len() as u32 - 1
+        })
     }
 
     /// The ways out, by their numbers: drop and accept first.

@@ -5,7 +5,7 @@
 //! packet at a node is a [`Mark`]: it matches, or it is dropped hot. A mark's boxes together are exactly the
 //! packets whose steps lead there, whatever happened at the nodes before.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::bits;
 use super::outcome::{Goal, Way};
@@ -170,41 +170,37 @@ impl Problem {
             .iter()
             .flatten()
             .for_each(|&guard| guarding[guard] = true);
-        // Per node: the boxes of those who get there, and of those who match.
-        let mut contexts: Vec<Vec<Draft>> = Vec::with_capacity(nodes.len());
-        let mut matching: Vec<Vec<Draft>> = Vec::with_capacity(nodes.len());
-        let mut drafts = Vec::new();
+        // The boxes of those who have the match of a node behind them, for the nodes that guard others.
+        let mut behind: Vec<Vec<Draft>> = vec![Vec::new(); nodes.len()];
+        let mut drafts = Vec::with_capacity(nodes.len());
         for (index, node) in nodes.iter().enumerate() {
-            // Who cannot get there has no mark there: what is too complex may be left out.
-            let context = guards[index].map_or_else(whole, |guard| {
-                product(&contexts[guard], &matching[guard])
-                    .unwrap_or_else(|| contexts[guard].clone())
-            });
             let ways = match node.kind {
                 NodeKind::Rule(chain, rule) => space.rule(&filter.chain(chain).rules[rule])?,
                 NodeKind::Policy(_) => vec![(false, whole())],
             };
-            let mut own = Vec::new();
+            let context = guards[index].map(|guard| behind[guard].clone());
             for (hot, boxes) in ways {
-                drafts.push((
-                    index,
-                    hot,
-                    product(&context, &boxes).unwrap_or(boxes.clone()),
-                ));
-                if !hot {
-                    own = boxes;
+                // Who cannot get there has no mark there: what is too complex may be left out.
+                let (boxes, instead) = match &context {
+                    Some(context) if are_few(context, &boxes) => {
+                        (product(context.clone(), &boxes), None)
+                    }
+                    Some(context) => (boxes, Some(context)),
+                    None => (boxes, None),
+                };
+                if guarding[index] && !hot {
+                    behind[index].clone_from(instead.unwrap_or(&boxes));
                 }
+                drafts.push((index, hot, boxes));
             }
-            contexts.push(context);
-            matching.push(own);
         }
-        let (dimensions, coordinates) = space.dimensions();
-        let mut marks = Vec::new();
-        let mut patterns = Vec::new();
+        let (dimensions, first_bits) = space.dimensions();
+        let mut marks = Vec::with_capacity(drafts.len());
+        let mut patterns = Vec::with_capacity(drafts.len());
         for (node, hot, boxes) in drafts {
             let mark = marks.len();
             patterns.extend(boxes.into_iter().filter_map(|draft| {
-                let sets = draft.sets(&dimensions, &coordinates)?;
+                let sets = draft.sets(&dimensions, first_bits)?;
                 Some(Pattern { sets, mark })
             }));
             let way = match hot {
@@ -241,7 +237,8 @@ impl Problem {
 /// A coordinate before all are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Coordinate {
-    Field(Field),
+    /// By index into [`Space::fields`].
+    Field(usize),
     /// By index into [`Space::tests`].
     Test(usize),
 }
@@ -259,33 +256,40 @@ enum Condition {
 struct Draft(Vec<(Coordinate, Ranges)>);
 
 impl Draft {
-    /// What is in both; nothing when that is no packet.
-    fn intersection(&self, other: &Draft) -> Option<Draft> {
-        let mut joined = self.0.clone();
-        for (coordinate, set) in &other.0 {
-            match joined.binary_search_by_key(coordinate, |known| known.0) {
-                Ok(at) => {
-                    let both = joined[at].1.intersection(set);
-                    if both.is_empty() {
-                        return None;
-                    }
-                    joined[at].1 = both;
-                }
-                Err(at) => joined.insert(at, (*coordinate, set.clone())),
+    /// Leaves what is in a set, too; false when that is no packet.
+    fn narrow(&mut self, coordinate: Coordinate, set: &Ranges) -> bool {
+        match self.0.binary_search_by_key(&coordinate, |known| known.0) {
+            Ok(at) => {
+                let known = &mut self.0[at].1;
+                *known = known.intersection(set);
+                !known.is_empty()
+            }
+            Err(at) => {
+                self.0.insert(at, (coordinate, set.clone()));
+                !set.is_empty()
             }
         }
-        Some(Draft(joined))
     }
 
-    /// Its sets in final dimensions; nothing when no packet is inside.
-    fn sets(
-        self,
-        dimensions: &[Dimension],
-        coordinates: &Coordinates,
-    ) -> Option<Vec<(usize, Ranges)>> {
+    /// Leaves what is in both; false when that is no packet.
+    fn narrow_to(&mut self, other: &Draft) -> bool {
+        let mut sets = other.0.iter();
+        sets.all(|(coordinate, set)| self.narrow(*coordinate, set))
+    }
+
+    /// Its sets in final dimensions; nothing when no packet is inside. `first_bits` is the dimension of the
+    /// first tests; the next [`BITS`] have the next.
+    fn sets(self, dimensions: &[Dimension], first_bits: usize) -> Option<Vec<(usize, Ranges)>> {
         let mut sets: Vec<(usize, Ranges)> = Vec::with_capacity(self.0.len());
         for (coordinate, set) in self.0 {
-            let (dimension, set) = coordinates.place(coordinate, set, dimensions);
+            let (dimension, set) = match coordinate {
+                Coordinate::Field(field) => (field, set),
+                Coordinate::Test(test) => {
+                    let dimension = first_bits + test / BITS;
+                    let max = dimensions[dimension].max();
+                    (dimension, with_bit(test % BITS, &set, max))
+                }
+            };
             match sets.iter_mut().find(|known| known.0 == dimension) {
                 Some(known) => known.1 = known.1.intersection(&set),
                 None => sets.push((dimension, set)),
@@ -298,52 +302,36 @@ impl Draft {
     }
 }
 
+/// The numbers up to `max` of which a bit is in a set.
+fn with_bit(bit: usize, set: &Ranges, max: u128) -> Ranges {
+    let wanted = (0..=max).filter(|value| set.contains(value >> bit & 1));
+    Ranges::of(wanted.map(|value| (value, value)).collect())
+}
+
 /// The box of all packets.
 fn whole() -> Vec<Draft> {
     vec![Draft::default()]
 }
 
-/// Boxes that together hold what is in both lists; none when they are too many.
-fn product(left: &[Draft], right: &[Draft]) -> Option<Vec<Draft>> {
-    if left.len() * right.len() > MAX_BOXES {
-        return None;
+/// Whether the [`product`] of two lists is no longer than a list may be.
+fn are_few(left: &[Draft], right: &[Draft]) -> bool {
+    left.len() * right.len() <= MAX_BOXES
+}
+
+/// Boxes that together hold what is in both lists.
+fn product(mut left: Vec<Draft>, right: &[Draft]) -> Vec<Draft> {
+    if let [only] = right {
+        left.retain_mut(|draft| draft.narrow_to(only));
+        return left;
     }
     let pairs = left
         .iter()
         .flat_map(|left| right.iter().map(move |right| (left, right)));
-    Some(
-        pairs
-            .filter_map(|(left, right)| left.intersection(right))
-            .collect(),
-    )
-}
-
-/// Where coordinates lie among the dimensions.
-struct Coordinates {
-    fields: HashMap<Field, usize>,
-    /// The dimension of the first tests; the next [`BITS`] have the next.
-    first_bits: usize,
-}
-
-impl Coordinates {
-    fn place(
-        &self,
-        coordinate: Coordinate,
-        set: Ranges,
-        dimensions: &[Dimension],
-    ) -> (usize, Ranges) {
-        match coordinate {
-            Coordinate::Field(field) => (self.fields[&field], set),
-            Coordinate::Test(test) => {
-                let dimension = self.first_bits + test / BITS;
-                let bit = 1u128 << (test % BITS);
-                let max = dimensions[dimension].max();
-                let wanted = (0..=max).filter(|value| set.contains(u128::from(value & bit != 0)));
-                let ranges = wanted.map(|value| (value, value)).collect();
-                (dimension, Ranges::of(ranges))
-            }
-        }
-    }
+    let both = pairs.filter_map(|(left, right)| {
+        let mut both = left.clone();
+        both.narrow_to(right).then_some(both)
+    });
+    both.collect()
 }
 
 /// Collects the coordinates that conditions ask for.
@@ -363,7 +351,7 @@ impl Space {
         Space {
             fields: Vec::new(),
             tests: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             by_bits: by_bits.collect(),
         }
     }
@@ -378,32 +366,31 @@ impl Space {
                 return None;
             };
             if *otherwise == Otherwise::HotDrop {
-                let failing = self.boxes(test, false)?;
-                let hot = match product(&reached, &failing) {
-                    Some(hot) => hot,
-                    None => product(&reached, &[self.bit(test, false)?])?,
-                };
+                let hot = self.narrowed(reached.clone(), test, false)?;
                 if !hot.is_empty() {
                     outcomes.push((true, hot));
                 }
             }
-            let holding = self.boxes(test, true)?;
-            reached = match product(&reached, &holding) {
-                Some(reached) => reached,
-                None => product(&reached, &[self.bit(test, true)?])?,
-            };
+            reached = self.narrowed(reached, test, true)?;
         }
         outcomes.push((false, reached));
         Some(outcomes)
     }
 
-    /// The boxes of a test, or of its opposite.
-    fn boxes(&mut self, test: &Test, sense: bool) -> Option<Vec<Draft>> {
+    /// What is in boxes and a test, or its opposite, holds of.
+    fn narrowed(&mut self, mut boxes: Vec<Draft>, test: &Test, sense: bool) -> Option<Vec<Draft>> {
         let condition = self.condition(test, sense)?;
-        match drafts(&condition) {
-            Some(boxes) => Some(boxes),
-            None => Some(vec![self.bit(test, sense)?]),
+        if let Condition::Set(coordinate, set) = &condition {
+            boxes.retain_mut(|draft| draft.narrow(*coordinate, set));
+            return Some(boxes);
         }
+        if let Some(wanted) = drafts(&condition)
+            && are_few(&boxes, &wanted)
+        {
+            return Some(product(boxes, &wanted));
+        }
+        let bit = self.bit(test, sense)?;
+        Some(product(boxes, &[bit]))
     }
 
     /// The box of a test that is a coordinate of its own.
@@ -428,10 +415,11 @@ impl Space {
     }
 
     fn field(&mut self, field: Field) -> Coordinate {
-        if !self.fields.contains(&field) {
+        let known = self.fields.iter().position(|&it| it == field);
+        Coordinate::Field(known.unwrap_or_else(|| {
             self.fields.push(field);
-        }
-        Coordinate::Field(field)
+            self.fields.len() - 1
+        }))
     }
 
     fn condition(&mut self, test: &Test, sense: bool) -> Option<Condition> {
@@ -464,18 +452,15 @@ impl Space {
         }
     }
 
-    fn dimensions(self) -> (Vec<Dimension>, Coordinates) {
-        let fields = self.fields.iter().enumerate();
-        let coordinates = Coordinates {
-            fields: fields.map(|(index, &field)| (field, index)).collect(),
-            first_bits: self.fields.len(),
-        };
+    /// All dimensions, and which is that of the first tests.
+    fn dimensions(self) -> (Vec<Dimension>, usize) {
+        let first_bits = self.fields.len();
         let fields = self.fields.into_iter().map(Dimension::Field);
         let bits = self.tests.chunks(BITS).map(|tests| Dimension::Bits {
             tests: tests.to_vec(),
             possible: possible(tests),
         });
-        (fields.chain(bits).collect(), coordinates)
+        (fields.chain(bits).collect(), first_bits)
     }
 }
 
@@ -610,9 +595,10 @@ fn drafts(condition: &Condition) -> Option<Vec<Draft>> {
     match condition {
         Condition::Set(_, set) if set.is_empty() => Some(Vec::new()),
         Condition::Set(coordinate, set) => Some(vec![Draft(vec![(*coordinate, set.clone())])]),
-        Condition::All(parts) => parts
-            .iter()
-            .try_fold(whole(), |boxes, part| product(&boxes, &drafts(part)?)),
+        Condition::All(parts) => parts.iter().try_fold(whole(), |boxes, part| {
+            let part = drafts(part)?;
+            are_few(&boxes, &part).then(|| product(boxes, &part))
+        }),
         Condition::Any(parts) => {
             let mut boxes = Vec::new();
             for part in parts {

@@ -1,15 +1,17 @@
 //! Sets of numbers as ranges.
 
-/// A set of numbers: disjoint inclusive ranges that do not touch, in rising order.
+use smallvec::{SmallVec, smallvec};
+
+/// A set of numbers: disjoint inclusive ranges that do not touch, in rising order. Most are a single range.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Ranges(Vec<(u128, u128)>);
+pub struct Ranges(SmallVec<[(u128, u128); 1]>);
 
 impl Ranges {
     /// The numbers from `low` to `high`; none when `low > high`.
     pub fn between(low: u128, high: u128) -> Self {
         Ranges(match low <= high {
-            true => vec![(low, high)],
-            false => Vec::new(),
+            true => smallvec![(low, high)],
+            false => SmallVec::new(),
         })
     }
 
@@ -17,7 +19,7 @@ impl Ranges {
     pub fn of(mut ranges: Vec<(u128, u128)>) -> Self {
         ranges.retain(|(low, high)| low <= high);
         ranges.sort_unstable();
-        let mut joined: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        let mut joined: SmallVec<[(u128, u128); 1]> = SmallVec::new();
         for (low, high) in ranges {
             match joined.last_mut() {
                 Some(last) if low == 0 || low - 1 <= last.1 => last.1 = last.1.max(high),
@@ -32,7 +34,7 @@ impl Ranges {
     pub fn masked(mask: u128, value: u128, max: u128, limit: usize) -> Option<Self> {
         let mask = mask & max;
         if value & !mask != 0 {
-            return Some(Ranges(Vec::new()));
+            return Some(Ranges(SmallVec::new()));
         }
         // The bits below the lowest one that counts make a range; each free bit above doubles them.
         let low = match mask {
@@ -42,6 +44,9 @@ impl Ranges {
         let free = max & !mask & !low;
         if free.count_ones() >= usize::BITS - 1 || 1usize << free.count_ones() > limit {
             return None;
+        }
+        if free == 0 {
+            return Some(Ranges::between(value, value | low));
         }
         let mut ranges = Vec::with_capacity(1 << free.count_ones());
         let mut part = 0;
@@ -78,7 +83,7 @@ impl Ranges {
 
     /// The numbers up to `max` that are not in it.
     pub fn complement(&self, max: u128) -> Self {
-        let mut ranges = Vec::with_capacity(self.0.len() + 1);
+        let mut ranges = SmallVec::new();
         let mut next = Some(0);
         for &(low, high) in &self.0 {
             if let Some(next) = next.filter(|&next| next < low) {
@@ -94,7 +99,7 @@ impl Ranges {
 
     /// The numbers in both.
     pub fn intersection(&self, other: &Ranges) -> Self {
-        let mut ranges = Vec::new();
+        let mut ranges = SmallVec::new();
         let (mut left, mut right) = (0, 0);
         while let (Some(&a), Some(&b)) = (self.0.get(left), other.0.get(right)) {
             let (low, high) = (a.0.max(b.0), a.1.min(b.1));

@@ -5,8 +5,11 @@
 //! classes tell the marks of a packet and with them its outcome. A look-up takes as many steps for any
 //! number of rules. The tables grow with the product of the classes, so this pays as long as they fit.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+
+use foldhash::HashSet;
 
 use super::data::{Array, Data, Place};
 use super::outcome::{Outcomes, Walk};
@@ -48,7 +51,8 @@ pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Opt
     if least_cells(problem) > limits.memory {
         return None;
     }
-    let in_order = |order: Order| build_of(usize::MAX, order, problem, outcomes, limits);
+    let leaves = leaves(usize::MAX, problem, limits)?;
+    let in_order = |order: Order| build_of(leaves.clone(), order, problem, outcomes, limits);
     [Order::AddressesFirst, Order::SmallestFirst]
         .into_iter()
         .find_map(in_order)
@@ -57,7 +61,7 @@ pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Opt
 /// About how many cells some table has at least: one that tells apart the two dimensions with the most
 /// different sets. It takes no time to see that many rules are too many.
 fn least_cells(problem: &Problem) -> usize {
-    let mut sets = vec![HashSet::new(); problem.dimensions.len()];
+    let mut sets = vec![HashSet::default(); problem.dimensions.len()];
     for (dimension, set) in problem.patterns.iter().flat_map(|pattern| &pattern.sets) {
         sets[*dimension].insert(set.ranges());
     }
@@ -78,22 +82,18 @@ pub(super) enum Order {
     SmallestFirst,
 }
 
-/// The same for problems of no more than so many dimensions that tell anything.
-pub(super) fn build_of(
-    dimensions: usize,
-    order: Order,
-    problem: &Problem,
-    outcomes: &mut Outcomes,
-    limits: &Limits,
-) -> Option<Tables> {
-    let walk = Walk::new(problem);
-    let mut builder = Builder {
-        problem,
-        ends: walk.ends(),
-        work: limits.milliseconds * WORK_PER_MILLISECOND,
-        data: Data::default(),
-        memory: limits.memory,
-    };
+/// The dimensions that tell anything, each with its classes.
+#[derive(Clone)]
+pub(super) struct Leaves {
+    parts: Vec<Part>,
+    /// What may still be spent.
+    work: usize,
+}
+
+/// The leaves of a problem. None when they are more than so many, or take too long.
+pub(super) fn leaves(dimensions: usize, problem: &Problem, limits: &Limits) -> Option<Leaves> {
+    let work = limits.milliseconds * WORK_PER_MILLISECOND;
+    let mut builder = Builder::new(problem, work, limits);
     let mut parts = Vec::new();
     for dimension in 0..problem.dimensions.len() {
         let part = builder.leaf(dimension)?;
@@ -105,6 +105,21 @@ pub(super) fn build_of(
             return None;
         }
     }
+    let work = builder.work;
+    Some(Leaves { parts, work })
+}
+
+/// Puts the leaves of a problem together in an order.
+pub(super) fn build_of(
+    leaves: Leaves,
+    order: Order,
+    problem: &Problem,
+    outcomes: &mut Outcomes,
+    limits: &Limits,
+) -> Option<Tables> {
+    let walk = Walk::new(problem);
+    let Leaves { mut parts, work } = leaves;
+    let mut builder = Builder::new(problem, work, limits);
     while parts.len() > 1 {
         let (left, right) = next_pair(&parts, order, problem);
         let right = parts.swap_remove(right);
@@ -117,7 +132,8 @@ pub(super) fn build_of(
             .map(|it| problem.patterns[it].mark)
             .collect();
         marks.dedup();
-        outcomes.word(walk.outcome(&marks))
+        let outcome = walk.outcome(&marks);
+        outcomes.word(&outcome.counters, outcome.leave)
     };
     let Some(last) = parts.pop() else {
         // Nothing is asked of any packet.
@@ -314,6 +330,7 @@ impl Numbers {
 }
 
 /// A tree whose last numbers are still to be written.
+#[derive(Clone)]
 enum Draft {
     Leaf {
         dimension: usize,
@@ -328,9 +345,10 @@ enum Draft {
 }
 
 /// Some dimensions with their classes.
+#[derive(Clone)]
 struct Part {
     draft: Draft,
-    classes: Vec<Class>,
+    classes: Rc<[Class]>,
     dimensions: Vec<usize>,
 }
 
@@ -368,7 +386,17 @@ struct Builder<'a> {
     memory: usize,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(problem: &'a Problem, work: usize, limits: &Limits) -> Self {
+        Builder {
+            problem,
+            ends: Walk::new(problem).ends(),
+            work,
+            data: Data::default(),
+            memory: limits.memory,
+        }
+    }
+
     fn spend(&mut self, work: usize) -> Option<()> {
         self.work = self.work.checked_sub(work)?;
         Some(())
@@ -466,7 +494,7 @@ impl Builder<'_> {
                 dimension,
                 intervals,
             },
-            classes: numbers.classes,
+            classes: numbers.classes.into(),
             dimensions: vec![dimension],
         })
     }
@@ -489,11 +517,11 @@ impl Builder<'_> {
         let mut table = Vec::with_capacity(cells);
         let mut row = vec![0u64; last.len()];
         let mut class = Class::default();
-        for one in &left.classes {
+        for one in left.classes.iter() {
             for &(index, word) in &one.0 {
                 row[index as usize] = word;
             }
-            for other in &right.classes {
+            for other in right.classes.iter() {
                 class.0.clear();
                 self.spend(2 + other.0.len())?;
                 for &(index, word) in &other.0 {
@@ -524,7 +552,7 @@ impl Builder<'_> {
                 columns,
                 table,
             },
-            classes: numbers.classes,
+            classes: numbers.classes.into(),
             dimensions,
         })
     }

@@ -11,7 +11,7 @@
 //! *answer* has the number of a decision in its high half, so that the least is that of the first, and
 //! the word of its outcome in the low half.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::By;
 use super::key::{
@@ -239,7 +239,7 @@ impl Builder {
                 ranges: parts.map(|part| (0, PARTS[part].max())),
                 groups,
             };
-            let mut known: HashMap<&[u32], Written> = HashMap::new();
+            let mut known: HashMap<&[u32], Written> = HashMap::default();
             let mut starts = Vec::new();
             for list in lists.column(column) {
                 let written = match known.get(list) {

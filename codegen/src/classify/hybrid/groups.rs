@@ -6,7 +6,7 @@
 //! in lists of their own: for most rules with ports such packets are dropped or passed over before the ports
 //! are looked at, which would make every list twice as long.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::key::{GROUP, PARTS};
 use super::sides::Space;
@@ -177,21 +177,26 @@ struct Conditions<'d> {
     /// For each the sets of the dimensions, where there are any.
     all: Vec<Vec<Option<&'d Ranges>>>,
     numbers: HashMap<Vec<Option<&'d Ranges>>, usize>,
+    /// The condition that was asked for last.
+    last: Vec<Option<&'d Ranges>>,
 }
 
 impl<'d> Conditions<'d> {
     fn number(&mut self, decision: &'d Decision<'_>, dimensions: &[usize]) -> usize {
-        let mut condition = vec![None; dimensions.len()];
+        self.last.clear();
+        self.last.resize(dimensions.len(), None);
         for (dimension, set) in decision.sets.iter() {
             if let Ok(place) = dimensions.binary_search(dimension) {
-                condition[place] = Some(set);
+                self.last[place] = Some(set);
             }
         }
-        let next = self.all.len();
-        *self.numbers.entry(condition).or_insert_with_key(|new| {
-            self.all.push(new.clone());
-            next
-        })
+        if let Some(&known) = self.numbers.get(&self.last) {
+            return known;
+        }
+        let number = self.all.len();
+        self.all.push(self.last.clone());
+        self.numbers.insert(self.last.clone(), number);
+        number
     }
 }
 
@@ -220,7 +225,7 @@ impl Classes {
             members: Vec::new(),
             usual: Vec::new(),
         };
-        let mut numbers: HashMap<Vec<bool>, usize> = HashMap::new();
+        let mut numbers: HashMap<Vec<bool>, usize> = HashMap::default();
         for (place, &start) in starts.iter().enumerate() {
             let next = starts.get(place + 1).copied();
             let end = next.map_or(max, |next| next - 1);
@@ -297,7 +302,7 @@ impl Cells {
 
     /// The group of each combination, how many groups are usual, and the members of each.
     fn groups(self) -> (Vec<u32>, usize, Vec<Vec<bool>>) {
-        let mut first: HashMap<&[bool], usize> = HashMap::new();
+        let mut first: HashMap<&[bool], usize> = HashMap::default();
         let mut groups: Vec<(bool, &[bool])> = Vec::new();
         let mut drafts = Vec::with_capacity(self.members.len());
         for (members, &usual) in self.members.iter().zip(&self.usual) {
