@@ -10,6 +10,7 @@ use ipt2bpf_codegen::options::{KernelVersion, Options};
 use ipt2bpf_parser::ruleset::Family;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use std::net::Ipv4Addr;
 use support::judges::check;
 use support::texts::filter;
@@ -18,11 +19,15 @@ use support::universe::{Seen, packets, ruleset, single_matches};
 /// Rules whose bounds are too many to take as many steps for each as where they are closest.
 const CROWD: u32 = 2000;
 
+/// The number of the last address of all.
+const EDGE: u32 = CROWD;
+
 /// Addresses that stand close together, every third, and others all over.
 fn address(number: u32) -> u32 {
-    match number.is_multiple_of(3) {
-        true => 0x0a00_0000 + number,
-        false => number.wrapping_mul(0x9e37_79b1),
+    match number {
+        EDGE => u32::MAX,
+        _ if number.is_multiple_of(3) => 0x0a00_0000 + number,
+        _ => number.wrapping_mul(0x9e37_79b1),
     }
 }
 
@@ -47,7 +52,7 @@ fn by(strategy: Strategy) -> Options {
 }
 
 fn classifier() -> impl proptest::strategy::Strategy<Value = Strategy> {
-    proptest::sample::select(Strategy::CLASSIFIERS.to_vec())
+    select(Strategy::CLASSIFIERS.to_vec())
 }
 
 proptest! {
@@ -105,16 +110,19 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn agree_where_addresses_are_crowded(
         mut drawn in packets(60),
-        places in vec((0..CROWD, 0..3u32, 0..CROWD), 60),
+        places in vec((prop_oneof![0..CROWD, Just(EDGE)], 0..3u32, 0..CROWD), 60),
+        rules in select(vec![60, CROWD]),
         destinations in any::<bool>(),
     ) {
         for (packet, (source, more, destination)) in drawn.iter_mut().zip(places) {
             if packet.family == Family::V4 && packet.bytes.len() >= 20 {
+                let inside = |number| if number == EDGE { EDGE } else { number % rules };
+                let [source, destination] = [source, destination].map(inside);
                 let source = address(source).wrapping_add(more).wrapping_sub(1);
                 packet.bytes[12..16].copy_from_slice(&source.to_be_bytes());
                 packet.bytes[16..20].copy_from_slice(&address(destination).to_be_bytes());
@@ -125,6 +133,6 @@ proptest! {
             false => Strategy::Lookup,
         };
         let options = Options { hooks: vec![Hook::CgroupIngress], ..by(strategy) };
-        check(&filter(Family::V4, &crowded(CROWD, destinations)), &drawn, &options)?;
+        check(&filter(Family::V4, &crowded(rules, destinations)), &drawn, &options)?;
     }
 }

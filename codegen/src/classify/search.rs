@@ -108,7 +108,9 @@ pub struct Bounds {
     shift: u32,
     /// The first bound.
     offset: u32,
-    /// How many there are, without those behind the end that steps may look at.
+    /// How often the first is there once more, where there are fewer than the steps can pass.
+    front: u32,
+    /// How many there are.
     length: u32,
     steps: Steps,
 }
@@ -340,7 +342,7 @@ impl Narrow {
         let record = |at: u32| self.bounds.record(at, NARROW);
         let key = |at: u32| u64::from(data.word(record(at)));
         let at = self.bounds.find(value as u64, data, key);
-        (at, data.word(record(at) + 4))
+        (at - self.bounds.front, data.word(record(at) + 4))
     }
 
     /// Writes `dst` = the index of the interval of the packet's value, and `beside` on the stack = what stands
@@ -350,6 +352,9 @@ impl Narrow {
         code.load(Size::W, Reg::R1, Reg::R3, 4);
         code.store(Size::W, Reg::R10, beside, Reg::R1);
         code.alu(Alu::Rsh, dst, NARROW.trailing_zeros() as i32);
+        if self.bounds.front > 0 {
+            code.alu(Alu::Sub, dst, self.bounds.front as i32);
+        }
     }
 
     /// R3 = the record of the packet's value; how many bytes that is behind the first is in `dst`, if it counts.
@@ -443,6 +448,8 @@ impl Bounds {
             |(index_bits, steps, _)| (index_bits, steps),
         );
         let shift = bits - index_bits;
+        let front = (1usize << steps.most).saturating_sub(keys.len());
+        let length = front + keys.len();
         let (mut at, mut end) = (0, 0);
         let begins = (0..1u64 << index_bits).map(|begin| {
             let value = begin << shift;
@@ -452,22 +459,30 @@ impl Bounds {
             while keys.get(end).is_some_and(|&key| key >> shift <= begin) {
                 end += 1;
             }
+            let own = match steps.vary {
+                true => halvings(end - 1 - at),
+                false => steps.most,
+            };
+            // Further in front where the steps would lead behind the end.
+            let at = (front + at).min(length - (1 << own)) as u32;
             match steps.vary {
-                true => (at as u32) << STEP_BITS | halvings(end - 1 - at),
-                false => at as u32,
+                true => at << STEP_BITS | own,
+                false => at,
             }
         });
         let begins: Vec<u32> = begins.collect();
         let index = data.array(&begins);
         let last = keys.len() - 1;
-        // A step may look behind the end; what is there is the last again.
-        let padded = (0..keys.len() + (1 << steps.most)).flat_map(|at| record(at.min(last)));
-        let offset = data.words(padded);
+        // The verifier believes that all steps may be taken from everywhere.
+        let places = 0..length + (1 << steps.most);
+        let records = places.flat_map(|at| record(at.saturating_sub(front).min(last)));
+        let offset = data.words(records);
         Bounds {
             index,
             shift,
             offset,
-            length: keys.len() as u32,
+            front: front as u32,
+            length: length as u32,
             steps,
         }
     }
@@ -514,12 +529,14 @@ impl Bounds {
     /// The steps, each with its power of two.
     fn emit_steps(&self, code: &mut Code, mut step: impl FnMut(&mut Code, u32)) {
         for power in (0..self.steps.most).rev() {
-            let next = code.label();
             if self.steps.vary {
+                let next = code.label();
                 code.branch(Cond::Le, Reg::R4, power as i32, next);
+                step(code, power);
+                code.bind(next);
+            } else {
+                step(code, power);
             }
-            step(code, power);
-            code.bind(next);
         }
     }
 
@@ -713,9 +730,16 @@ mod tests {
             for &start in &starts {
                 values.extend([start, start.saturating_sub(1), (start + u128::from(start < field.max()))]);
             }
+            values.push(field.max());
+            let keys: Vec<u64> = starts.iter().map(|&start| start as u64).collect();
+            let narrow = (field.place().size == 4).then(|| Narrow::new(field, &keys, |at| at as u32 + 7, &mut data));
             for value in values {
                 let at = starts.partition_point(|&start| start <= value) - 1;
                 prop_assert_eq!(search.find(value, &data), intervals[at].number, "value {:x}", value);
+                if let Some(narrow) = narrow {
+                    let at = at as u32;
+                    prop_assert_eq!(narrow.find(value, &data), (at, at + 7), "value {:x}", value);
+                }
             }
         }
     }
