@@ -1,7 +1,7 @@
 //! The IP headers: addresses, length, the checks of `ip_rcv` and `ip6_rcv`, the walk over IPv6 extension headers.
 
 use super::{AT, BASE, CONTEXT, Demand, LOOPBACK_IFINDEX, Parser, STEP, xdp};
-use crate::asm::{Alu, Cond, Reg, Size};
+use crate::asm::{Alu, Cond, Imm64, Reg, Size};
 use crate::field::{Field, layout};
 use crate::module::Hook;
 use crate::packet::MAX_EXTENSION_HEADERS;
@@ -12,68 +12,80 @@ impl Parser<'_> {
         if self.hook == Hook::Xdp {
             self.check4();
         }
-        self.copy_header(Size::W, Field::Source4.place().offset, 12);
-        self.copy_header(Size::W, Field::Destination4.place().offset, 16);
+        for (field, size, from) in [
+            (Field::Source4, Size::W, 12),
+            (Field::Destination4, Size::W, 16),
+            (Field::TypeOfService, Size::B, 1),
+        ] {
+            if demand.wants(field) {
+                self.copy_header(size, field.place().offset, from);
+            }
+        }
         self.copy_header(Size::B, Field::Protocol.place().offset, 9);
-        self.copy_header(Size::B, Field::TypeOfService.place().offset, 1);
         if demand.has(Field::TimeToLive) {
             self.copy_header(Size::B, Field::TimeToLive.place().offset, 8);
         }
-        self.header_be16(Reg::R1, 6);
-        self.alu(Alu::And, Reg::R1, 0x1fff);
-        self.keep(Size::H, Field::FragmentOffset.place().offset, Reg::R1);
+        if demand.wants(Field::FragmentOffset) {
+            self.header_be16(Reg::R1, 6);
+            self.alu(Alu::And, Reg::R1, 0x1fff);
+            self.keep(Size::H, Field::FragmentOffset.place().offset, Reg::R1);
+        }
         if demand.more_fragments {
             self.header(Size::B, Reg::R1, 6);
             self.alu(Alu::And, Reg::R1, 0x20);
             self.keep(Size::B, layout::MORE_FRAGMENTS, Reg::R1);
         }
-        self.header(Size::B, AT, 0);
-        self.alu(Alu::And, AT, 15);
-        self.alu(Alu::Lsh, AT, 2);
+        if demand.reads_behind_ip() {
+            self.header(Size::B, AT, 0);
+            self.alu(Alu::And, AT, 15);
+            self.alu(Alu::Lsh, AT, 2);
+        }
     }
 
     /// What `ip_rcv` checks; leaves the packet's length in the struct.
     pub(super) fn check4(&mut self) {
+        /// The first byte of a header without options: the version and its length in words.
+        const PLAIN: i32 = 0x45;
         let pass = self.pass;
+        // R2 is how many words the options have.
         self.header(Size::B, Reg::R2, 0);
-        self.mov(Reg::R1, Reg::R2);
-        self.alu(Alu::Rsh, Reg::R1, 4);
-        self.if_imm(Cond::Ne, Reg::R1, 4, pass);
-        self.alu(Alu::And, Reg::R2, 15);
-        self.if_imm(Cond::Lt, Reg::R2, 5, pass);
+        self.alu(Alu::Sub, Reg::R2, PLAIN);
+        self.if_imm(Cond::Gt, Reg::R2, 0x4f - PLAIN, pass);
         self.header_be16(Reg::R4, 2);
         self.mov(Reg::R1, Reg::R2);
         self.alu(Alu::Lsh, Reg::R1, 2);
+        self.alu(Alu::Add, Reg::R1, 20);
         self.if_reg(Cond::Lt, Reg::R4, Reg::R1, pass);
         self.load(Size::W, Reg::R3, CONTEXT, xdp::DATA_END);
         self.mov(Reg::R1, Reg::R3);
         self.alu(Alu::Sub, Reg::R1, BASE);
         self.if_reg(Cond::Gt, Reg::R4, Reg::R1, pass);
         self.keep(Size::W, layout::LENGTH, Reg::R4);
-        // The checksum (RFC 1071): 32-bit words may be summed. Two folds bring fifteen of them below twice
-        // 0xffff, of which it must be a multiple, and it is not zero: the version is not.
+        // The checksum (RFC 1071): 32-bit words may be summed. Their sum must be a multiple of 0xffff, and it is
+        // not zero: the version is not. As 0xffff times ONES is -1 in 64 bits, ONES makes of a multiple the
+        // opposite of its factor, which is at most ONES, and of nothing else.
+        const ONES: u64 = u64::MAX / 0xffff;
         self.set(Reg::R0, 0);
         for offset in (0..20).step_by(4) {
             self.header(Size::W, Reg::R1, offset);
             self.alu(Alu::Add, Reg::R0, Reg::R1);
         }
         let summed = self.code.label();
-        for words in 5..15 {
+        for words in 0..10 {
             self.if_imm(Cond::Le, Reg::R2, words, summed);
+            let begin = 20 + 4 * words;
             self.mov(Reg::R1, BASE);
-            self.alu(Alu::Add, Reg::R1, 4 * (words + 1));
+            self.alu(Alu::Add, Reg::R1, begin + 4);
             self.if_reg(Cond::Gt, Reg::R1, Reg::R3, pass);
-            self.load(Size::W, Reg::R1, BASE, 4 * words as i16);
+            self.load(Size::W, Reg::R1, BASE, begin as i16);
             self.alu(Alu::Add, Reg::R0, Reg::R1);
         }
         self.code.bind(summed);
-        for _ in 0..2 {
-            self.mov(Reg::R1, Reg::R0);
-            self.alu(Alu::Rsh, Reg::R1, 16);
-            self.alu(Alu::And, Reg::R0, 0xffff);
-            self.alu(Alu::Add, Reg::R0, Reg::R1);
-        }
-        self.if_imm(Cond::Ne, Reg::R0, 0xffff, pass);
+        self.code.load_imm64(Reg::R1, Imm64::Number(ONES));
+        self.alu(Alu::Mul, Reg::R0, Reg::R1);
+        self.code
+            .load_imm64(Reg::R1, Imm64::Number(ONES.wrapping_neg()));
+        self.if_reg(Cond::Lt, Reg::R0, Reg::R1, pass);
     }
 
     pub(super) fn header6(&mut self, demand: &Demand) {

@@ -24,7 +24,7 @@ use crate::field::{Field, layout};
 use crate::frame::MAX_VLAN_TAGS;
 use crate::module::Hook;
 use crate::routine::Routine;
-use crate::semantic::{FamilyFilter, Test};
+use crate::semantic::{FamilyFilter, Path, Test};
 use crate::track::state;
 use ipt2bpf_parser::ruleset::Family;
 
@@ -79,6 +79,9 @@ pub struct Demand {
     pub more_fragments: bool,
     /// Whether the index of the interface that routing chooses at XDP is asked for.
     pub out_index: bool,
+    /// Whether packets are sent their ways before the rules are done, by addresses, type of service and whether
+    /// they are later fragments.
+    routed: bool,
     /// Whether others than tests read the struct: routines, trackers, and the verifier where a global
     /// function is given it.
     pub whole: bool,
@@ -100,6 +103,11 @@ impl Demand {
             demand.out_index |= matches!(routine, Routine::Tell(_));
             demand.more_fragments |= matches!(routine, Routine::FindSocket(_));
         }
+        if demand.has(Field::PacketType) {
+            // Whom the packet is for tells it from broadcasts.
+            demand.fields.insert(Field::Destination4);
+        }
+        demand.routed = filter.stages.iter().any(|stage| stage.path != Path::All);
         demand.tracking = filter.tracking.is_some();
         demand.more_fragments |= demand.tracking;
         demand.whole = demand.tracking || filter.routines().next().is_some();
@@ -131,6 +139,16 @@ impl Demand {
     /// Whether some test looks at a field.
     pub fn has(&self, field: Field) -> bool {
         self.fields.contains(&field)
+    }
+
+    /// Whether anything looks at a field of the IP header.
+    fn wants(&self, field: Field) -> bool {
+        self.whole || self.routed || self.has(field)
+    }
+
+    /// Whether anything looks at what lies behind the IP header, or at its length.
+    fn reads_behind_ip(&self) -> bool {
+        self.whole || self.has(Field::TransportLength) || self.transport()
     }
 
     /// Whether some test looks at one of these fields.
@@ -252,7 +270,7 @@ impl Parser<'_> {
         if demand.walk() && family == Family::V6 {
             self.walk(demand);
         }
-        if demand.walk() {
+        if demand.reads_behind_ip() {
             self.transport(demand);
         }
         self.metadata(family, demand);
