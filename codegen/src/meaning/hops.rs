@@ -13,6 +13,7 @@ use super::{Context, Refusal, TargetAction, TargetMeaning};
 use crate::asm::{Alu, Cond, Reg, Size};
 use crate::emit::link::{Call, Linker, PACKET, point};
 use crate::field::Field;
+use crate::module::Hook;
 use crate::options::XdpPath;
 use crate::packet::Packet;
 use crate::routine::{Perform, Routine, World};
@@ -20,7 +21,23 @@ use crate::semantic::{Action, FamilyFilter};
 
 impl TargetMeaning for Ttl {
     fn action(&self, context: Context<'_>) -> Result<TargetAction, Refusal> {
-        Ok(changes(context, self.change))
+        let may_take_all = matches!(self.change, HopLimit::Set(0) | HopLimit::Decrement(1..));
+        if !may_take_all || context.hook != Hook::CgroupEgress {
+            return Ok(changes(context, self.change));
+        }
+        if !context.options.approximate {
+            return Err(Refusal {
+                code: "last-hop",
+                reason: "may leave a packet to a multicast group no hop, which the kernel drops if this host is in \
+                    the group"
+                    .into(),
+                help: "write --ttl-set with 1 or more, or drop such packets with --approximate".into(),
+            });
+        }
+        Ok(TargetAction {
+            note: Some("packets to multicast groups that it leaves no hop are dropped".into()),
+            ..changes(context, self.change)
+        })
     }
 }
 
@@ -150,8 +167,10 @@ impl Perform for ChangeHops {
 }
 
 /// Behind how many stages, those of OUTPUT, the kernel asks whether a packet to a group has a hop left
-/// (`ip_mc_output`, net/ipv4/ip_output.c); none where no rule before has changed that, because what was sent
-/// without one comes to the program as this host's own copy only. IPv6 asks behind POSTROUTING.
+/// (`ip_mc_output`, net/ipv4/ip_output.c); none where no rule has changed that, because what was sent without
+/// one comes to the program as this host's own copy only. The kernel asks where this host is in the group and
+/// the packet does not leave by lo (`__mkroute_output`, net/ipv4/route.c), which is not known here: elsewhere the
+/// drop is an approximation. IPv6 asks behind POSTROUTING.
 pub fn asked_behind(filter: &FamilyFilter) -> Option<usize> {
     let mut routines = filter.routines();
     let changes = routines.any(|routine| matches!(routine, Routine::ChangeHops(_)));
