@@ -1,10 +1,16 @@
-//! What it costs to change one rule of many on an attached filter, beside looking at the rules and beside
-//! compiling all of them. Needs root and a cgroup v2 hierarchy.
+//! What it costs to change one rule of many on an attached filter, beside looking at the rules, compiling all of
+//! them, and what iptables takes for the same with as many rules. Needs root, a cgroup v2 hierarchy and
+//! iptables-legacy.
+//!
+//! Times are those of the processor, the kernel's part among them: who else uses the machine does not count.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 const RULES: u32 = 10_000;
 const ROUNDS: usize = 9;
@@ -25,25 +31,14 @@ impl Filtered {
         filtered
     }
 
-    /// How long a subcommand takes on the filter.
-    fn timed(&self, subcommand: &str, words: &[&str]) -> Duration {
-        let start = Instant::now();
-        let status = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"))
-            .arg(subcommand)
-            .arg("--cgroup")
-            .arg(&self.0)
-            .args(words)
-            .stdout(Stdio::null())
-            .status();
-        let time = start.elapsed();
-        assert!(
-            status.is_ok_and(|it| it.success()),
-            "{subcommand} {words:?}"
-        );
-        time
+    /// Milliseconds that a subcommand takes on the filter.
+    fn timed(&self, subcommand: &str, words: &[&str]) -> f64 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ipt2bpf"));
+        command.arg(subcommand).arg("--cgroup").arg(&self.0);
+        timed(command.args(words))
     }
 
-    fn iptables(&self, words: &str) -> Duration {
+    fn iptables(&self, words: &str) -> f64 {
         let words: Vec<&str> = words.split(' ').collect();
         self.timed("iptables", &words)
     }
@@ -56,13 +51,36 @@ impl Drop for Filtered {
     }
 }
 
+/// Milliseconds of the processor that a command takes, which must succeed.
+fn timed(command: &mut Command) -> f64 {
+    let before = used();
+    let status = command.stdout(Stdio::null()).status();
+    let time = used() - before;
+    assert!(status.is_ok_and(|it| it.success()), "{command:?}");
+    time
+}
+
+/// Milliseconds that all commands have taken so far.
+fn used() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("what children use");
+    let milliseconds = |time: TimeVal| time.tv_sec() as f64 * 1e3 + time.tv_usec() as f64 / 1e3;
+    milliseconds(usage.user_time()) + milliseconds(usage.system_time())
+}
+
+/// iptables in the network namespace of this process.
+fn legacy(words: &str) -> f64 {
+    timed(Command::new("iptables-legacy").args(words.split(' ')))
+}
+
 fn main() {
+    unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace; needs root");
     let dir = tempfile::tempdir().expect("a directory");
     let rules = dir.path().join("rules");
     fs::write(&rules, text()).expect("a file");
     let filter = Filtered::new(&rules);
+    timed(Command::new("iptables-legacy-restore").arg(&rules));
     let whole = rules.display().to_string();
-    let mut times = [const { Vec::new() }; 6];
+    let mut times = [const { Vec::new() }; 8];
     // In turns, so that what else the machine does concerns all.
     for round in 1..=ROUNDS {
         let rule = format!("-s 198.51.100.{round} -p tcp --dport 22 -j DROP");
@@ -73,10 +91,12 @@ fn main() {
         times[3].push(filter.iptables("-R INPUT 2500 -s 198.51.100.0/24 -j ACCEPT"));
         times[4].push(filter.iptables("-D INPUT 7500"));
         times[5].push(filter.timed("replace", &[&whole]));
+        times[6].push(legacy(&format!("-A INPUT {rule}")));
+        times[7].push(legacy("-D INPUT 7500"));
     }
     let medians = times.map(|mut times| {
-        times.sort();
-        times[times.len() / 2].as_secs_f64() * 1e3
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
     });
     let names = [
         "-C, which looks only",
@@ -85,11 +105,15 @@ fn main() {
         "-R",
         "-D",
         "replace, all anew",
+        "iptables-legacy -A",
+        "iptables-legacy -D",
     ];
-    println!("one rule of {RULES}, median of {ROUNDS}:");
+    println!("one rule of {RULES}, processor time, median of {ROUNDS}:");
     for (name, median) in names.iter().zip(medians) {
-        let (looking, anew) = (median / medians[0], medians[5] / median);
-        println!("{name:21} {median:8.1} ms  x {looking:.2} of looking, all anew x {anew:.1}");
+        let (anew, legacy) = (medians[5] / median, median / medians[6]);
+        println!(
+            "{name:21} {median:8.1} ms  all anew x {anew:5.1}  {legacy:5.2} of iptables-legacy -A"
+        );
     }
 }
 

@@ -10,28 +10,41 @@ use crate::maps::Counter;
 /// The counters of the text, in the order of the map.
 pub fn of_text(rulesets: &[Ruleset], layout: &CounterLayout) -> Vec<Counter> {
     let mut values = vec![Counter::default(); layout.room() as usize];
-    // One walk serves both directions; this one changes nothing in its copy.
-    for_each(&mut rulesets.to_vec(), layout, |index, counters| {
-        if let Some(value) = values.get_mut(index) {
+    let tables = rulesets.iter().flat_map(|ruleset| &ruleset.tables);
+    let counters = tables.flat_map(|table| &table.chains).flat_map(|chain| {
+        let policy = chain.builtin.is_some().then_some(&chain.counters);
+        let rules = chain.rules.iter().map(|rule| &rule.counters);
+        policy.into_iter().chain(rules)
+    });
+    for (counters, number) in counters.zip(layout.numbers()) {
+        if let Some(value) = values.get_mut(number as usize) {
             *value = Counter {
                 packets: counters.packets,
                 bytes: counters.bytes,
             };
         }
-    });
+    }
     values
 }
 
 /// Puts the values of the map into the rulesets.
 pub fn into_text(rulesets: &mut [Ruleset], layout: &CounterLayout, values: &[Counter]) {
-    for_each(rulesets, layout, |index, counters| {
-        if let Some(value) = values.get(index) {
+    let tables = rulesets.iter_mut().flat_map(|ruleset| &mut ruleset.tables);
+    let counters = tables
+        .flat_map(|table| &mut table.chains)
+        .flat_map(|chain| {
+            let policy = chain.builtin.is_some().then_some(&mut chain.counters);
+            let rules = chain.rules.iter_mut().map(|rule| &mut rule.counters);
+            policy.into_iter().chain(rules)
+        });
+    for (counters, number) in counters.zip(layout.numbers()) {
+        if let Some(value) = values.get(number as usize) {
             *counters = Counters {
                 packets: value.packets,
                 bytes: value.bytes,
             };
         }
-    });
+    }
 }
 
 /// The rules and policies that stand in both of two texts, by their places in the order of each: in the same
@@ -65,27 +78,6 @@ fn identities(rulesets: &[Ruleset]) -> Vec<Identity> {
         }
     }
     identities
-}
-
-/// Visits every counter with its index in the map.
-fn for_each(
-    rulesets: &mut [Ruleset],
-    layout: &CounterLayout,
-    mut visit: impl FnMut(usize, &mut Counters),
-) {
-    for ruleset in rulesets {
-        for table in &mut ruleset.tables {
-            for chain in &mut table.chains {
-                if let Some(policy) = layout.policy(ruleset.family, table.kind, &chain.name) {
-                    visit(policy.0 as usize, &mut chain.counters);
-                }
-                let numbers = layout.rules(ruleset.family, table.kind, &chain.name);
-                for (rule, number) in chain.rules.iter_mut().zip(numbers) {
-                    visit(number as usize, &mut rule.counters);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

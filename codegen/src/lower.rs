@@ -263,20 +263,20 @@ impl Lowering<'_> {
         let mut steps = base_steps(&rule.base, self.family);
         let mut decidable = true;
         for (index, extension) in rule.matches.iter().enumerate() {
-            let name = format!("-m {}", extension.value.name());
+            let name = || format!("-m {}", extension.value.name());
             let meaning = match_meaning(&extension.value);
             match meaning.steps(context(index)) {
                 Ok(more) => {
                     steps.extend(more);
                     if let Some(note) = meaning.note(context(index)) {
-                        self.warn(&name, note, extension.span);
+                        self.warn(&name(), note, extension.span);
                     }
                 }
                 Err(refusal) => {
                     decidable = false;
                     let approximated =
                         self.options.approximate && may_approximate(&effects, action);
-                    self.refuse(&name, refusal, extension.span, approximated);
+                    self.refuse(&name(), refusal, extension.span, approximated);
                     if !approximated {
                         return None;
                     }
@@ -292,7 +292,7 @@ impl Lowering<'_> {
             counter,
             effects,
             action,
-            text: String::from_utf8_lossy(&rule.print(chain)).into_owned(),
+            text: text(rule.print(chain)),
             span: rule.span.0,
         })
     }
@@ -320,11 +320,11 @@ impl Lowering<'_> {
             ruleset::Action::Jump(target) => Action::Jump(self.target_chain(table, target)?),
             ruleset::Action::Goto(target) => Action::Goto(self.target_chain(table, target)?),
             ruleset::Action::Target(target) => {
-                let name = format!("-j {}", target.value.name());
+                let name = || format!("-j {}", target.value.name());
                 match target_meaning(&target.value).action(context) {
                     Ok(meaning) => {
                         if let Some(note) = meaning.note {
-                            self.warn(&name, note, target.span);
+                            self.warn(&name(), note, target.span);
                         }
                         return Some((meaning.effects, meaning.action));
                     }
@@ -332,7 +332,7 @@ impl Lowering<'_> {
                         let meaning = target_meaning(&target.value);
                         let instead = meaning.approximation();
                         let instead = instead.filter(|_| self.options.approximate);
-                        self.refuse(&name, refusal, target.span, instead.is_some());
+                        self.refuse(&name(), refusal, target.span, instead.is_some());
                         instead?
                     }
                 }
@@ -397,6 +397,12 @@ impl<'r> TableChains<'r> {
             .copied()
             .find(|chain| chain.builtin.is_some_and(|builtin| builtin.hook == hook))
     }
+}
+
+/// A text of bytes; those that are not UTF-8 are replaced.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Whether a rule that cannot be decided may stand for an exact one without letting anything through:

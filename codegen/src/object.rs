@@ -208,8 +208,8 @@ impl References<'_> {
     }
 }
 
-struct Writer {
-    elf: Object<'static>,
+struct Writer<'m> {
+    elf: Object<'m>,
     sections: BTreeMap<String, SectionId>,
     btf: Btf,
     infos: Vec<SectionInfo>,
@@ -219,7 +219,7 @@ struct Writer {
     lines: u32,
 }
 
-impl Default for Writer {
+impl Default for Writer<'_> {
     fn default() -> Self {
         Writer {
             elf: Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little),
@@ -232,7 +232,7 @@ impl Default for Writer {
     }
 }
 
-impl Writer {
+impl<'m> Writer<'m> {
     /// The section of that name, made when there is none.
     fn section(&mut self, name: &str, kind: SectionKind) -> SectionId {
         *self
@@ -262,7 +262,7 @@ impl Writer {
     }
 
     /// Writes `.maps` and the sections of constant bytes; the result has one symbol per map.
-    fn maps(&mut self, maps: &[Map]) -> Result<Vec<SymbolId>, Error> {
+    fn maps(&mut self, maps: &'m [Map]) -> Result<Vec<SymbolId>, Error> {
         let mut symbols = Vec::new();
         let mut definitions = Vec::new();
         for Map { name, kind } in maps {
@@ -304,7 +304,7 @@ impl Writer {
         Ok(symbols)
     }
 
-    fn constant(&mut self, name: &str, bytes: &[u8]) -> Result<SymbolId, Error> {
+    fn constant(&mut self, name: &str, bytes: &'m [u8]) -> Result<SymbolId, Error> {
         let named = name == ".rodata" || name.strip_prefix(".rodata.").is_some_and(is_identifier);
         let size = u32::try_from(bytes.len()).unwrap_or(0);
         if !named || size == 0 {
@@ -312,7 +312,7 @@ impl Writer {
         }
         types::constant_section(&mut self.btf, name, size);
         let section = self.section(name, SectionKind::ReadOnlyData);
-        self.elf.append_section_data(section, bytes, ALIGNMENT);
+        self.elf.set_section_data(section, bytes, ALIGNMENT);
         let variable = types::constant_variable(name);
         let scope = SymbolScope::Compilation;
         Ok(self.symbol(variable, SymbolKind::Data, scope, section, 0..bytes.len()))

@@ -11,23 +11,18 @@ pub fn simplify(filter: &mut Filter) {
         .iter_mut()
         .flat_map(|family| &mut family.chains);
     for rule in chains.flat_map(|chain| &mut chain.rules) {
-        let mut steps = Vec::new();
-        for step in rule.steps.drain(..) {
-            let Step::Check { test, otherwise } = step else {
-                steps.push(step);
-                continue;
+        let mut ended = false;
+        rule.steps.retain_mut(|step| {
+            if ended {
+                return false;
+            }
+            let Step::Check { test, .. } = step else {
+                return true;
             };
-            let test = simplified(test);
-            if test == always() {
-                continue;
-            }
-            let last = test == never();
-            steps.push(Step::Check { test, otherwise });
-            if last {
-                break;
-            }
-        }
-        rule.steps = steps;
+            *test = simplified(std::mem::replace(test, always()));
+            ended = *test == never();
+            *test != always()
+        });
     }
 }
 

@@ -22,7 +22,7 @@ impl Families {
         let mut saves: Vec<Save> = Vec::new();
         let mut comment = None;
         let mut start = 0;
-        for line in text.split_inclusive(|&byte| byte == b'\n') {
+        for line in text.lines_with_terminator() {
             if let Some(family) = generated_by(line) {
                 if comment != Some(family) {
                     saves.push(Save::default());

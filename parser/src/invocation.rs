@@ -72,7 +72,7 @@ impl<'a> Invocation<'a> {
                 let span = Span { source, start, end };
                 start = end + 1;
                 Word {
-                    text: word.clone(),
+                    text: word.as_slice().into(),
                     span,
                     quoted: false,
                 }

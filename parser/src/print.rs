@@ -43,16 +43,24 @@ pub struct Place<'a> {
 impl Ruleset {
     /// The text of all tables. It is bytes because comments may hold any.
     pub fn print(&self, counts: Counts<'_>) -> Vec<u8> {
-        let tables = self.tables.iter().map(|table| table.print(counts));
-        tables.collect::<Vec<Vec<u8>>>().concat()
+        let mut text = Line::default();
+        for table in &self.tables {
+            table.print_onto(&mut text, counts);
+        }
+        text.into_bytes()
     }
 }
 
 impl Table {
     /// The text of one table, from `*name` to `COMMIT`.
     pub fn print(&self, counts: Counts<'_>) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(format!("*{}\n", self.kind).as_bytes());
+        let mut text = Line::default();
+        self.print_onto(&mut text, counts);
+        text.into_bytes()
+    }
+
+    fn print_onto(&self, text: &mut Line, counts: Counts<'_>) {
+        text.put(format_args!("*{}\n", self.kind));
         for chain in &self.chains {
             let place = Place {
                 table: self.kind,
@@ -63,10 +71,12 @@ impl Table {
                 Counts::Chains | Counts::All => chain.counters,
                 Counts::Live(find) => find(place),
             };
-            let policy = chain
-                .builtin
-                .map_or("-".to_owned(), |builtin| builtin.policy.to_string());
-            out.extend_from_slice(format!(":{} {policy} {counters}\n", chain.name).as_bytes());
+            text.put(format_args!(":{} ", chain.name));
+            match chain.builtin {
+                Some(builtin) => text.put(builtin.policy),
+                None => text.put("-"),
+            }
+            text.put(format_args!(" {counters}\n"));
         }
         for chain in &self.chains {
             for (index, rule) in chain.rules.iter().enumerate() {
@@ -81,15 +91,13 @@ impl Table {
                     Counts::Live(find) => Some(find(place)),
                 };
                 if let Some(counters) = counters {
-                    // Writing to a vector cannot fail.
-                    let _ = write!(out, "{counters} ");
+                    text.put(format_args!("{counters} "));
                 }
-                out.extend_from_slice(&rule.print(chain));
-                out.push(b'\n');
+                rule.print_onto(text, chain, None);
+                text.bytes.push(b'\n');
             }
         }
-        out.extend_from_slice(b"COMMIT\n");
-        out
+        text.bytes.extend_from_slice(b"COMMIT\n");
     }
 }
 
@@ -101,15 +109,19 @@ impl Rule {
 
     /// The same with `-c` before the action when there are counters, as `-S -v` writes it.
     pub(crate) fn print_counting(&self, chain: &Chain, counters: Option<Counters>) -> Vec<u8> {
-        let mut start = Vec::with_capacity(USUAL_LINE);
-        start.extend_from_slice(b"-A ");
-        start.extend_from_slice(chain.name.as_bytes());
-        let mut line = Line::new(start);
-        self.base.print(&mut line);
+        let mut line = Line::new(Vec::with_capacity(USUAL_LINE));
+        self.print_onto(&mut line, chain, counters);
+        line.into_bytes()
+    }
+
+    fn print_onto(&self, line: &mut Line, chain: &Chain, counters: Option<Counters>) {
+        line.bytes.extend_from_slice(b"-A ");
+        line.bytes.extend_from_slice(chain.name.as_bytes());
+        self.base.print(line);
         for extension in &self.matches {
-            line.word("-m");
-            line.word(extension.value.name());
-            extension.value.print(&mut line);
+            line.plain("-m");
+            line.plain(extension.value.name());
+            extension.value.print(line);
         }
         if let Some(Counters { packets, bytes }) = counters {
             line.word(format_args!("-c {packets} {bytes}"));
@@ -117,24 +129,23 @@ impl Rule {
         match &self.action {
             Action::Continue => {}
             Action::Verdict(verdict) => {
-                line.word("-j");
+                line.plain("-j");
                 line.word(verdict);
             }
             Action::Jump(chain) => {
-                line.word("-j");
-                line.word(&chain.value);
+                line.plain("-j");
+                line.plain(&chain.value);
             }
             Action::Goto(chain) => {
-                line.word("-g");
-                line.word(&chain.value);
+                line.plain("-g");
+                line.plain(&chain.value);
             }
             Action::Target(target) => {
-                line.word("-j");
-                line.word(target.value.name());
-                target.value.print(&mut line);
+                line.plain("-j");
+                line.plain(target.value.name());
+                target.value.print(line);
             }
         }
-        line.bytes
     }
 }
 
@@ -146,7 +157,7 @@ impl BaseMatch {
                 .filter(|it| it.negated || !it.value.value.is_everything())
             {
                 line.option(network.negated, option);
-                line.word(network.value.value);
+                line.network(network.value.value);
             }
         }
         for (option, interface) in [("-i", &self.in_interface), ("-o", &self.out_interface)] {
@@ -164,7 +175,7 @@ impl BaseMatch {
         {
             line.option(*negated, "-p");
             match names::protocol_name(value.value) {
-                Some(name) => line.word(name),
+                Some(name) => line.plain(name),
                 None => line.word(value.value),
             }
         }
@@ -210,16 +221,56 @@ impl Line {
 
     /// Words that need no quotes.
     pub fn word(&mut self, word: impl Display) {
-        self.bytes.push(b' ');
-        self.bytes.extend_from_slice(word.to_string().as_bytes());
+        self.put(format_args!(" {word}"));
+    }
+
+    /// What is no word of its own.
+    fn put(&mut self, text: impl Display) {
+        // Writing to a vector cannot fail.
+        let _ = write!(self.bytes, "{text}");
     }
 
     /// An option, behind `!` when inverted.
     pub fn option(&mut self, negated: bool, option: &str) {
         if negated {
-            self.word("!");
+            self.plain("!");
         }
-        self.word(option);
+        self.plain(option);
+    }
+
+    /// A word that needs neither quotes nor formatting, as most do.
+    fn plain(&mut self, word: &str) {
+        self.bytes.push(b' ');
+        self.bytes.extend_from_slice(word.as_bytes());
+    }
+
+    /// A network as its `Display` writes it: most rules have one, and formatting takes time.
+    fn network(&mut self, network: Network) {
+        let Network::V4 { address, mask } = network else {
+            return self.word(network);
+        };
+        let length = mask.to_bits().leading_ones();
+        if length != mask.to_bits().count_ones() {
+            return self.word(network);
+        }
+        let mut before = b' ';
+        for octet in address.octets() {
+            self.bytes.push(before);
+            self.decimal(octet);
+            before = b'.';
+        }
+        self.bytes.push(b'/');
+        self.decimal(length as u8);
+    }
+
+    fn decimal(&mut self, number: u8) {
+        if number >= 100 {
+            self.bytes.push(b'0' + number / 100);
+        }
+        if number >= 10 {
+            self.bytes.push(b'0' + number / 10 % 10);
+        }
+        self.bytes.push(b'0' + number % 10);
     }
 
     /// A string in quotes unless it is made of letters, digits, `_` and `-` (libxtables,

@@ -122,7 +122,7 @@ fn read(
         expanded: 0,
     };
     let mut start = 0;
-    for line in text.split_inclusive(|&byte| byte == b'\n') {
+    for line in text.lines_with_terminator() {
         if reader.has_too_many_errors(start as u32) {
             break;
         }

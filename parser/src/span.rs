@@ -1,5 +1,8 @@
 //! Where a piece of a ruleset stands in the text it was read from.
 
+use std::sync::OnceLock;
+
+use bstr::ByteSlice;
 use serde::Serialize;
 
 /// Names one text among those of a run; [`Sources`] hands them out.
@@ -41,8 +44,8 @@ pub struct Source {
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     texts: Vec<Source>,
-    /// For each text the offsets behind its newlines, in order.
-    line_starts: Vec<Vec<usize>>,
+    /// For each text the offsets behind its newlines, in order, once a message asks for a line.
+    line_starts: Vec<OnceLock<Vec<usize>>>,
 }
 
 impl Sources {
@@ -52,13 +55,10 @@ impl Sources {
     /// When more than 65,536 texts are added.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<Vec<u8>>) -> SourceId {
         let id = SourceId(u16::try_from(self.texts.len()).expect("at most 65,536 sources"));
-        let text = text.into();
-        let bytes = text.iter().enumerate();
-        let starts = bytes.filter_map(|(at, &byte)| (byte == b'\n').then_some(at + 1));
-        self.line_starts.push(starts.collect());
+        self.line_starts.push(OnceLock::new());
         self.texts.push(Source {
             name: name.into(),
-            text,
+            text: text.into(),
         });
         id
     }
@@ -73,7 +73,8 @@ impl Sources {
         let text = &self.get(span.source).text;
         let start = (span.start as usize).min(text.len());
         let end = (span.end as usize).clamp(start, text.len());
-        let starts = &self.line_starts[usize::from(span.source.0)];
+        let starts = self.line_starts[usize::from(span.source.0)]
+            .get_or_init(|| text.find_iter(b"\n").map(|at| at + 1).collect());
         let line = 1 + starts.partition_point(|&line_start| line_start <= start);
         (&text[start..end], line)
     }

@@ -1,9 +1,10 @@
 //! A table while it is read: its chains by name, and the commands that change it.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bstr::ByteSlice;
+use foldhash::HashMap;
 
 use crate::check;
 use crate::command::{self, ChainKind, Command, Zeroed};
@@ -67,7 +68,7 @@ impl OpenTable {
             table,
             span,
             restore,
-            index: HashMap::new(),
+            index: HashMap::default(),
         };
         open.reindex();
         open
@@ -80,7 +81,7 @@ impl OpenTable {
             table,
             span,
             restore: Restore::NoFlush,
-            index: HashMap::new(),
+            index: HashMap::default(),
         };
         open.reindex();
         open

@@ -23,6 +23,11 @@ pub(crate) fn number(input: &[u8]) -> IResult<&[u8], u64> {
     let hexadecimal = preceded(tag_no_case(&b"0x"[..]), digits(hex_digit1, 16));
     let octal = preceded(tag(&b"0"[..]), digits(oct_digit0, 8));
     let decimal = digits(digit1, 10);
+    if let [b'1'..=b'9', ..] = input {
+        // Nothing else begins so, and most numbers do.
+        let mut decimal = decimal;
+        return decimal.parse(input);
+    }
     preceded(
         (multispace0, opt(tag(&b"+"[..]))),
         alt((hexadecimal, octal, decimal)),
@@ -242,7 +247,7 @@ pub(crate) fn resolved_ports(word: &[u8], names: &Names) -> Result<PortRange, Pr
 
 /// The addresses of `-s` or `-d`, separated by commas (libxtables, `xtables_ipparse_multiple`).
 pub(crate) fn networks(word: &[u8], family: Family) -> Result<Vec<Network>, Problem> {
-    word.split_str(",")
+    word.split(|&byte| byte == b',')
         .map(|item| network(item.trim_start(), family))
         .collect()
 }
@@ -397,12 +402,13 @@ fn inet_aton(word: &[u8]) -> Option<u32> {
 }
 
 fn dotted(word: &[u8], autocomplete: bool) -> Option<u32> {
-    let parts: Option<Vec<u8>> = word.split_str(".").map(byte).collect();
-    let mut parts = parts?;
-    if parts.len() < 4 && autocomplete {
-        parts.resize(4, 0);
+    let mut address = [0; 4];
+    let mut count = 0;
+    for part in word.split(|&byte| byte == b'.') {
+        *address.get_mut(count)? = byte(part)?;
+        count += 1;
     }
-    Some(u32::from_be_bytes(parts.try_into().ok()?))
+    (count == 4 || autocomplete).then_some(u32::from_be_bytes(address))
 }
 
 pub(crate) fn address_v6(word: &[u8]) -> Option<u128> {

@@ -2,7 +2,7 @@
 //! `add_param_to_argv`): blanks separate, double quotes keep blanks, a backslash inside the quotes
 //! takes the next byte as it is, and a closing quote ends the word. Single quotes are plain bytes.
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, ByteSlice};
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while, take_while1};
 use nom::combinator::opt;
@@ -10,14 +10,18 @@ use nom::multi::fold_many0;
 use nom::number::complete::u8 as any_byte;
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
+use smallvec::SmallVec;
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::span::{SourceId, Span};
 
+/// The bytes of a word. Nearly all words are short, and a text has millions of them.
+pub(crate) type Text = SmallVec<[u8; 24]>;
+
 /// One word with its quotes removed.
 #[derive(Clone, Debug)]
 pub(crate) struct Word {
-    pub text: BString,
+    pub text: Text,
     pub span: Span,
     /// Whether any of it stood in quotes.
     pub quoted: bool,
@@ -73,14 +77,14 @@ pub(crate) fn split(line: &[u8], source: SourceId, offset: u32) -> Result<Vec<Wo
 }
 
 /// Unquoted bytes, then an optional quoted part that ends the word.
-fn word(input: &[u8]) -> IResult<&[u8], (BString, bool)> {
+fn word(input: &[u8]) -> IResult<&[u8], (Text, bool)> {
     let plain = take_while1(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'"'));
     let (rest, head) = opt(plain).parse(input)?;
     let (rest, tail) = match head {
         Some(_) => opt(quoted).parse(rest)?,
         None => quoted.map(Some).parse(rest)?,
     };
-    let mut text = BString::from(head.unwrap_or_default());
+    let mut text = Text::from_slice(head.unwrap_or_default());
     let is_quoted = tail.is_some();
     text.extend_from_slice(&tail.unwrap_or_default());
     Ok((rest, (text, is_quoted)))

@@ -32,6 +32,7 @@ pub mod ranges;
 pub mod search;
 pub mod tables;
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use crate::asm::Code;
@@ -118,15 +119,36 @@ pub struct Classified {
     pub outcomes: Outcomes,
 }
 
-impl Classified {
+/// Builds classifiers of a problem. What does not depend on the limits is worked out once.
+pub struct Builder<'p> {
+    problem: &'p Problem,
+    hybrid: OnceCell<Option<hybrid::Outline<'p>>>,
+}
+
+impl<'p> Builder<'p> {
+    /// Of a problem.
+    pub fn new(problem: &'p Problem) -> Self {
+        Builder {
+            problem,
+            hybrid: OnceCell::new(),
+        }
+    }
+
     /// Builds the classifier of a strategy; none when it cannot be made of the problem within the limits.
-    pub fn build(strategy: Strategy, problem: &Problem, limits: &Limits) -> Option<Self> {
+    pub fn build(&self, strategy: Strategy, limits: &Limits) -> Option<Classified> {
+        let problem = self.problem;
         let mut outcomes = Outcomes::default();
         let classifier: Box<dyn Classifier> = match strategy {
             Strategy::Straight => return None,
             Strategy::Tables => Box::new(tables::build(problem, &mut outcomes, limits)?),
             Strategy::Lookup => Box::new(lookup::build(problem, &mut outcomes, limits)?),
-            Strategy::Hybrid => Box::new(hybrid::build(problem, &mut outcomes, limits)?),
+            Strategy::Hybrid => {
+                let outline = self.hybrid.get_or_init(|| hybrid::Outline::new(problem));
+                let outline = outline.as_ref()?;
+                let hybrid = outline.build(limits)?;
+                outcomes = outline.outcomes().clone();
+                Box::new(hybrid)
+            }
         };
         Some(Classified {
             strategy,
@@ -145,7 +167,7 @@ mod tests {
     use super::outcome::{Goal, Leave, Walk, Way};
     use super::problem::{Dimension, Mark, Pattern, Problem};
     use super::ranges::Ranges;
-    use super::{Classified, Limits, Strategy, outcome};
+    use super::{Builder, Limits, Strategy, outcome};
     use crate::field::Field;
     use crate::semantic::{CounterId, Verdict};
 
@@ -266,8 +288,9 @@ mod tests {
             problem in problem(),
             points in points(),
         ) {
+            let builder = Builder::new(&problem);
             for strategy in Strategy::CLASSIFIERS {
-                let Some(made) = Classified::build(strategy, &problem, &GENEROUS) else {
+                let Some(made) = builder.build(strategy, &GENEROUS) else {
                     prop_assert!(strategy != Strategy::Tables, "tables of a small problem fit");
                     continue;
                 };
@@ -324,13 +347,14 @@ mod tests {
                 memory,
                 milliseconds,
             };
-            Classified::build(Strategy::Tables, &problem, &limits)
+            Builder::new(&problem).build(Strategy::Tables, &limits)
         };
         let made = built(1 << 20, 1000).expect("300 times 300 classes");
         let size = |data: &Data| data.len();
         assert!(size(made.classifier.data()) <= 1 << 20);
         assert!(built(1 << 16, 1000).is_none());
         assert!(built(1 << 20, 0).is_none());
-        assert!(Classified::build(Strategy::Lookup, &problem, &GENEROUS).is_none());
+        let lookup = Builder::new(&problem).build(Strategy::Lookup, &GENEROUS);
+        assert!(lookup.is_none());
     }
 }

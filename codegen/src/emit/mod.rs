@@ -96,6 +96,7 @@ pub fn emit(
     let mut callees = Callees {
         first: filters.len(),
         functions: Vec::new(),
+        keeps_records: options.lasts,
         records: Vec::new(),
     };
     let function = callees.add(
@@ -158,7 +159,13 @@ pub fn emit(
                     counters,
                     calls: &calls,
                 };
-                callees.stage(filter.hook, &stage, frame, linkage, &mut module.maps)
+                let maps = &mut module.maps;
+                let (functions, turn) = callees.stage(filter.hook, &stage, frame, linkage, maps);
+                CompiledStage {
+                    plan,
+                    functions,
+                    turn,
+                }
             });
             families.push(CompiledFamily {
                 filter: family,
@@ -194,7 +201,7 @@ pub fn emit(
         kernel = kernel.max(KernelVersion::KERNEL_CONTEXT);
     }
     module.functions.extend(callees.functions);
-    if options.lasts && !callees.records.is_empty() {
+    if !callees.records.is_empty() {
         let bytes = record::write(callees.records);
         add_map(&mut module, RECORD_MAP, MapKind::Constant { bytes });
     }
@@ -322,11 +329,15 @@ fn needs_devices_map(filter: &Filter, options: &Options) -> bool {
 struct Callees {
     first: usize,
     functions: Vec<Function>,
+    /// Whether other rules will take the place of these.
+    keeps_records: bool,
     /// Of the segments with many rules.
     records: Vec<Record>,
 }
 
 impl Callees {
+    /// The functions of a stage, one for each of its plan's, and the callback that finds the function to go
+    /// on in.
     fn stage(
         &mut self,
         hook: Hook,
@@ -334,7 +345,7 @@ impl Callees {
         frame: Frame,
         linkage: FunctionKind,
         maps: &mut Vec<Map>,
-    ) -> CompiledStage {
+    ) -> (Vec<FunctionId>, Option<FunctionId>) {
         let plan = stage.plan;
         let memory = Parameter::Memory(frame.packet_size() as u32);
         let prefix = stage_name(hook, stage.filter, plan.stage);
@@ -347,7 +358,8 @@ impl Callees {
             let may_be_null = linkage == FunctionKind::Global;
             let code = match plan.segment(range) {
                 Some(segment) => {
-                    let (code, record) = segment::emit(stage, segment, may_be_null, maps);
+                    let (code, record) =
+                        segment::emit(stage, segment, may_be_null, self.keeps_records, maps);
                     self.records.extend(record);
                     code
                 }
@@ -365,11 +377,7 @@ impl Callees {
                 code,
             )
         });
-        CompiledStage {
-            plan: plan.clone(),
-            functions,
-            turn,
-        }
+        (functions, turn)
     }
 
     /// A function of this code: one that is there already, or a new one with this name and a number.

@@ -56,9 +56,9 @@ fn hop_limit(family: Family) -> i16 {
 }
 
 /// A stage with the functions that are its code.
-pub struct CompiledStage {
+pub struct CompiledStage<'a> {
     /// Its layout.
-    pub plan: StagePlan,
+    pub plan: &'a StagePlan,
     /// One for each of the plan's functions.
     pub functions: Vec<FunctionId>,
     /// The callback that finds the function to go on in, where packets return through the stack.
@@ -70,7 +70,7 @@ pub struct CompiledFamily<'a> {
     /// Its rules.
     pub filter: &'a FamilyFilter,
     /// Its stages, in order.
-    pub stages: Vec<CompiledStage>,
+    pub stages: Vec<CompiledStage<'a>>,
     /// What gives the program's result for a dropped packet, where rules reject with an answer.
     pub answer: Option<FunctionId>,
     /// What tracks its connections, where that is asked for.
@@ -250,7 +250,7 @@ impl Writer {
         if family.filter.tracking.is_some_and(|it| it.fragments) {
             self.later_fragments_pass();
         }
-        let is_raw = |stage: &&CompiledStage| stage.plan.stage.table == TableKind::Raw;
+        let is_raw = |stage: &&CompiledStage<'_>| stage.plan.stage.table == TableKind::Raw;
         for stage in on(Path::All).filter(is_raw) {
             self.stage(family.filter, stage);
         }
@@ -381,7 +381,7 @@ impl Writer {
     }
 
     /// Runs a stage; goes on behind it when the packet is accepted.
-    fn stage(&mut self, filter: &FamilyFilter, stage: &CompiledStage) {
+    fn stage(&mut self, filter: &FamilyFilter, stage: &CompiledStage<'_>) {
         let chain = &filter.chain(stage.plan.stage.chain).name;
         let table = stage.plan.stage.table;
         self.code.line(format!("*{table} {chain}"));
@@ -417,7 +417,7 @@ impl Writer {
             (None, several) => {
                 let first = Operand::Imm(FIRST_ENTRY as i32);
                 code.mov(Reg::R7, first);
-                call_in_turn(code, &stage.plan, several, |code| {
+                call_in_turn(code, stage.plan, several, |code| {
                     code.mov(Reg::R1, CONTEXT);
                     point_to_packet(code, Reg::R2);
                 });

@@ -27,11 +27,12 @@ const POP: u32 = u32::MAX;
 const EXIT: u32 = 8;
 
 /// Writes the function of a segment, and its arrays into one of the maps for them. The record is for rules
-/// that will take the place of these.
+/// that will take the place of these, where such are expected.
 pub fn emit(
     stage: &Stage<'_>,
     segment: &Segment,
     may_be_null: bool,
+    keeps_record: bool,
     maps: &mut Vec<Map>,
 ) -> (Code, Option<Record>) {
     let (mut data, exits, records) = match &segment.decider {
@@ -78,7 +79,7 @@ pub fn emit(
         &mut data,
         ways.iter().flat_map(|&(result, push)| [result, push]),
     );
-    let (map, start) = keep(&data, maps);
+    let (map, start) = keep(data, maps);
     let mut code = Code::default();
     let escape = code.label();
     let mut writer = Writer {
@@ -112,11 +113,11 @@ pub fn emit(
         })
     };
     let record = match &segment.decider {
-        Decider::New(classified) if segment.nodes.len() >= WORTH_A_RECORD => {
+        Decider::New(classified) if keeps_record && segment.nodes.len() >= WORTH_A_RECORD => {
             Some(record(stage, segment, classified, writer.records))
         }
         Decider::New(_) => None,
-        Decider::Known { record, .. } => Some(record.as_ref().clone()),
+        Decider::Known { record, .. } => keeps_record.then(|| record.as_ref().clone()),
     };
     (writer.code, record.and_then(place))
 }
@@ -200,7 +201,7 @@ fn title(stage: &Stage<'_>, segment: &Segment) -> String {
 }
 
 /// Puts bytes into the first map with room for them.
-fn keep(bytes: &[u8], maps: &mut Vec<Map>) -> (MapId, u32) {
+fn keep(bytes: Vec<u8>, maps: &mut Vec<Map>) -> (MapId, u32) {
     let mut count = 0;
     for (index, map) in maps.iter_mut().enumerate() {
         if let MapKind::Constant { bytes: kept } = &mut map.kind
@@ -220,9 +221,7 @@ fn keep(bytes: &[u8], maps: &mut Vec<Map>) -> (MapId, u32) {
             0 => CLASSES_MAP.into(),
             more => format!("{CLASSES_MAP}{more}"),
         },
-        kind: MapKind::Constant {
-            bytes: bytes.to_vec(),
-        },
+        kind: MapKind::Constant { bytes },
     });
     (MapId(maps.len() as u16 - 1), 0)
 }

@@ -128,10 +128,14 @@ impl<'a> Changes<'a> {
         let contents = nodes[run.clone()].iter();
         let contents: Vec<u64> = contents.map(|it| record::content(filter, it)).collect();
         let known = align(&contents, record)?;
-        let staying: HashSet<usize> = known.iter().flatten().copied().collect();
+        let mut stays = vec![false; record.nodes.len()];
+        known
+            .iter()
+            .flatten()
+            .for_each(|&index| stays[index] = true);
         let mut went = BTreeMap::new();
         for (index, node) in record.nodes.iter().enumerate() {
-            if !staying.contains(&index) {
+            if !stays[index] {
                 let region = record.gone.get(&index).or_else(|| gone.get(&node.content));
                 went.insert(index, region?.clone());
             }

@@ -10,7 +10,7 @@ use super::record::Record;
 use super::{Flow, Node, NodeKind};
 use crate::classify::outcome::{Goal, Leave, Way};
 use crate::classify::problem::{Problem, is_pure};
-use crate::classify::{Classified, Limits, Strategy};
+use crate::classify::{Builder, Classified, Limits, Strategy};
 use crate::options::{KernelVersion, MAX_VALUE, Options};
 use crate::semantic::{CounterId, FamilyFilter, Test};
 
@@ -203,12 +203,13 @@ fn classified(
         to: goal(node.miss),
     };
     let problem = Problem::new(filter, &nodes[run.clone()], hit, miss)?;
+    let builder = Builder::new(&problem);
     memories(options).find_map(|memory| {
         let limits = Limits {
             memory,
             milliseconds: MILLISECONDS,
         };
-        within(&problem, &limits, options.strategy).filter(|it| {
+        within(&problem, &builder, &limits, options.strategy).filter(|it| {
             options.strategy.is_some() || cost(it) < straight_nanoseconds(&nodes[run.clone()])
         })
     })
@@ -226,8 +227,13 @@ fn memories(options: &Options) -> impl Iterator<Item = usize> {
 }
 
 /// The cheapest classifier within limits, or that of the strategy that is asked for.
-fn within(problem: &Problem, limits: &Limits, strategy: Option<Strategy>) -> Option<Classified> {
-    let build = |strategy: Strategy| Classified::build(strategy, problem, limits);
+fn within(
+    problem: &Problem,
+    builder: &Builder<'_>,
+    limits: &Limits,
+    strategy: Option<Strategy>,
+) -> Option<Classified> {
+    let build = |strategy: Strategy| builder.build(strategy, limits);
     if let Some(strategy) = strategy {
         return build(strategy);
     }

@@ -388,12 +388,15 @@ impl<'a> Scan<'a> {
                     .usage(NAT_DROP),
             );
         }
-        let family = self.place.family;
-        let typed = targets::of_family(family).find(|spec| spec.name.as_bytes() == name.as_bytes());
-        self.jump = Some(match (verdict, typed) {
-            (Some(verdict), _) => Jump::Verdict(verdict),
-            (_, Some(spec)) => Jump::Extension(Draft::new(spec, name.span)),
-            _ => Jump::Chain(self.user_chain(name, "-j")?),
+        if let Some(verdict) = verdict {
+            self.jump = Some(Jump::Verdict(verdict));
+            return Ok(());
+        }
+        let mut targets = targets::of_family(self.place.family);
+        let typed = targets.find(|spec| spec.name.as_bytes() == name.as_bytes());
+        self.jump = Some(match typed {
+            Some(spec) => Jump::Extension(Draft::new(spec, name.span)),
+            None => Jump::Chain(self.user_chain(name, "-j")?),
         });
         Ok(())
     }

@@ -54,7 +54,7 @@ impl Scan<'_> {
             );
             return None;
         }
-        let call = self.call.clone();
+        let call = std::mem::take(&mut self.call);
         let chain = match &command {
             Command::Append(chain)
             | Command::Insert(chain, _)
@@ -90,7 +90,7 @@ impl Scan<'_> {
             base.protocol = None;
         }
 
-        let mut matches: Vec<Spanned<Match>> = Vec::new();
+        let mut matches: Vec<Spanned<Match>> = Vec::with_capacity(self.matches.len());
         for draft in &self.matches {
             let surroundings = surroundings(self.place, &base, &matches);
             matches.extend(draft.build(surroundings, diagnostics));
@@ -124,28 +124,41 @@ impl Scan<'_> {
         {
             return None;
         }
-        let mut rules = Vec::with_capacity(sources.len() * destinations.len());
-        for source in &sources {
-            for destination in &destinations {
-                rules.push(Rule {
-                    counters: self.counters,
-                    base: BaseMatch {
-                        source: source.clone(),
-                        destination: destination.clone(),
-                        ..base.clone()
-                    },
-                    matches: matches.clone(),
-                    action: action.clone(),
-                    span: RuleSpan(self.line),
-                });
-            }
-        }
+        let rule = Rule {
+            counters: self.counters,
+            base,
+            matches,
+            action,
+            span: RuleSpan(self.line),
+        };
         Some(Line {
             command,
             call,
-            rules,
+            rules: with_addresses(rule, sources, destinations),
         })
     }
+}
+
+/// A rule with each pair of addresses.
+fn with_addresses(
+    mut rule: Rule,
+    mut sources: Vec<Option<Negatable<Network>>>,
+    mut destinations: Vec<Option<Negatable<Network>>>,
+) -> Vec<Rule> {
+    if sources.len() == 1 && destinations.len() == 1 {
+        rule.base.source = sources.pop().flatten();
+        rule.base.destination = destinations.pop().flatten();
+        return vec![rule];
+    }
+    let mut rules = Vec::with_capacity(sources.len() * destinations.len());
+    for source in &sources {
+        for destination in &destinations {
+            rule.base.source.clone_from(source);
+            rule.base.destination.clone_from(destination);
+            rules.push(rule.clone());
+        }
+    }
+    rules
 }
 
 fn surroundings<'a>(

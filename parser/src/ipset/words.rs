@@ -2,7 +2,7 @@
 //! `build_argv`): blanks separate, double quotes keep blanks wherever they stand, and nothing escapes
 //! a quote. A word without a byte is no word.
 
-use bstr::{BString, ByteSlice};
+use bstr::ByteSlice;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_till, take_while1};
 use nom::multi::fold_many1;
@@ -11,7 +11,7 @@ use nom::{IResult, Parser};
 
 use crate::diagnostic::{Diagnostic, code};
 use crate::span::{SourceId, Span};
-use crate::words::Word;
+use crate::words::{Text, Word};
 
 /// `MAX_ARGS` is 32; the program takes one and the end one.
 const WORDS_LIMIT: usize = 30;
@@ -57,13 +57,13 @@ pub(super) fn split(line: &[u8], source: SourceId, offset: u32) -> Result<Vec<Wo
 
 /// Plain and quoted pieces up to a blank, and whether there are quoted ones. Fails at a quote that is
 /// not closed.
-fn word(input: &[u8]) -> IResult<&[u8], (BString, bool)> {
+fn word(input: &[u8]) -> IResult<&[u8], (Text, bool)> {
     let plain = take_while1(|byte| !is_blank(byte) && byte != b'"').map(|piece| (piece, false));
     let quote = || tag(&b"\""[..]);
     let quoted = delimited(quote(), take_till(|byte| byte == b'"'), quote());
     let mut pieces = fold_many1(
         alt((plain, quoted.map(|piece| (piece, true)))),
-        || (BString::default(), false),
+        || (Text::new(), false),
         |(mut text, any), (piece, quoted): (&[u8], bool)| {
             text.extend_from_slice(piece);
             (text, any || quoted)

@@ -111,60 +111,100 @@ enum By {
     Nothing,
 }
 
-/// Builds the look-ups of a problem within limits of memory.
-pub fn build(problem: &Problem, outcomes: &mut Outcomes, limits: &Limits) -> Option<Hybrid> {
-    let decisions = decisions(problem, outcomes)?;
-    let space = Space::new(problem, &decisions)?;
-    let mut data = Data::default();
-    let groups = Groups::new(problem, &decisions, &space, &mut data)?;
-    let boxes = space.boxes(&decisions, &groups)?;
-    let mut arena = arena::Builder::new(groups.count() > 1, limits.memory);
-    let columns = groups.columns();
-    let mut drafts = Vec::new();
-    for by in [By::Source, By::Destination, By::Nothing] {
-        if let Some(lists) = space.lists(by, &boxes, &columns, limits.memory)? {
-            let draft = arena.side(&lists, &boxes, by, &columns)?;
-            drafts.push((by, draft));
-        }
+/// What of the look-ups is the same whatever memory they may take.
+pub struct Outline<'p> {
+    problem: &'p Problem,
+    outcomes: Outcomes,
+    space: Space,
+    data: Data,
+    groups: Groups,
+    boxes: Vec<sides::Box>,
+    /// The answer for packets that no rule is for.
+    last: u64,
+}
+
+impl<'p> Outline<'p> {
+    /// Of a problem. None when its rules are too complex.
+    pub fn new(problem: &'p Problem) -> Option<Self> {
+        let mut outcomes = Outcomes::default();
+        let decisions = decisions(problem, &mut outcomes)?;
+        let space = Space::new(problem, &decisions)?;
+        let mut data = Data::default();
+        let groups = Groups::new(problem, &decisions, &space, &mut data)?;
+        let boxes = space.boxes(&decisions, &groups)?;
+        let last = answer(decisions.len() - 1, decisions.last()?.word);
+        Some(Outline {
+            problem,
+            outcomes,
+            space,
+            data,
+            groups,
+            boxes,
+            last,
+        })
     }
-    let ways = [By::Source, By::Destination].map(|by| {
-        let axis = space.addresses[by as usize].as_ref()?;
-        let draft = drafts.iter().find(|(side, _)| *side == by);
-        let starts = draft.map(|(_, draft)| draft.starts[0].as_slice());
-        Some(Address::new(axis, problem, starts, &mut data))
-    });
-    if ways.iter().any(|it| matches!(it, Some(None))) {
-        return None;
+
+    /// What the words of the look-ups mean.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
     }
-    let addresses = ways.map(Option::flatten);
-    let sides = drafts.into_iter().map(|(by, draft)| {
-        let address = addresses.get(by as usize).and_then(Option::as_ref);
-        let beside = address.is_some_and(|it| matches!(it.way, Way::WithStart(_)));
-        Side {
-            by,
-            usual: match beside {
-                true => Starts::Beside,
-                false => Starts::Of(data.array(&draft.starts[0])),
-            },
-            odd: draft.starts.get(1).map(|starts| data.array(starts)),
-            depth: draft.depth,
-            steps: draft.steps,
-            rules: draft.rules,
+
+    /// Builds the look-ups within limits of memory.
+    pub fn build(&self, limits: &Limits) -> Option<Hybrid> {
+        let Outline {
+            problem,
+            space,
+            groups,
+            boxes,
+            ..
+        } = self;
+        let mut data = self.data.clone();
+        let mut arena = arena::Builder::new(groups.count() > 1, limits.memory);
+        let columns = groups.columns();
+        let mut drafts = Vec::new();
+        for by in [By::Source, By::Destination, By::Nothing] {
+            if let Some(lists) = space.lists(by, boxes, &columns, limits.memory)? {
+                let draft = arena.side(&lists, boxes, by, &columns)?;
+                drafts.push((by, draft));
+            }
         }
-    });
-    let sides = sides.collect();
-    let arena = arena.finish(&mut data);
-    let last = decisions.last()?;
-    let last = answer(decisions.len() - 1, last.word);
-    (data.len() <= limits.memory).then_some(Hybrid {
-        data,
-        groups,
-        addresses,
-        ports: space.ports,
-        sides,
-        arena,
-        last,
-    })
+        let ways = [By::Source, By::Destination].map(|by| {
+            let axis = space.addresses[by as usize].as_ref()?;
+            let draft = drafts.iter().find(|(side, _)| *side == by);
+            let starts = draft.map(|(_, draft)| draft.starts[0].as_slice());
+            Some(Address::new(axis, problem, starts, &mut data))
+        });
+        if ways.iter().any(|it| matches!(it, Some(None))) {
+            return None;
+        }
+        let addresses = ways.map(Option::flatten);
+        let sides = drafts.into_iter().map(|(by, draft)| {
+            let address = addresses.get(by as usize).and_then(Option::as_ref);
+            let beside = address.is_some_and(|it| matches!(it.way, Way::WithStart(_)));
+            Side {
+                by,
+                usual: match beside {
+                    true => Starts::Beside,
+                    false => Starts::Of(data.array(&draft.starts[0])),
+                },
+                odd: draft.starts.get(1).map(|starts| data.array(starts)),
+                depth: draft.depth,
+                steps: draft.steps,
+                rules: draft.rules,
+            }
+        });
+        let sides = sides.collect();
+        let arena = arena.finish(&mut data);
+        (data.len() <= limits.memory).then(|| Hybrid {
+            data,
+            groups: groups.clone(),
+            addresses,
+            ports: space.ports,
+            sides,
+            arena,
+            last: self.last,
+        })
+    }
 }
 
 impl Classifier for Hybrid {

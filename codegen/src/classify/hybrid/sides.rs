@@ -1,15 +1,21 @@
 //! Which side a rule belongs to, and the lists of rules at each side.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::By;
 use super::arena::RULE;
 use super::groups::Groups;
 use super::key::{DESTINATION_PORT, OTHER, PARTS, SOURCE_PORT};
 use crate::classify::decisions::Decision;
 use crate::classify::problem::{Dimension, Problem};
+use crate::classify::ranges::Ranges;
 use crate::field::Field;
 
 /// Boxes that one decision may become.
 const MAX_BOXES: usize = 64;
+
+/// Ranges of numbers, of which there mostly is one.
+type Pieces = SmallVec<[(u32, u32); 1]>;
 
 /// The dimensions that sides are about.
 #[derive(Clone, Debug)]
@@ -32,6 +38,10 @@ pub struct Axis {
     pub dimension: usize,
     /// The first values of the intervals; their numbers stand for the values.
     pub starts: Vec<u128>,
+    /// By a value's first bits: how many intervals start with less, and at last how many there are.
+    index: Vec<u32>,
+    /// How far a value is shifted to be such an index.
+    shift: u32,
 }
 
 /// A part of a decision: one range in each field.
@@ -83,16 +93,7 @@ impl Space {
         let destinations = dimension(&[Field::Destination4, Field::Destination6]);
         let addresses = [sources, destinations].map(|dimension| {
             let dimension = dimension?;
-            let sets = decisions.iter().flat_map(|decision| decision.sets.iter());
-            let sets = sets.filter(|(it, _)| *it == dimension);
-            let edges = sets.flat_map(|(_, set)| set.ranges());
-            let edges = edges.flat_map(|&(low, high)| [Some(low), high.checked_add(1)]);
-            let max = problem.dimensions[dimension].max();
-            let mut starts: Vec<u128> = edges.flatten().filter(|&it| it <= max).collect();
-            starts.push(0);
-            starts.sort_unstable();
-            starts.dedup();
-            Some(Axis { dimension, starts })
+            Some(Axis::new(dimension, problem, decisions))
         });
         let fits = |axis: &Axis| axis.starts.len() <= PARTS[OTHER].max() as usize;
         addresses.iter().flatten().all(fits).then_some(Space {
@@ -131,14 +132,14 @@ impl Space {
             }
             let numbers = [0, 1].map(|which| match &self.addresses[which] {
                 Some(axis) => axis.numbers(decision, counts[which]),
-                None => vec![(0, 0)],
+                None => smallvec![(0, 0)],
             });
             let ports = [(0, SOURCE_PORT), (1, DESTINATION_PORT)]
                 .map(|(which, part)| port_ranges(self.ports[which], decision, part));
             let count = numbers
                 .iter()
                 .chain(&ports)
-                .map(Vec::len)
+                .map(|pieces| pieces.len())
                 .product::<usize>();
             if count > MAX_BOXES {
                 return None;
@@ -264,30 +265,72 @@ fn side_of(addresses: [(u32, u32); 2], counts: [u32; 2]) -> By {
 }
 
 impl Axis {
+    /// Cuts a dimension where decisions begin and end.
+    fn new(dimension: usize, problem: &Problem, decisions: &[Decision<'_>]) -> Self {
+        let max = problem.dimensions[dimension].max();
+        let mut starts = Vec::with_capacity(2 * decisions.len());
+        starts.push(0);
+        for decision in decisions {
+            for &(low, high) in set_in(dimension, decision).map_or(&[][..], Ranges::ranges) {
+                starts.push(low);
+                starts.extend(high.checked_add(1).filter(|&after| after <= max));
+            }
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        // About as many entries as intervals.
+        let bits = u128::BITS - max.leading_zeros();
+        let shift = bits.saturating_sub(starts.len().ilog2());
+        let mut index = vec![0; (max >> shift) as usize + 2];
+        for start in &starts {
+            index[(start >> shift) as usize + 1] += 1;
+        }
+        for at in 1..index.len() {
+            index[at] += index[at - 1];
+        }
+        Axis {
+            dimension,
+            starts,
+            index,
+            shift,
+        }
+    }
+
+    /// The number of a value.
+    fn number(&self, value: u128) -> u32 {
+        let at = ((value >> self.shift) as usize).min(self.index.len() - 2);
+        let (first, end) = (self.index[at] as usize, self.index[at + 1] as usize);
+        let reached = self.starts[first..end].partition_point(|&start| start <= value);
+        (first + reached - 1) as u32
+    }
+
     /// The numbers of a decision's addresses.
-    fn numbers(&self, decision: &Decision<'_>, count: u32) -> Vec<(u32, u32)> {
-        let mut sets = decision.sets.iter();
-        let Some((_, set)) = sets.find(|(it, _)| *it == self.dimension) else {
-            return vec![(0, count - 1)];
+    fn numbers(&self, decision: &Decision<'_>, count: u32) -> Pieces {
+        let Some(set) = set_in(self.dimension, decision) else {
+            return smallvec![(0, count - 1)];
         };
-        let below = |value: u128| self.starts.partition_point(|&start| start <= value) as u32;
         let ranges = set.ranges().iter();
         ranges
-            .map(|&(low, high)| (below(low) - 1, below(high) - 1))
+            .map(|&(low, high)| (self.number(low), self.number(high)))
             .collect()
     }
 }
 
-/// The ports of a decision.
-fn port_ranges(dimension: Option<usize>, decision: &Decision<'_>, part: usize) -> Vec<(u32, u32)> {
+/// What a decision asks of a dimension, if it does.
+fn set_in<'d>(dimension: usize, decision: &'d Decision<'_>) -> Option<&'d Ranges> {
     let mut sets = decision.sets.iter();
-    match sets.find(|(it, _)| Some(*it) == dimension) {
-        Some((_, set)) => {
+    sets.find(|(it, _)| *it == dimension).map(|(_, set)| set)
+}
+
+/// The ports of a decision.
+fn port_ranges(dimension: Option<usize>, decision: &Decision<'_>, part: usize) -> Pieces {
+    match dimension.and_then(|dimension| set_in(dimension, decision)) {
+        Some(set) => {
             let ranges = set.ranges().iter();
             ranges
                 .map(|&(low, high)| (low as u32, high as u32))
                 .collect()
         }
-        None => vec![(0, PARTS[part].max())],
+        None => smallvec![(0, PARTS[part].max())],
     }
 }

@@ -16,7 +16,7 @@ mod transport;
 
 pub use kernel::KernelAccess;
 
-use std::collections::BTreeSet;
+use foldhash::HashSet;
 
 use super::frame::Frame;
 use crate::asm::{Alu, Code, Cond, Label, Reg, Size};
@@ -70,7 +70,7 @@ const LOOPBACK_IFINDEX: i32 = 1;
 /// What the rules of a family ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    fields: BTreeSet<Field>,
+    fields: HashSet<Field>,
     /// Whether a kind of TCP option is looked for.
     tcp_options: bool,
     /// Whether the state of connections is asked for.
