@@ -24,7 +24,9 @@ Examples:
 ///
 /// The command, and what it starts, may be any program that speaks to the kernel as iptables-legacy and
 /// ip6tables-legacy do. Each change is attached at once, in one step; the rules and counters that it reads are
-/// those in force. They stay when the command ends. Calls from other network namespaces go to the kernel.
+/// those in force. They stay when the command ends. Rules that stay as they were keep their limits and quotas, which
+/// the kernel lets begin anew, and the choices that the filter was attached with hold. Calls from other network
+/// namespaces go to the kernel.
 #[derive(Debug, Args)]
 #[command(mut_group("place", |group| group.required(true)), after_help = EXAMPLES)]
 pub struct Arguments {

@@ -10,7 +10,8 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::places::{
-    Cgroup, WIRE, both_families, both_families_apart, in_kernel, ipt2bpf, packets, run, wire,
+    Cgroup, WIRE, attachments, both_families, both_families_apart, in_kernel, ipt2bpf, packets,
+    run, wire,
 };
 use crate::talk::{LOOPBACKS, PATIENCE, address, connects, listen};
 
@@ -58,11 +59,11 @@ fn a_cgroup_is_filtered_in_both_directions_until_detached() {
                 .collect();
             assert_eq!(counted, [moves, moves], "{rule}:\n{saved}");
         }
-        let list = ipt2bpf("list")?;
-        assert_eq!(list.lines().count(), 2, "{list}");
+        let list = attachments()?;
+        assert_eq!(list.len(), 2, "{list:?}");
         assert!(
-            list.lines().all(|line| line.starts_with(&cgroup.name())),
-            "{list}"
+            list.iter().all(|line| line.starts_with(&cgroup.name())),
+            "{list:?}"
         );
 
         ipt2bpf(&format!("zero --cgroup {}", cgroup.name()))?;
@@ -186,7 +187,7 @@ fn attaching_again_replaces_the_rules_and_counters_can_be_kept() {
         assert!(connects("127.0.0.1", 7001));
         attach(&format!("-c {open}"))?;
         assert_eq!(packets(&ipt2bpf("show -c")?, "-j ACCEPT"), [5, 5]);
-        assert_eq!(ipt2bpf("list")?.lines().count(), 2);
+        assert_eq!(attachments()?.len(), 2);
 
         let wrong = dir.join("wrong");
         fs::write(

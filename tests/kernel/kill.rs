@@ -19,7 +19,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::dispatcher::{dispatchers, rules, with_dispatchers};
-use crate::places::{Cgroup, both_families, in_kernel, ipt2bpf, run, wire};
+use crate::places::{Cgroup, attachments, both_families, in_kernel, ipt2bpf, run, wire};
 
 /// Where pins are.
 const ROOT: &str = "/sys/fs/bpf/ipt2bpf";
@@ -262,16 +262,9 @@ impl State {
                 }
             }
         }
-        let attached = listed()?.join("\n");
+        let attached = attachments()?.join("\n");
         Ok(State { files, attached })
     }
-}
-
-/// What is attached, a line for each program; others may have programs, too, at cgroups above.
-fn listed() -> Result<Vec<String>> {
-    let list = ipt2bpf("list")?;
-    let ours = list.lines().filter(|line| !line.starts_with(' '));
-    Ok(ours.map(str::to_owned).collect())
 }
 
 /// The pins below a directory.
@@ -290,7 +283,7 @@ fn pins(dir: &Path) -> Result<usize> {
 /// Attaches, and asks whether nothing but two programs is pinned then.
 fn attach_two(command: &str) -> Result<()> {
     ipt2bpf(command)?;
-    ensure!(listed()?.len() == 2, "two programs");
+    ensure!(attachments()?.len() == 2, "two programs");
     ensure!(pins(Path::new(ROOT))? == 2, "something else is pinned");
     Ok(())
 }
@@ -483,7 +476,7 @@ fn dispatcher_is_killed_at(points: Points) {
         let attach = |rules: &str| format!("attach --xdp near {rules}");
         let attach_one = |rules: &str| {
             ipt2bpf(&attach(rules))?;
-            ensure!(listed()?.len() == 1, "one program of ours");
+            ensure!(attachments()?.len() == 1, "one program of ours");
             // The program, and the dispatcher that calls it.
             ensure!(pins(Path::new(ROOT))? == 2, "something else is pinned");
             ensure!(dispatchers()?.len() == 1, "{:?}", dispatchers()?);

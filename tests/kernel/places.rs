@@ -52,6 +52,13 @@ pub fn ipt2bpf(arguments: &str) -> Result<String> {
     run(env!("CARGO_BIN_EXE_ipt2bpf"), arguments)
 }
 
+/// What is attached, a line for each program; others may have theirs at cgroups above.
+pub fn attachments() -> Result<Vec<String>> {
+    let list = ipt2bpf("list")?;
+    let ours = list.lines().filter(|line| !line.starts_with(' '));
+    Ok(ours.map(str::to_owned).collect())
+}
+
 /// A cgroup, removed with the value.
 pub struct Cgroup {
     pub path: PathBuf,
