@@ -16,6 +16,8 @@ use ipt2bpf_codegen::options::{DeviceNames, Options};
 use ipt2bpf_codegen::sets as codegen;
 use ipt2bpf_parser::diagnostic::Diagnostic;
 use ipt2bpf_parser::input::Input;
+use ipt2bpf_parser::matches::Match;
+use ipt2bpf_parser::ruleset::{Action, Rule, Ruleset};
 use ipt2bpf_runtime::{Counter, Loaded, Maps, counters, kernel, load_keeping, load_onto};
 
 use crate::census;
@@ -168,7 +170,7 @@ pub fn load(
         // A program at an interface sees only what arrives there.
         companion: hooks == [Hook::Xdp],
         hooks,
-        device_names: kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
+        device_names: device_names(&input.rulesets),
         target_kernel: kernel::target(),
         sets: codegen::Sets::new(&input.sets),
         groups: groups::asked_for(&input.rulesets)?,
@@ -203,4 +205,37 @@ pub fn load(
         set.fill(given.map_or(&[], |given| &given.entries))?;
     }
     Ok((loaded, compiled))
+}
+
+/// How programs of these rules find names of interfaces, and what else the kernel's structures tell. Where those
+/// lie stands in megabytes of type information, which is not read for rules that ask for nothing of the kind.
+fn device_names(rulesets: &[Ruleset]) -> DeviceNames {
+    let tables = rulesets.iter().flat_map(|ruleset| &ruleset.tables);
+    let mut rules = tables
+        .flat_map(|table| &table.chains)
+        .flat_map(|chain| &chain.rules);
+    match rules.all(asks_headers_only) {
+        true => DeviceNames::Table,
+        false => kernel::device_access().map_or(DeviceNames::Table, DeviceNames::Kernel),
+    }
+}
+
+/// Whether it is sure that a rule looks at nothing but headers and does nothing but decide.
+fn asks_headers_only(rule: &Rule) -> bool {
+    let mut matches = rule.matches.iter();
+    let of_headers = matches.all(|it| {
+        matches!(
+            it.value,
+            Match::Comment(_)
+                | Match::Icmp(_)
+                | Match::Icmp6(_)
+                | Match::Multiport(_)
+                | Match::Tcp(_)
+                | Match::Udp(_)
+        )
+    });
+    of_headers
+        && rule.base.in_interface.is_none()
+        && rule.base.out_interface.is_none()
+        && !matches!(rule.action, Action::Target(_))
 }

@@ -1,6 +1,8 @@
 //! Rulesets in every scene: the reference and the compiled programs against netfilter.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use ipt2bpf_difftest::ipsets::Ipsets;
 use ipt2bpf_difftest::scene::Scene;
@@ -8,6 +10,9 @@ use ipt2bpf_difftest::tally::Tally;
 use ipt2bpf_difftest::trials;
 use ipt2bpf_difftest::{netns, packets};
 use ipt2bpf_parser::ruleset::Family;
+
+/// Rulesets that are tried at once, each in network namespaces of its own.
+const WORKERS: usize = 2;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -42,16 +47,28 @@ fn try_all(folder: &str, frames: usize) {
         return;
     };
     let seed = packets::seed().expect("a seed");
-    let (mut tally, mut failures) = (Tally::default(), Vec::new());
-    for (path, family) in files {
+    let try_one = |(path, family): &(PathBuf, Family)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let bytes = std::fs::read(&path).expect("a readable file");
+        let bytes = std::fs::read(path).expect("a readable file");
         let text = String::from_utf8_lossy(&bytes);
-        match trials::run(&name, family, &text, &Ipsets::default(), frames, seed) {
-            Ok(outcomes) => tally.add(outcomes),
-            Err(error) => failures.push(format!("{name}: {error:#}")),
+        let tried = trials::run(&name, *family, &text, &Ipsets::default(), frames, seed);
+        tried.map_err(|error| format!("{name}: {error:#}"))
+    };
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
+    thread::scope(|scope| {
+        let workers = (0..WORKERS).map(|worker| {
+            let own = files.iter().skip(worker).step_by(WORKERS);
+            scope.spawn(move || own.map(try_one).collect::<Vec<_>>())
+        });
+        for worker in workers.collect::<Vec<_>>() {
+            for tried in worker.join().unwrap_or_else(|panic| resume_unwind(panic)) {
+                match tried {
+                    Ok(outcomes) => tally.add(outcomes),
+                    Err(error) => failures.push(error),
+                }
+            }
         }
-    }
+    });
     println!("{}\n{tally}", folder.display());
     for scene in Scene::ALL {
         assert!(

@@ -280,7 +280,7 @@ impl Axis {
         starts.dedup();
         // About as many entries as intervals.
         let bits = u128::BITS - max.leading_zeros();
-        let shift = bits.saturating_sub(starts.len().ilog2());
+        let shift = bits.saturating_sub(starts.len().ilog2().max(1));
         let mut index = vec![0; (max >> shift) as usize + 2];
         for start in &starts {
             index[(start >> shift) as usize + 1] += 1;
