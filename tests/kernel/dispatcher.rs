@@ -17,7 +17,7 @@ const THEIRS: u16 = 7003;
 const LATER: u16 = 7004;
 
 /// Runs a test where the kernel lets programs replace functions of others and xdp-loader is there; says so where
-/// not.
+/// not. A kernel that does not let them must be what the command tells of.
 pub fn with_dispatchers(test: impl FnOnce(&Path, &Neighbour) -> Result<()> + Send) {
     if Command::new("xdp-loader").arg("help").output().is_err() {
         eprintln!("skipped: needs xdp-loader");
@@ -34,7 +34,7 @@ pub fn with_dispatchers(test: impl FnOnce(&Path, &Neighbour) -> Result<()> + Sen
             );
             ensure!(said.contains("locked down"), "{said}");
             ensure!(ipt2bpf("list")?.is_empty(), "something is attached");
-            eprintln!("skipped: the kernel lets no program replace functions of others");
+            eprintln!("the kernel lets no program replace functions of others: only what is said of that was tried");
             return Ok(());
         }
         ipt2bpf("detach --xdp near")?;
