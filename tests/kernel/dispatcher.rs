@@ -34,7 +34,9 @@ pub fn with_dispatchers(test: impl FnOnce(&Path, &Neighbour) -> Result<()> + Sen
             );
             ensure!(said.contains("locked down"), "{said}");
             ensure!(ipt2bpf("list")?.is_empty(), "something is attached");
-            eprintln!("the kernel lets no program replace functions of others: only what is said of that was tried");
+            eprintln!(
+                "the kernel lets no program replace functions of others: only what is said of that was tried"
+            );
             return Ok(());
         }
         ipt2bpf("detach --xdp near")?;
