@@ -312,6 +312,35 @@ mod tests {
     }
 
     #[test]
+    fn an_address_may_be_a_dimension_that_no_rule_asks_for_in_the_end() {
+        let leave = |verdict| Goal::Leave(Leave::Verdict(verdict));
+        let way = |counter: CounterId, to: Goal| Way { counter, to };
+        for address in [Field::Source4, Field::Source6] {
+            let problem = Problem {
+                dimensions: [address, Field::DestinationPort]
+                    .map(Dimension::Field)
+                    .to_vec(),
+                patterns: vec![Pattern {
+                    sets: vec![(1, Ranges::between(22, 22))],
+                    mark: 0,
+                }],
+                marks: vec![Mark {
+                    node: 0,
+                    way: way(CounterId(0), leave(Verdict::Drop)),
+                }],
+                misses: vec![way(CounterId::NONE, leave(Verdict::Accept))],
+            };
+            let made = Builder::new(&problem).build(Strategy::Hybrid, &GENEROUS);
+            let made = made.expect("one rule");
+            for port in [0, 22, 23] {
+                let point = [address.max(), port];
+                let found = made.outcomes.read(made.classifier.find(&point));
+                assert_eq!(found, linear(&problem, &point), "{address:?} {port}");
+            }
+        }
+    }
+
+    #[test]
     fn limits_are_kept() {
         let set = |dimension: usize, at: u128| (dimension, Ranges::between(at, at));
         let leave = Goal::Leave(Leave::Verdict(Verdict::Drop));
