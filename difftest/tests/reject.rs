@@ -466,6 +466,12 @@ fn differs_by_design(frame: &Frame, route: &Route, reset: bool) -> Option<&'stat
     if frame.family == Family::V4 && packet[0] != 0x45 && !reset {
         return Some("IPv4 options");
     }
+    if frame.family == Family::V4 && exceptions::is_written_into(frame) {
+        // `nf_ip_checksum` (net/netfilter/utils.c) sums the whole packet, and takes the header's sum for zero.
+        return Some(
+            "IPv4 options that the kernel has written into, so that it finds the checksum wrong",
+        );
+    }
     let from_link = packet[8] == 0xfe && packet[9] & 0xc0 == 0x80;
     if frame.family == Family::V6 && from_link && matches!(route, Route::Via(_)) && !reset {
         return Some("errors to link-local addresses for forwarded packets");

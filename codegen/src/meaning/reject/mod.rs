@@ -14,6 +14,9 @@
 //!   by programs that look into the kernel's structures ([`DeviceNames`](crate::options::DeviceNames)).
 //! - An IPv4 packet with options gets no ICMP error, in which the kernel would repeat some of them; nor
 //!   does a first fragment at INPUT, for which the kernel would wait for the others.
+//! - The kernel writes into some IPv4 options (a recorded route, a time, zeros behind the end of the options), and
+//!   then finds the checksum of the TCP header wrong and sends no reset (`nf_ip_checksum`, net/netfilter/utils.c);
+//!   here there is one.
 //! - The ICMP error for a forwarded packet takes its source address from `bpf_fib_lookup`. Kernels before
 //!   6.7 do not tell it; they send none. A reset needs no such address.
 //!   To a link-local address, which does not forward by RFC 4291, there is none.
