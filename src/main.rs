@@ -46,10 +46,6 @@ use ipt2bpf_parser::ruleset::Family;
 use crate::cli::{Cli, Command};
 use crate::messages::Reporter;
 
-/// The compiler makes and drops many small values.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse_from(words());
     let reporter = Reporter::new(cli.message_format);

@@ -32,10 +32,6 @@ use crate::figures::Figures;
 use crate::packet_cost::Yardsticks;
 use crate::rules::Kind;
 
-/// That of the command, whose time is measured.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Measure what ipt2bpf compiles, beside iptables and nft; needs root
 #[derive(Debug, Parser)]
 #[command(version)]
