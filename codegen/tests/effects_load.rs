@@ -82,6 +82,7 @@ fn targets_with_effects() {
             let options = Options {
                 xdp_path,
                 target_kernel,
+                approximate: true,
                 ..Options::default()
             };
             let compiled = compile(&both, &options).expect("compiles");
@@ -105,6 +106,10 @@ fn changed_packets_that_are_tracked() {
         .replace("HASH\n", HASH)
         .replace("HOPS", "TTL --ttl");
     let rules = rulesets(Family::V4, &text);
-    let compiled = compile(&rules, &Options::default()).expect("compiles");
+    let options = Options {
+        approximate: true,
+        ..Options::default()
+    };
+    let compiled = compile(&rules, &options).expect("compiles");
     loads(&compiled.module, Hook::Xdp);
 }
